@@ -1,0 +1,57 @@
+"""Methods for diffusion and flow models, on exact or learned denoisers.
+
+Ground floor: ``schedule``, ``grid``, ``predict``, ``noise``, ``base``, ``sample``, ``plan``. Then one family of methods per file;
+importing this package imports them all and so fills ``SOLVERS``. Every method is also an attribute of the package: ``solvers.dpmpp_2m``.
+"""
+
+import importlib
+import pkgutil
+
+from solvers.base import SOLVERS, Solver, solver
+from solvers.grid import GRIDS
+from solvers.noise import BrownianNoise, Noise
+from solvers.plan import NotLinear, Plan, trace
+from solvers.predict import PREDICTIONS, Denoiser, convert, denoiser, predicts
+from solvers.sample import NonFinite, Run, StepDone, sample
+from solvers.schedule import EDM, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+globals().update(SOLVERS)  # a method that has its file's name would be hidden behind the file
+
+
+def __getattr__(name: str) -> Solver:
+    if name in SOLVERS:
+        return SOLVERS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "EDM",
+    "GRIDS",
+    "PREDICTIONS",
+    "SCHEDULES",
+    "SOLVERS",
+    "VE",
+    "VP",
+    "BrownianNoise",
+    "Cosine",
+    "Denoiser",
+    "Node",
+    "Noise",
+    "NonFinite",
+    "NotLinear",
+    "Plan",
+    "RectifiedFlow",
+    "Run",
+    "Schedule",
+    "Solver",
+    "StepDone",
+    "SubVP",
+    "convert",
+    "denoiser",
+    "predicts",
+    "sample",
+    "solver",
+    "trace",
+]

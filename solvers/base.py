@@ -1,0 +1,186 @@
+r"""What a solver is: a step, its claims, and the registry.
+
+A step moves x from node s to node t,
+
+    step(denoise, x, s, t, carry, noise) -> (x_t, carry),
+
+with Python-float coefficients and +, -, float * on arrays. ``carry`` is None before the first step. A multistep method keeps its memory
+in it as a tuple that grows by one entry per step until it is full; while it still grows the method's ``start`` moves x, and the method's
+own step only fills the memory. So a body says what it does with the memory it has, and nothing about starting.
+
+``order``, ``weak`` and ``strong`` are claims, held by the laws. What can be counted (evaluations, memory, draws) is read from the Plan.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from solvers.noise import Noise
+from solvers.predict import Array, Denoiser
+from solvers.schedule import Node
+
+Carry = Any
+Step = Callable[..., tuple[Array, Carry]]
+_STEP_ARGUMENTS = ("denoise", "x", "s", "t", "carry", "noise")
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A method with its claims.
+
+    Attributes:
+        order: claimed order of the global error; for a stochastic method, of its weak error rounded down.
+        weak, strong: claimed weak and strong orders of a stochastic method, None for a deterministic one.
+        reference: paper and equation.
+        start: the one-step method that moves x while a multistep method's memory fills.
+        nonlinear: why the method cannot be unrolled into a Plan, or None.
+        inexact: why the method does not follow a constant denoiser exactly, or None.
+    """
+
+    name: str
+    step: Step
+    order: int
+    weak: float | None = None
+    strong: float | None = None
+    reference: str = ""
+    start: Solver | None = None
+    nonlinear: str | None = None
+    inexact: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the step and their values."""
+        return {
+            k: p.default
+            for k, p in inspect.signature(self.step).parameters.items()
+            if k not in _STEP_ARGUMENTS and p.kind is p.KEYWORD_ONLY
+        }
+
+    @property
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """What an option declared as a ``Literal`` may be."""
+        step = self.step
+        while isinstance(step, partial):
+            step = step.func
+        return {k: get_args(hint) for k, hint in get_type_hints(step).items() if get_origin(hint) is Literal}
+
+    def __reduce__(self) -> Any:
+        """By name where it is registered: the step's own name means the solver, so that it cannot be found by the usual way."""
+        return (_registered, (self.name,)) if SOLVERS.get(self.name) is self else super().__reduce__()
+
+    def __call__(self, **options: Any) -> Solver:
+        """The same method with other options, e.g. ``dpm_solver_2(r=0.6)``.
+
+        Raises:
+            TypeError: an option that the method does not have.
+            ValueError: a value that is none of the option's choices, or a number that is not finite.
+        """
+        if not options:
+            return self
+        unknown = options.keys() - self.options.keys()
+        if unknown:
+            known = ", ".join(self.options) or "none"
+            raise TypeError(f"{self.name} has no option {', '.join(sorted(unknown))}; its options: {known}")
+        for k, value in options.items():
+            if k in self.choices and value not in self.choices[k]:
+                raise ValueError(f"{self.name}: {k} = {value!r} must be one of {', '.join(map(repr, self.choices[k]))}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{self.name}: {k} = {value!r} must be finite")
+        label = ", ".join(f"{k}={v!r}" for k, v in {**self.options, **options}.items())
+        return replace(self, name=f"{self.name.split('(')[0]}({label})", step=partial(self.step, **options))
+
+
+SOLVERS: dict[str, Solver] = {}
+"""Every method by name, in the order of definition."""
+
+
+def _registered(name: str) -> Solver:
+    return SOLVERS[name]
+
+
+def solver(
+    *,
+    order: int,
+    reference: str,
+    weak: float | None = None,
+    strong: float | None = None,
+    start: Solver | None = None,
+    nonlinear: str | None = None,
+    inexact: str | None = None,
+    register: bool = True,
+) -> Callable[[Step], Solver]:
+    """Make a step function a ``Solver`` of the function's name and enter it in ``SOLVERS``, which enrols it in every law.
+
+    ``register=False`` leaves it out of the registry (an experiment, a deliberately broken copy).
+
+    Raises:
+        TypeError: the function is not a step.
+        ValueError: a claim that cannot be, or a name already taken.
+    """
+
+    def make(step: Step) -> Solver:
+        name = getattr(step, "__name__", "solver")
+        parameters = inspect.signature(step).parameters
+        options = [p for k, p in parameters.items() if k not in _STEP_ARGUMENTS]
+        shaped = tuple(parameters)[: len(_STEP_ARGUMENTS)] == _STEP_ARGUMENTS
+        if not shaped or any(p.kind is not p.KEYWORD_ONLY or p.default is p.empty for p in options):
+            raise TypeError(f"{name} must take ({', '.join(_STEP_ARGUMENTS)}, *, option=default, ...), got {inspect.signature(step)}")
+        if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+            raise ValueError(f"{name}: order = {order!r} must be an integer of at least 1")
+        for claim, value in (("weak", weak), ("strong", strong)):
+            if value is not None and not 0.0 < value < math.inf:
+                raise ValueError(f"{name}: {claim} = {value!r} must be positive, or None for a deterministic method")
+        if strong is not None and weak is None:
+            raise ValueError(f"{name}: a strong order without a weak one; give both or none")
+        if start is not None and start.start is not None:
+            raise ValueError(f"{name}: start = {start.name} is itself a multistep method; give a one-step method")
+        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact)
+        if register:
+            if name in SOLVERS:
+                raise ValueError(f"a solver called {name!r} is registered already")
+            SOLVERS[name] = made
+        return made
+
+    return make
+
+
+class _Once:
+    """A denoiser that remembers the first evaluation, which a multistep body and its start have in common."""
+
+    def __init__(self, denoise: Denoiser) -> None:
+        self.denoise = denoise
+        self.first: tuple[Array, Node, Array] | None = None
+
+    def __call__(self, x: Array, node: Node) -> Array:
+        if self.first is None:
+            self.first = (x, node, self.denoise(x, node))
+            return self.first[2]
+        if self.first[0] is x and self.first[1] is node:
+            return self.first[2]
+        return self.denoise(x, node)
+
+
+def _pair(solver: Solver, result: Any) -> tuple[Array, Carry]:
+    """What a step returned, if it is a pair: an array of two rows would unpack as one."""
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(f"{solver.name} returned a {type(result).__name__}: a step returns the pair (x_t, carry)")
+    return result
+
+
+def advance(solver: Solver, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    """One step of the method, or of its start while the memory still grows."""
+    if solver.start is None:
+        return _pair(solver, solver.step(denoise, x, s, t, carry, noise))
+    once = _Once(denoise)
+    x_t, memory = _pair(solver, solver.step(once, x, s, t, carry, noise))
+    if not isinstance(memory, tuple):
+        kind = type(memory).__name__
+        raise TypeError(f"{solver.name} has a start, so its carry must be a tuple that grows until it is full, not a {kind}")
+    if len(memory) > len(carry or ()):
+        x_t, _ = _pair(solver.start, solver.start.step(once, x, s, t, None, noise))
+    return x_t, memory

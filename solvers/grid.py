@@ -1,0 +1,114 @@
+"""Grids: strictly monotone lists of nodes, from noise to data unless ``start`` and ``end`` say otherwise.
+
+``n`` is always the number of steps, so a grid has n + 1 nodes. ``start`` and ``end`` are times of the schedule and default to its
+``t_max`` and ``t_min``; with start < end the grid runs towards noise. The nodes in between are uniform in
+
+    uniform     t
+    quadratic   sqrt(t)                          arXiv:2010.02502, appendix D.2
+    uniform_lam lam = log(alpha/sigma)           arXiv:2206.00927
+    karras      (sigma/alpha)^(1/rho)            arXiv:2206.00364, eq. 5
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from numbers import Integral
+
+from solvers.schedule import Node, Schedule
+
+
+def _interior(
+    schedule: Schedule, n: int, start: float | None, end: float | None, between: Callable[[Node, Node, float], Node]
+) -> list[Node]:
+    """The end nodes exactly, and ``between(first, last, i/n)`` in the interior."""
+    _made(schedule)
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+        raise ValueError(f"n = {n!r} is not a number of steps: give an integer of at least 1")
+    first = schedule.node(schedule.t_max if start is None else start)
+    last = schedule.node(schedule.t_min if end is None else end)
+    check([first, last])  # bad ends are named here; their interior would only obscure them
+    return check([first, *(between(first, last, i / n) for i in range(1, n)), last])
+
+
+def _made(schedule: Schedule) -> Schedule:
+    if isinstance(schedule, type) or not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule = {schedule!r} is not a schedule: give an instance such as VP()")
+    return schedule
+
+
+def _mix(a: float, b: float, r: float) -> float:
+    return (1.0 - r) * a + r * b
+
+
+def uniform(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
+    """n steps of equal length in t."""
+    return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(a.t, b.t, r)))
+
+
+def quadratic(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
+    """n steps of equal length in sqrt(t): finer towards the data."""
+    return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(math.sqrt(a.t), math.sqrt(b.t), r) ** 2))
+
+
+def uniform_lam(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
+    """n steps of equal length in lam, the half log-SNR."""
+    return _interior(schedule, n, start, end, lambda a, b, r: schedule.at_lam(_mix(a.lam, b.lam, r)))
+
+
+def karras(schedule: Schedule, n: int, start: float | None = None, end: float | None = None, rho: float = 7.0) -> list[Node]:
+    """n steps of equal length in (sigma/alpha)^(1/rho), on any schedule.
+
+    Raises:
+        ValueError: ``rho`` is not positive, or as every grid.
+    """
+    if not (math.isfinite(rho) and rho > 0.0):
+        raise ValueError(f"rho = {rho!r} must be positive and finite")
+    return _interior(
+        schedule, n, start, end, lambda a, b, r: schedule.at_lam(-rho * math.log(_mix(a.rho ** (1.0 / rho), b.rho ** (1.0 / rho), r)))
+    )
+
+
+def from_times(schedule: Schedule, times: Iterable[float]) -> list[Node]:
+    """The grid at a user's own times, in their order."""
+    schedule = _made(schedule)
+    return check([schedule.node(float(t)) for t in times])
+
+
+def check(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes as a list, if they make a grid.
+
+    Raises:
+        TypeError: not a sequence of ``Node``.
+        ValueError: fewer than two nodes, a value that is not finite or out of range, nodes of different schedules, or times and lam that
+            are not strictly monotone. The message names the node.
+    """
+    if isinstance(nodes, str) or not hasattr(nodes, "__iter__"):
+        raise TypeError(f"grid = {nodes!r} is not a list of nodes: make one with solvers.grid")
+    nodes = list(nodes)
+    for i, node in enumerate(nodes):
+        if not isinstance(node, Node):
+            raise TypeError(f"grid[{i}] = {node!r} is not a Node: make the grid with solvers.grid.from_times(schedule, times)")
+        if not all(map(math.isfinite, (node.t, node.alpha, node.sigma, node.lam))) or node.alpha <= 0.0 or node.sigma <= 0.0:
+            raise ValueError(
+                f"grid[{i}] = {node} needs finite values with alpha > 0 and sigma > 0: stop short of the ends of the schedule "
+                "(the step to sigma = 0 is terminal='denoise')"
+            )
+        if abs(math.log(node.alpha / node.sigma) - node.lam) > 1e-8 * max(1.0, abs(node.lam)):
+            raise ValueError(f"grid[{i}] = {node} has lam other than log(alpha/sigma) = {math.log(node.alpha / node.sigma)}")
+        if node.schedule != nodes[0].schedule:
+            raise ValueError(f"grid[{i}] belongs to {node.schedule}, grid[0] to {nodes[0].schedule}: a grid lies on one schedule")
+    if len(nodes) < 2:
+        raise ValueError(f"grid has {len(nodes)} node(s), that is no step: give at least 2 nodes")
+    towards_data = nodes[-1].lam > nodes[0].lam
+    for i, (s, t) in enumerate(pairwise(nodes)):
+        if s.t == t.t or s.lam == t.lam or (t.lam > s.lam) != towards_data or (t.t < s.t) != towards_data:
+            raise ValueError(
+                f"grid is not strictly monotone between nodes {i} and {i + 1}: t {s.t} -> {t.t}, lam {s.lam} -> {t.lam}; "
+                "remove duplicates and sort the times"
+            )
+    return nodes
+
+
+GRIDS: dict[str, Callable[..., list[Node]]] = {f.__name__: f for f in (uniform, quadratic, uniform_lam, karras)}

@@ -1,0 +1,262 @@
+"""The only loop: from the first node of a grid to the last, and the terminal rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from numbers import Integral
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from solvers import grid as grids
+from solvers.base import Solver, advance
+from solvers.noise import BrownianNoise, Noise
+from solvers.predict import Array, Denoiser
+from solvers.schedule import Node
+
+TERMINALS = ("denoise", "none")
+"""``denoise``: one more evaluation, x0 = D(x, last node), the DDIM step to sigma = 0. ``none``: x at the last node."""
+
+
+class NonFinite(FloatingPointError, ValueError):
+    """A nan or an infinity appeared. ``run`` holds what was computed before it."""
+
+    run: Run | None = None
+
+
+@dataclass
+class Run:
+    """A recorded run. ``xs[i]`` is the state at ``nodes[i]``; ``denoised[i]`` the first evaluation of step i, made at
+    ``denoised_nodes[i]``, with the terminal evaluation last; ``nfe`` counts all evaluations."""
+
+    x: Array
+    nodes: list[Node]
+    xs: list[Array] = field(default_factory=list)
+    denoised: list[Array] = field(default_factory=list)
+    denoised_nodes: list[Node] = field(default_factory=list)
+    nfe: int = 0
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """What a callback is told after step ``index`` (from 0) from ``s`` to ``t``."""
+
+    index: int
+    s: Node
+    t: Node
+    x: Array
+    denoised: Array | None
+    nfe: int
+
+
+def is_finite(a: Array) -> bool:
+    """Whether every entry is finite; one pass in the usual case, for NumPy and torch."""
+    with np.errstate(all="ignore"):  # the caller raises; a warning beside it says nothing more
+        if math.isfinite(float(a.sum())):
+            return True
+        return bool((a - a == 0).all())  # a sum of finite numbers may overflow: look at each
+
+
+def check_state(x: Array, name: str = "x") -> None:
+    """Refuse what is not a finite floating-point array with at least one entry."""
+    if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+        raise TypeError(f"{name} is a {type(x).__name__}: give a NumPy array or a torch tensor of shape (..., d)")
+    floating = x.is_floating_point() if hasattr(x, "is_floating_point") else x.dtype.kind == "f"
+    if not floating:
+        raise TypeError(f"{name} has dtype {x.dtype}: give a floating-point state, e.g. {name}.astype('float64')")
+    if math.prod(x.shape) == 0 or len(x.shape) == 0:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}: give at least one sample, shape (..., d)")
+    if not is_finite(x):
+        raise NonFinite(f"{name} has nan or inf entries before the first step")
+
+
+def check_like(value: Array, x: Array, what: str) -> None:
+    """Refuse a value that is not an array of the state's own shape and dtype; shapes that would broadcast are refused too."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        raise TypeError(f"{what} is a {type(value).__name__}, not an array of shape {tuple(x.shape)}")
+    if tuple(value.shape) != tuple(x.shape):
+        raise ValueError(f"{what} has shape {tuple(value.shape)}, the state has {tuple(x.shape)}: they must be equal")
+    if value.dtype != x.dtype:
+        raise TypeError(f"{what} has dtype {value.dtype}, the state has {x.dtype}: they must be equal")
+
+
+def check_step(x: Array, i: int, name: str, nodes: Sequence[Node]) -> None:
+    """Refuse a state that is not finite after step ``i`` of the solver called ``name``."""
+    if not is_finite(x):
+        raise NonFinite(f"the state became nan or inf in step {i} of {name}, from {nodes[i]} to {nodes[i + 1]}: the solver diverged")
+
+
+class Watched:
+    """A denoiser that counts its calls and lets no bad value through."""
+
+    def __init__(self, denoise: Denoiser) -> None:
+        if not callable(denoise):
+            raise TypeError(f"denoise = {denoise!r} is not callable: give a function of (x, node)")
+        marked = getattr(denoise, "prediction", "denoised")
+        if marked != "denoised":
+            raise ValueError(f"denoise predicts {marked!r}, not 'denoised': wrap it, solvers.predict.denoiser(f, {marked!r})")
+        self.denoise, self.nfe, self.step = denoise, 0, 0
+        self.first: tuple[Node, Array] | None = None
+
+    def __call__(self, x: Array, node: Node) -> Array:
+        value = self.denoise(x, node)
+        self.nfe += 1
+        where = f"at step {self.step}, evaluation {self.nfe}, {node}"
+        check_like(value, x, f"denoise(x, node) {where}")
+        if not is_finite(value):
+            cause = "" if is_finite(x) else "; its input was not finite: the solver diverged"
+            raise NonFinite(f"denoise returned nan or inf {where}{cause}")
+        if self.first is None:
+            self.first = (node, value)
+        return value
+
+
+class _WatchedNoise:
+    def __init__(self, noise: Noise | int | None, x: Array) -> None:
+        if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
+            noise = BrownianNoise(int(noise or 0), tuple(x.shape), like=x)
+        if not callable(noise):
+            raise TypeError(f"noise = {noise!r} is neither a seed nor a function of (s, t)")
+        self.noise, self.x = noise, x
+
+    def __call__(self, s: Node, t: Node) -> Array:
+        value = self.noise(s, t)
+        check_like(value, self.x, f"noise(s, t) on [{s.t}, {t.t}]")
+        if not is_finite(value):
+            raise NonFinite(f"noise returned nan or inf on [{s.t}, {t.t}]")
+        return value
+
+
+def check_run(solver: Solver, grid: Sequence[Node], terminal: str) -> list[Node]:
+    """The grid, if this solver can walk it and end it with this rule."""
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver = {solver!r} is not a Solver: take one from solvers.SOLVERS or make one with @solver")
+    if terminal not in TERMINALS:
+        raise ValueError(f"terminal = {terminal!r} is not known: give one of {', '.join(TERMINALS)}")
+    nodes = grids.check(grid)
+    if nodes[-1].lam < nodes[0].lam:
+        if terminal == "denoise":
+            raise ValueError("terminal = 'denoise' ends a grid at its cleanest node, but this grid runs towards noise: use terminal='none'")
+        if solver.weak is not None:
+            raise ValueError(f"{solver.name} is stochastic and runs from noise to data, but this grid runs towards noise")
+    return nodes
+
+
+def march(
+    solver: Solver,
+    denoise: Denoiser,
+    x: Array,
+    nodes: Sequence[Node],
+    noise: Noise,
+    terminal: str,
+    settle: Callable[[int, Array, Any], tuple[Array, Any]],
+    pairs: Callable[[list[tuple[Node, Node]]], Iterable[tuple[Node, Node]]] = iter,
+) -> Array:
+    """The loop itself. ``settle(i, x, carry)`` sees each step's result and gives back what goes on: a check, a record, or a trace."""
+    carry = None
+    for i, (s, t) in enumerate(pairs(list(pairwise(nodes)))):
+        x, carry = settle(i, *advance(solver, denoise, x, s, t, carry, noise))
+    return denoise(x, nodes[-1]) if terminal == "denoise" else x
+
+
+@overload
+def sample(
+    solver: Solver,
+    denoise: Denoiser,
+    x: Array,
+    grid: Sequence[Node],
+    *,
+    noise: Noise | int | None = ...,
+    terminal: str = ...,
+    record: Literal[False] = ...,
+    callback: Callable[[StepDone], None] | None = ...,
+    progress: bool = ...,
+) -> Array: ...
+@overload
+def sample(
+    solver: Solver,
+    denoise: Denoiser,
+    x: Array,
+    grid: Sequence[Node],
+    *,
+    noise: Noise | int | None = ...,
+    terminal: str = ...,
+    record: Literal[True],
+    callback: Callable[[StepDone], None] | None = ...,
+    progress: bool = ...,
+) -> Run: ...
+def sample(
+    solver: Solver,
+    denoise: Denoiser,
+    x: Array,
+    grid: Sequence[Node],
+    *,
+    noise: Noise | int | None = None,
+    terminal: str = "denoise",
+    record: bool = False,
+    callback: Callable[[StepDone], None] | None = None,
+    progress: bool = False,
+) -> Array | Run:
+    """Run ``solver`` along ``grid`` from the state ``x`` at its first node.
+
+    Args:
+        solver: the method.
+        denoise: (x, node) -> E[x0 | x], an array of x's shape and dtype.
+        x: state of shape (..., d), NumPy or torch, floating point; its first axis counts samples.
+        grid: strictly monotone nodes (``solvers.grid``).
+        noise: for stochastic methods: a seed, or a ``Noise``; None is seed 0, so that a run is a function of its arguments.
+        terminal: ``"denoise"`` (one more evaluation, x0 = D(x, last)) or ``"none"`` (x at the last node).
+        record: give back a ``Run`` with trajectory, denoised trajectory and evaluation count, instead of the final array.
+        callback: called with a ``StepDone`` after every step.
+        progress: show a progress bar.
+
+    Returns:
+        The final array, or a ``Run`` if ``record``.
+
+    Raises:
+        TypeError: an argument of the wrong kind (integer state, a denoiser that is not callable or changes the dtype).
+        ValueError: a bad grid, shape, terminal rule or parameterisation.
+        NonFinite: nan or inf from the denoiser, the noise, or a diverging state; its ``run`` holds the states before.
+    """
+    nodes = check_run(solver, grid, terminal)
+    check_state(x)
+    watched, drawn = Watched(denoise), _WatchedNoise(noise, x)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
+    run = Run(x, nodes[:1], [x])
+
+    def settle(i: int, x_t: Array, carry: Any) -> tuple[Array, Any]:
+        check_like(x_t, x, f"the state after step {i} of {solver.name}")
+        check_step(x_t, i, solver.name, nodes)
+        first, watched.first, watched.step = watched.first, None, i + 1
+        run.x, run.nfe = x_t, watched.nfe
+        if record:
+            run.nodes.append(nodes[i + 1])
+            run.xs.append(x_t)
+            if first is not None:
+                run.denoised_nodes.append(first[0])
+                run.denoised.append(first[1])
+        if callback is not None:
+            callback(StepDone(i, nodes[i], nodes[i + 1], x_t, None if first is None else first[1], watched.nfe))
+        return x_t, carry
+
+    try:
+        run.x = march(solver, watched, x, nodes, drawn, terminal, settle, _bar(solver.name) if progress else iter)
+    except NonFinite as error:
+        error.run = run
+        raise
+    run.nfe = watched.nfe
+    if record and terminal == "denoise":
+        run.denoised_nodes.append(nodes[-1])
+        run.denoised.append(run.x)
+    return run if record else run.x
+
+
+def _bar(name: str) -> Callable[[list[tuple[Node, Node]]], Iterable[tuple[Node, Node]]]:
+    from rich.console import Console
+    from rich.progress import track
+
+    return lambda steps: track(steps, description=name, transient=True, console=Console(stderr=True))
