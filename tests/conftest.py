@@ -1,0 +1,21 @@
+"""Enrolment: a test that asks for ``solver`` and is named after a law runs for every registered solver of which the law speaks."""
+
+from __future__ import annotations
+
+import matplotlib
+import pytest
+from hypothesis import HealthCheck, settings
+
+from solvers import SOLVERS
+from toy.laws import LAWS
+
+matplotlib.use("Agg")
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "solver" in metafunc.fixturenames:
+        law = LAWS.get(metafunc.function.__name__.removeprefix("test_"))
+        enrolled = [s for s in SOLVERS.values() if law is None or law.exempt(s) is None]
+        metafunc.parametrize("solver", enrolled, ids=[s.name for s in enrolled])

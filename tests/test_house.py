@@ -1,0 +1,267 @@
+"""The rules of the house: what may import what, what is packaged, what is pinned, and that the core needs nothing else."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("solvers", "analytic", "toy", "gpu")
+GROUND_FLOOR = ("solvers.schedule", "solvers.predict", "solvers.space")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+INSTALL = "is the tree installed? `make test` does it, or .venv/bin/python -m pip install --no-deps --no-build-isolation -e ."
+
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+class Import(NamedTuple):
+    line: int
+    module: str
+    lazy: bool  # inside a function: not run when the file is imported
+    typing: bool  # under `if TYPE_CHECKING:`: never run
+
+
+def imports(source: str) -> Iterator[Import]:
+    """Every import of a file; ``from room import x`` counts as ``room.x``."""
+
+    def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            yield from (Import(node.lineno, alias.name, lazy, typing) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            names = [f"{module}.{alias.name}" for alias in node.names] if module in ROOMS else [module]
+            yield from (Import(node.lineno, name, lazy, typing) for name in names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            for child in node.body:
+                yield from walk(child, lazy, True)
+            for child in node.orelse:
+                yield from walk(child, lazy, typing)
+        else:
+            inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.iter_child_nodes(node):
+                yield from walk(child, inside, typing)
+
+    yield from walk(ast.parse(source), False, False)
+
+
+def offence(room: str, imported: Import) -> str | None:
+    """Why a file of ``room`` may not have this import, or None."""
+    top = imported.module.split(".")[0]
+    if not top:
+        return "imports name the whole path"
+    if room == "solvers" and top in ("analytic", "toy", "gpu", "torch"):
+        return f"solvers never imports {top}"
+    if room == "analytic":
+        if top in ("toy", "gpu", "torch"):
+            return f"analytic never imports {top}"
+        ground = any(imported.module == floor or imported.module.startswith(f"{floor}.") for floor in GROUND_FLOOR)
+        if top == "solvers" and not ground and not imported.typing:
+            return f"analytic imports only {', '.join(GROUND_FLOOR)} of solvers"
+    if room == "toy" and top in ("gpu", "torch") and not (imported.lazy or imported.typing):
+        return f"toy works without {top}; import it inside the function that needs it"
+    if room == "gpu" and top == "toy":
+        return "gpu never imports toy"
+    return None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_go_down(path: Path) -> None:
+    relative = path.relative_to(ROOT)
+    found = imports(path.read_text(encoding="utf-8"))
+    offences = [f"{relative}:{i.line} imports {i.module}: {why}" for i in found if (why := offence(relative.parts[0], i))]
+    assert not offences, "\n".join(offences)
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("solvers", "import torch.nn"),
+        ("solvers", "def f():\n    from analytic import gaussian"),
+        ("solvers", "from .. import toy"),
+        ("analytic", "from solvers import Node"),
+        ("analytic", "from solvers.dpmpp import dpmpp_2m"),
+        ("analytic", "import solvers"),
+        ("analytic", "try:\n    import torch\nexcept ImportError:\n    torch = None"),
+        ("toy", "import torch"),
+        ("toy", "from gpu import run"),
+        ("gpu", "def f():\n    import toy.cli"),
+    ],
+)
+def test_the_import_rule_bites(room: str, source: str) -> None:
+    assert any(offence(room, found) for found in imports(source))
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("solvers", "from solvers.base import solver"),
+        ("analytic", "from solvers.schedule import Node"),
+        ("analytic", "from solvers import predict"),
+        ("analytic", "if TYPE_CHECKING:\n    from solvers.plan import Plan"),
+        ("toy", "from solvers import SOLVERS\nfrom analytic import moments\ndef f():\n    import torch"),
+        ("gpu", "import torch\nfrom solvers.plan import Plan\nfrom analytic import GaussianMixture"),
+    ],
+)
+def test_the_import_rule_allows(room: str, source: str) -> None:
+    assert not [why for found in imports(source) if (why := offence(room, found))]
+
+
+def elsewhere(code: str, folder: Path) -> str:
+    """What ``code`` prints in a fresh interpreter that sees neither this folder nor PYTHONPATH."""
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"{done.stderr[-2000:]}\n{INSTALL}"
+    return done.stdout
+
+
+def test_each_package_is_ours(tmp_path: Path) -> None:
+    """Other distributions own some of these names; what an interpreter finds must be this repository."""
+    code = f"from importlib.util import find_spec\nfor room in {ROOMS!r}: print(find_spec(room).origin)"
+    found = [Path(line).resolve() for line in elsewhere(code, tmp_path).splitlines()]
+    assert found == [ROOT / room / "__init__.py" for room in ROOMS], INSTALL
+
+
+def test_the_core_needs_no_extra(tmp_path: Path) -> None:
+    """Import and ``scorebed --help`` where nothing but the core's own dependencies can be imported."""
+    kept = {canonicalize_name(name) for name in closure(PROJECT["project"]["dependencies"])} | {"scorebed", "setuptools", "pip"}
+    modules = metadata.packages_distributions()
+    hidden = sorted(module for module, owners in modules.items() if not kept & {canonicalize_name(owner) for owner in owners})
+    assert {"torch", "pytest", "hypothesis", "mpmath"} <= set(hidden)
+    code = f"""
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {set(hidden)!r}: raise ModuleNotFoundError("not of the core: " + name, name=name)
+sys.meta_path.insert(0, Hide())
+import solvers, analytic, toy
+from importlib.metadata import entry_points
+(command,) = entry_points(group="console_scripts", name="scorebed")
+sys.argv = ["scorebed", "--help"]
+try: command.load()()
+except SystemExit as end: sys.exit(end.code)
+"""
+    shown = elsewhere(code, tmp_path)
+    assert "study" in shown
+
+
+def test_the_command_is_declared() -> None:
+    assert PROJECT["project"]["scripts"] == {"scorebed": "toy.cli:main"}
+    (installed,) = metadata.entry_points(group="console_scripts", name="scorebed")
+    assert installed.value == "toy.cli:main", INSTALL
+
+
+def test_every_package_is_listed() -> None:
+    folders = {path.parent.relative_to(ROOT) for path in FILES}
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(".".join(folder.parts) for folder in folders)
+    assert [folder for folder in folders if not (ROOT / folder / "__init__.py").is_file()] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_types_are_announced(room: str) -> None:
+    assert (ROOT / room / "py.typed").is_file()
+    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["*"]
+
+
+def test_tests_are_no_package() -> None:
+    assert sorted((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def closure(requirements: list[str]) -> set[str]:
+    """The canonical names of what the requirements install here, as the installed distributions tell it."""
+    names: set[str] = set()
+    queue = [(Requirement(line), "") for line in requirements]
+    seen: set[tuple[str, str]] = set()
+    while queue:
+        wanted, extra = queue.pop()
+        name = canonicalize_name(wanted.name)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": extra}):
+            continue
+        names.add(name)
+        for chosen in ("", *wanted.extras):
+            if (name, chosen) not in seen:
+                seen.add((name, chosen))
+                queue += [(Requirement(line), chosen) for line in metadata.requires(name) or []]
+    return names
+
+
+def pins() -> set[str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    loose = [str(pin) for pin in wanted if not re.fullmatch(r"==[\w.]+", str(pin.specifier))]
+    assert not loose, f"not one version: {loose}"
+    return {canonicalize_name(pin.name) for pin in wanted}
+
+
+@pytest.mark.parametrize("extra", [None, "dev"])
+def test_everything_installed_is_pinned(extra: str | None) -> None:
+    project = PROJECT["project"]
+    needed = closure(project["dependencies"] + (project["optional-dependencies"][extra] if extra else []))
+    assert sorted(needed - pins()) == []
+
+
+def test_every_declared_dependency_is_pinned() -> None:
+    project = PROJECT["project"]
+    declared = project["dependencies"] + [line for extra in project["optional-dependencies"].values() for line in extra]
+    assert sorted({canonicalize_name(Requirement(line).name) for line in declared} - pins()) == []
+
+
+def test_the_core_installs_no_torch() -> None:
+    assert "torch" not in closure(PROJECT["project"]["dependencies"])
+
+
+HOSTS = re.compile(r"py[p]i\.|python[h]osted|download\.py[t]orch|--(extra-)?index[-]url|--find[-]links|registry\.np[m]js", re.IGNORECASE)
+# A path of one machine: at the start of a word, one of the places where people and machines keep things, and something below.
+PLACES = re.compile(r"(?<![\w.:/$}*-])/(?:home|Users|root|work|opt|tmp|mnt|srv|scratch)/\w")
+SUFFIXES = {"", ".cfg", ".csv", ".ini", ".ipynb", ".md", ".py", ".rst", ".sh", ".svg", ".toml", ".tsv", ".txt", ".typed", ".yaml", ".yml"}
+APART = {".git", ".venv", ".hypothesis", ".ipynb_checkpoints", "out", "build", "dist"}
+
+
+def texts() -> list[Path]:
+    """The text files of the repository: as git has them, or in a tree without git all that is not a result or a cache."""
+    git = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if git.returncode == 0 and git.stdout:
+        paths = [ROOT / name for name in git.stdout.split("\0") if name]
+    else:
+        paths = []
+        for folder, below, names in os.walk(ROOT):
+            below[:] = [name for name in below if name not in APART and "cache" not in name and not name.endswith(".egg-info")]
+            paths += [Path(folder, name) for name in names]
+    return [path for path in paths if path.suffix in SUFFIXES and path.is_file()]
+
+
+def test_no_registry_and_no_machine_is_named() -> None:
+    files = texts()
+    assert ROOT / "pyproject.toml" in files
+    found = []
+    for path in files:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            found += [f"{path.relative_to(ROOT)}:{number}: {hit.group()}" for rule in (HOSTS, PLACES) if (hit := rule.search(line))]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "line", ["pip install --index" + "-url x", "see https://py" + "pi.org/x", "open('/" + "home/someone/x')", "in /" + "tmp/x"]
+)
+def test_that_rule_bites(line: str) -> None:
+    assert HOSTS.search(line) or PLACES.search(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["#!/usr/bin/env bash", "https://keepachangelog.com/home/x", "out/work/x", "h/work/x", "PYTHON=/path/to/python3"]
+)
+def test_that_rule_allows(line: str) -> None:
+    assert not HOSTS.search(line)
+    assert not PLACES.search(line)

@@ -1,0 +1,30 @@
+"""Every coefficient of the study's ten solvers, off by 1 %, breaks a law. ``make mutants`` does the same to the whole catalogue."""
+
+import pytest
+
+from solvers import SOLVERS, VP, ddim, grid, trace
+from toy.mutants import EXPLAINED, judge, same_plans, tampered
+from toy.study import DEFAULT
+
+
+@pytest.mark.parametrize("name", DEFAULT)
+def test_no_mutant_survives(name: str) -> None:
+    found = judge(name)
+    assert [what for what, by in found.items() if by is None] == []
+    assert len(found) >= 4
+
+
+def test_explanations_name_solvers() -> None:
+    assert set(EXPLAINED) <= set(SOLVERS) - set(DEFAULT)
+
+
+@pytest.mark.parametrize("name", [name for name, solver in SOLVERS.items() if solver.nonlinear is None])
+def test_tampering_with_nothing_changes_nothing(name: str) -> None:
+    assert same_plans(tampered(SOLVERS[name], -1), SOLVERS[name])
+
+
+def test_one_operation_is_off_by_one_percent() -> None:
+    nodes = grid.uniform(VP(), 1, 0.9, 0.5)
+    right, wrong = trace(ddim, nodes).output, trace(tampered(ddim, 0), nodes).output
+    assert abs(wrong[0] / right[0] - 1.01) < 1e-12
+    assert wrong[1] == right[1]

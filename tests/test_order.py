@@ -1,0 +1,38 @@
+"""Convergence laws, for every registered solver."""
+
+import numpy as np
+import pytest
+
+from solvers import SOLVERS, VP, BrownianNoise, Solver, sample
+from toy.convergence import order_of, rms
+from toy.laws import LAWS
+from toy.laws.cases import jagged, modes
+
+
+def test_order(solver: Solver) -> None:
+    LAWS["order"](solver)
+
+
+def test_order_towards_noise(solver: Solver) -> None:
+    LAWS["order_towards_noise"](solver)
+
+
+def test_weak_order(solver: Solver) -> None:
+    LAWS["weak_order"](solver)
+
+
+def test_strong_order(solver: Solver) -> None:
+    LAWS["strong_order"](solver)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "dpmpp_2m_sde"])
+def test_strong_order_on_a_mixture(name: str) -> None:
+    """Path by path under refinement-consistent noise, against a grid eight times finer; the law has Gaussians, where no path is drawn."""
+    target, grids = modes(), [jagged(VP(), n, 0.9, 0.1) for n in (16, 32, 64, 512)]
+    noise = BrownianNoise(7, (256, 1), refine=True)
+    x = target.sample(256, np.random.default_rng(7), grids[0][0])
+    *ends, truth = [sample(SOLVERS[name], target.denoised, x, grid, noise=noise, terminal="none") for grid in grids]
+    strong = SOLVERS[name].strong
+    assert strong is not None
+    found = order_of((16, 32, 64), [rms(end - truth) for end in ends])
+    assert found.inside(strong), found
