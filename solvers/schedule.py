@@ -13,6 +13,7 @@ Liu et al. (arXiv:2209.03003) for the rectified flow, with t reversed so that t 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,6 +34,10 @@ class Node:
 
     def __post_init__(self) -> None:
         _as_floats(self, "t", "alpha", "sigma", "lam")
+
+    def __iter__(self) -> Iterator[float]:
+        """(t, alpha, sigma, lam), so that a node unpacks like a tuple."""
+        return iter((self.t, self.alpha, self.sigma, self.lam))
 
     @property
     def rho(self) -> float:

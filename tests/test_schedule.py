@@ -305,6 +305,8 @@ def test_bad_constants_are_refused(make: Callable[[], Schedule], culprit: str) -
 
 @pytest.mark.parametrize("schedule", [c() for c in SCHEDULES.values()], ids=list(SCHEDULES))
 def test_nodes_are_immutable_hashable_values(schedule: Schedule) -> None:
+    node = schedule.node(schedule.t_max)
+    assert tuple(node) == (node.t, node.alpha, node.sigma, node.lam)
     node = schedule.node(0.25)
     for field in dataclasses.fields(Node):
         with pytest.raises(AttributeError):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from solvers import SOLVERS, sample, solver, trace
 from toy import plots, report, scenes
+from toy.catalogue import entry
 from toy.cli import main, spread
 from toy.problems import PROBLEMS
 from toy.reference import integrate
@@ -329,12 +330,32 @@ def test_stopping_the_command_says_where_the_rows_are(run: Any, tmp_path: Path, 
 
 
 def test_the_catalogue_shows_every_solver_with_its_facts(run: Any) -> None:
-    done = run("solvers")
+    done = run("solvers --claims")
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
     assert done.exit_code == 0
     assert lines.keys() >= SOLVERS.keys()
-    assert lines["deis_tab2"][:5] == ["deis_tab2", "3", "1", "+4", "2"]
-    assert lines["ddpm"][:6] == ["ddpm", "1", "1", "1", "1", "0"]
+    assert lines["deis_tab2"][:6] == ["deis_tab2", "ODE", "3", "1", "+4", "2"]
+    assert lines["ddpm"][:7] == ["ddpm", "SDE", "1", "/", "1", "1", "0"]
+
+
+def test_the_catalogue_measures_orders_and_stability() -> None:
+    ode, sde, free = (entry(name) for name in ("ghvb_2", "dpmpp_2m_sde", "dormand_prince"))
+    assert ode.measured is not None
+    assert ode.measured.inside(2)
+    assert ode.interval == pytest.approx(2.0 - SOLVERS["ghvb_2"].options["beta"], abs=1e-6)
+    assert sde.measured is not None
+    assert sde.measured.inside(2)
+    assert sde.measured_strong is not None
+    assert sde.measured_strong.inside(1)
+    assert sde.interval is None
+    assert (free.kind, free.measured, free.nfe) == ("adaptive", None, None)
+
+
+def test_the_catalogue_reports_every_line(run: Any) -> None:
+    done = run("solvers ddim heun")
+    assert done.exit_code == 0
+    assert "measured" in done.stdout
+    assert "0.99 [" in done.stdout or "1.00 [" in done.stdout
 
 
 def test_version_and_missing_extra(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,10 +93,10 @@ def _options(
     pass
 
 
-def screen() -> Console:
+def screen(width: int = WIDTH) -> Console:
     """Where tables go: the width of the terminal, or a fixed one where there is none."""
     console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    return console if console.is_terminal else Console(width=width)
 
 
 @contextmanager
@@ -173,27 +173,34 @@ def study(
 
 
 @main.command()
-def solvers() -> None:
-    """The catalogue of solvers: what they claim, and what their Plans show."""
-    from solvers import SOLVERS, VP, NotLinear, trace
-    from solvers.grid import uniform_lam
+def solvers(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[SOLVER…]", help="Which solvers; all by default.")] = None,
+    measure: Annotated[bool, typer.Option("--measure/--claims", help="Measure, or only list claims and facts.")] = True,
+) -> None:
+    """The catalogue of solvers: what they claim, what their Plans show, and what is measured.
 
+    [dim]scorebed solvers --claims[/dim]
+    [dim]scorebed solvers heun dpmpp_2m unipc_2[/dim]
+    """
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    from solvers import SOLVERS
+    from toy.catalogue import catalogue
+
+    known(names, SOLVERS, "solver", "SOLVER")
+    with bar() as report:
+        lines = catalogue(names, measure, report)
+    found = ("measured", "strong", "stable") if measure else ()
+    numbers = ("claim", *found, "NFE/step", "start", "history")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    numbers = ("order", "weak", "strong", "NFE/step", "start", "history")
-    for head in ("solver", *numbers, "stochastic", "reference"):
-        table.add_column(head, justify="right" if head in numbers else "left", header_style="dim")
-    for s in SOLVERS.values():
-        facts: tuple[Any, ...]
-        try:
-            short, long = (trace(s, uniform_lam(VP(), n)) for n in (16, 17))
-            each = long.nfe - short.nfe
-            extra = short.nfe - 16 * each  # what the first steps of a multistep method cost beyond the others
-            facts = (f"{each}", f"+{extra}" if extra else "", f"{long.history}", "yes" if long.stochastic else "")
-        except NotLinear:
-            facts = ("", "", "", "nonlinear")
-        claims = (f"{s.order}", *("" if c is None else f"{c:g}" for c in (s.weak, s.strong)))
-        table.add_row(f"[bold]{s.name}[/bold]", *claims, *facts, s.reference)
-    screen().print(table)
+    for head in ("solver", "kind", *numbers, "reference"):
+        table.add_column(head, justify="right" if head in numbers else "left", header_style="dim", no_wrap=head != "reference")
+    for e in lines:
+        claim = f"{e.order}" if e.weak is None else f"{e.weak:g}" + ("" if e.strong is None else f" / {e.strong:g}")
+        measured = [str(o or "") for o in (e.measured, e.measured_strong)] + ["" if e.interval is None else f"{e.interval:.4g}"]
+        counts = ("" if e.nfe is None else f"{e.nfe}", f"+{e.start}" if e.start else "", "" if e.history is None else f"{e.history}")
+        table.add_row(f"[bold]{e.name}[/bold]", e.kind, claim, *(measured if measure else ()), *counts, e.reference)
+    screen(150).print(table)
 
 
 @main.command()

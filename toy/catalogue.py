@@ -1,0 +1,113 @@
+"""The catalogue: what each solver claims, what its Plan shows, and what is measured of it.
+
+Orders are measured as the laws do: on the line of three modes with jagged VP grids (deterministic methods), by exact moments on an
+ellipsoid with EDM's grid (weak), and by exact distances of paths (strong). The stability interval is that of dy/drho = lambda y with equal
+steps of rho, for methods that are autonomous there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from analytic.moments import moments
+from solvers import SOLVERS, VP, NotLinear, Solver, trace
+from solvers.grid import uniform_lam
+from toy.convergence import Order, global_errors, order_of, rms
+from toy.laws.cases import cases
+from toy.laws.paths import path_errors
+from toy.laws.registry import chooses_steps
+from toy.stability import real_interval
+
+_STEPS = (128, 256, 512)
+_PATHS = (64, 128, 256)
+_FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the catalogue. None where a method has no such thing, or it was not measured."""
+
+    name: str
+    kind: str
+    order: int
+    weak: float | None
+    strong: float | None
+    nfe: int | None
+    start: int | None
+    history: int | None
+    measured: Order | None
+    measured_strong: Order | None
+    interval: float | None
+    reference: str
+
+
+def order_measured(solver: Solver) -> Order:
+    """Order of a deterministic method that keeps to its grid."""
+    case = cases()[0]
+    first, last = case.schedule.node(case.noisy), case.schedule.node(case.clean)
+    x = case.states(first)
+    grids = [case.grid(case.schedule, n, case.noisy, case.clean) for n in _STEPS]
+    return order_of(_STEPS, global_errors(solver, case.target.denoised, x, case.target.flow(x, first, last), grids), _FLOOR)
+
+
+def weak_measured(solver: Solver) -> Order:
+    """Weak order of a stochastic method by exact moments."""
+    case, errors = cases()[2], []
+    for n in _STEPS:
+        grid = case.grid(case.schedule, n, case.noisy, case.clean)
+        mean, covariance = moments(trace(solver, grid), case.target)
+        marginal = case.target.marginal(grid[-1])
+        errors.append(rms(np.append(mean - marginal.mean(), covariance - marginal.covariance())))
+    return order_of(_STEPS, errors, _FLOOR)
+
+
+def interval_measured(solver: Solver) -> float | None:
+    """The stability interval on the negative real axis, None for a method that has none."""
+    try:
+        return real_interval(solver)
+    except ValueError:
+        return None
+
+
+def entry(name: str, measure: bool = True) -> Entry:
+    """The line of one solver."""
+    s = SOLVERS[name]
+    kind = "adaptive" if chooses_steps(s) else "SDE" if s.weak is not None else "ODE"
+    nfe = start = history = None
+    try:
+        short, long = (trace(s, uniform_lam(VP(), n)) for n in (16, 17))
+        nfe, history = long.nfe - short.nfe, long.history
+        start = short.nfe - 16 * nfe  # what the first steps of a multistep method cost beyond the others
+    except NotLinear:
+        pass
+    order = strong = interval = None
+    if measure and kind == "ODE":
+        order, interval = order_measured(s), interval_measured(s)
+    if measure and kind == "SDE":
+        order = weak_measured(s)
+        strong = order_of(_PATHS, path_errors(s, _PATHS)) if s.strong is not None else None
+    return Entry(name, kind, s.order, s.weak, s.strong, nfe, start, history, order, strong, interval, s.reference)
+
+
+def catalogue(
+    names: Sequence[str] | None = None, measure: bool = True, report: Callable[[int, int, str], object] | None = None
+) -> list[Entry]:
+    """The lines of these solvers, of all by default; measured in parallel.
+
+    ``report(done, all, name)`` is told of every line.
+    """
+    names = list(names or SOLVERS)
+    if not measure:
+        return [entry(name, measure=False) for name in names]
+    from joblib import Parallel, delayed
+
+    lines: list[Entry] = []
+    for line in Parallel(n_jobs=-1, return_as="generator")(delayed(partial(entry, name))() for name in names):
+        lines.append(line)
+        if report is not None:
+            report(len(lines), len(names), line.name)
+    return lines
