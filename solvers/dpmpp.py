@@ -67,10 +67,13 @@ def dpmpp_3m(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise:
 
 
 @solver(order=2, weak=2, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver++(2M)")
-def dpmpp_2m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
-    r"""x_t = (σ_t/σ_s) e^{−h} x + α_t (1 − e^{−2h}) D + σ_t sqrt(1 − e^{−2h}) ξ,  D = D_s + h/(2h₋)(D_s − D_r)."""
+def dpmpp_2m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, eta: float = 1.0) -> tuple[Array, Carry]:
+    r"""x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t sqrt(1 − e^{−2ηh}) ξ,  D = D_s + h/(2h₋)(D_s − D_r).
+
+    η = 1 is the SDE, η = 0 the ODE: then the step is that of ``dpmpp_2m``.
+    """
     denoised = denoise(x, s)
-    return diffuse_by_denoised(x, _extrapolated(denoised, s, t, carry), noise(s, t), s, t), ((s, denoised),)
+    return diffuse_by_denoised(x, _extrapolated(denoised, s, t, carry), noise(s, t), s, t, eta), ((s, denoised),)
 
 
 def _extrapolated(denoised: Array, s: Node, t: Node, carry: Carry) -> Array:

@@ -38,10 +38,11 @@ def flow_by_eps(x: Array, eps: Array, s: Node, t: Node) -> Array:
     return (t.alpha / s.alpha) * x - t.sigma * math.expm1(t.lam - s.lam) * eps
 
 
-def diffuse_by_denoised(x: Array, denoised: Array, xi: Array, s: Node, t: Node) -> Array:
-    """x_t = (σ_t/σ_s) e^{−h} x + α_t (1 − e^{−2h}) D + σ_t sqrt(1 − e^{−2h}) ξ, for h > 0."""
-    gone = -math.expm1(2.0 * (s.lam - t.lam))
-    return (t.sigma / s.sigma) * math.exp(s.lam - t.lam) * x + t.alpha * gone * denoised + t.sigma * math.sqrt(gone) * xi
+def diffuse_by_denoised(x: Array, denoised: Array, xi: Array, s: Node, t: Node, eta: float = 1.0) -> Array:
+    """x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t sqrt(1 − e^{−2ηh}) ξ, for h > 0; η = 0 is the flow, η = 1 the SDE."""
+    h = t.lam - s.lam
+    kept, noisy = (t.sigma / s.sigma) * math.exp(-eta * h), t.sigma * math.sqrt(-math.expm1(-2.0 * eta * h))
+    return kept * x - t.alpha * math.expm1(-(1.0 + eta) * h) * denoised + noisy * xi
 
 
 def eps_of(x: Array, denoised: Array, s: Node) -> Array:

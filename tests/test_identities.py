@@ -15,6 +15,7 @@ from solvers import EDM, SOLVERS, VP, BrownianNoise, Node, RectifiedFlow, SubVP,
 from solvers.deis import deis_weights
 from solvers.exponential import phi
 from solvers.multistep import lagrange
+from toy.laws import LAWS
 from toy.laws.cases import jagged, modes, warped
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
@@ -133,6 +134,20 @@ def test_dpmpp_2m_sde_starts_as_ddpm() -> None:
     nodes = jagged(VP(), 1, 0.6, 0.4)
     one, two = (sample(SOLVERS[n], modes().denoised, X, nodes, noise=3, terminal="none") for n in ("ddpm", "dpmpp_2m_sde"))
     np.testing.assert_array_equal(one, two)
+
+
+def test_dpmpp_2m_sde_without_noise_steps_as_dpmpp_2m() -> None:
+    """But for the first step, which the ODE method leaves to its start."""
+    r, s, t = jagged(VP(), 2, 0.6, 0.4)
+    memory = ((r, modes().denoised(X, r)),)
+    one, _ = SOLVERS["dpmpp_2m"].step(modes().denoised, X, s, t, memory, BrownianNoise(0, X.shape))
+    two, _ = SOLVERS["dpmpp_2m_sde"](eta=0.0).step(modes().denoised, X, s, t, memory, BrownianNoise(0, X.shape))
+    np.testing.assert_allclose(one, two, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.3])
+def test_dpmpp_2m_sde_has_weak_order_two_at_any_noise(eta: float) -> None:
+    LAWS["weak_order"](SOLVERS["dpmpp_2m_sde"](eta=eta))
 
 
 @given(st.integers(1, 4), st.floats(-60.0, 60.0))

@@ -196,6 +196,9 @@ EXPLAINED = {
     "pc_langevin": "the corrector's first noise is forgotten before the next evaluation on a point mass",
     "langevin_gibbs": "the first sweep's noise is forgotten before the next evaluation on a point mass",
     "euler_maruyama": "an evaluation 1 % of the step away leaves a method of order 1 at order 1",
+    "edict": "an evaluation 1 % of the step away leaves a method of order 1 at order 1",
+    "bdia": "gamma itself off by 1 % is another BDIA of the same order",
+    "rex_rk4": "the weight zeta of the pair's difference does not enter the order",
 }
 """Why mutants of these solvers survive the laws. Tests of their families, with identities and formulas, notice each of them."""
 

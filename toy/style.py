@@ -28,7 +28,7 @@ _STOCHASTIC = (
     *("sa_solver", "sde_dpm", "seeds", "splitting", "stochastic_rk"),
 )
 FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "Runge-Kutta": (VERMILLION, "o", ("edm", "runge_kutta", "adaptive", "blackbox", "rectified", "stabilized")),
+    "Runge-Kutta": (VERMILLION, "o", ("edm", "runge_kutta", "adaptive", "blackbox", "rectified", "stabilized", "compose", "reversible")),
     "exponential": (BLUE, "s", ("dpm_solver", "exponential_rk", "lawson", "statistics", "taylor")),
     "DPM-Solver++": (GREEN, "^", ("dpmpp",)),
     "Adams": (ORANGE, "D", ("adams", "angle", "deis", "ipndm", "multistep")),
