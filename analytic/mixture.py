@@ -43,10 +43,9 @@ class GaussianMixture:
 
     Args:
         weights: (K,), not negative, summing to 1 within 1e-6 (then normalised).
-        means: (K, d).
-        covariances: a number or (K,): isotropic variances; (K, d): diagonal; (K, d, d): full; ``LowRank(factor (K, d, r), diagonal (K,
-        d))``.
-            Singular ones, point masses among them, are welcome wherever sigma > 0.
+        means: (K, d), or (K,) on the line.
+        covariances: a number or (K,): isotropic variances; (K, d): diagonal; (K, d, d): full; or
+            ``LowRank(factor (K, d, r), diagonal (K, d))``. Singular ones, point masses among them, are welcome wherever sigma > 0.
 
     Raises:
         ValueError: shapes that do not match, nan or inf, weights that are no distribution, covariances not symmetric or not positive
@@ -57,7 +56,11 @@ class GaussianMixture:
 
     def __init__(self, weights: Any, means: Any, covariances: Any) -> None:
         self.weights = finite("weights", weights, 1)
-        self.means = finite("means", means, 2)
+        self.means = finite("means", means)
+        if self.means.ndim == 1:
+            self.means = self.means[:, None]
+        if self.means.ndim != 2:
+            raise ValueError(f"means has shape {self.means.shape}: give (K, d), or (K,) on the line")
         if len(self.weights) == 0 or self.means.shape[0] != len(self.weights) or self.means.shape[1] == 0:
             raise ValueError(f"means has shape {self.means.shape} and weights {self.weights.shape}: give (K, d) and (K,) with K, d >= 1")
         if np.any(self.weights < 0.0):

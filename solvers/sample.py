@@ -30,7 +30,9 @@ class NonFinite(FloatingPointError, ValueError):
 @dataclass
 class Run:
     """A recorded run. ``xs[i]`` is the state at ``nodes[i]``; ``denoised[i]`` the first evaluation of step i, made at
-    ``denoised_nodes[i]``, with the terminal evaluation last; ``nfe`` counts all evaluations. Adaptive methods evaluate parts of the batch."""
+    ``denoised_nodes[i]``, with the terminal evaluation last; ``nfe`` counts all evaluations.
+
+    Adaptive methods evaluate parts of the batch, and ``denoised`` then holds those."""
 
     x: Array
     nodes: list[Node]

@@ -18,6 +18,12 @@ from solvers.schedule import EDM, VP, Node, RectifiedFlow, SubVP
 NODES = [VP().node(0.02), SubVP().node(0.6), EDM().node(0.05), EDM().node(50.0), RectifiedFlow().node(0.7), RectifiedFlow().node(1.0)]
 
 
+def test_means_of_a_line_may_be_numbers() -> None:
+    one, two = GaussianMixture([0.4, 0.6], [-1.0, 2.0], [0.5, 1.0]), GaussianMixture([0.4, 0.6], [[-1.0], [2.0]], [0.5, 1.0])
+    assert one.d == 1
+    assert np.array_equal(one.means, two.means)
+
+
 def orthogonal(rng, d):
     return np.linalg.qr(rng.normal(size=(d, d)))[0]
 
@@ -300,7 +306,7 @@ GOOD = {"weights": [0.5, 0.5], "means": [[0.0, 0.0], [1.0, 1.0]], "covariances":
         ({"weights": [1.0]}, "means has shape"),
         ({"weights": [], "means": np.zeros((0, 2))}, "means has shape"),
         ({"weights": "no"}, "weights"),
-        ({"means": [0.0, 1.0]}, "means has shape"),
+        ({"means": [0.0, 1.0, 2.0]}, "means has shape"),
         ({"means": [[0.0, 0.0], [1.0, np.inf]]}, "means holds 1 values"),
         ({"covariances": -1.0}, "negative variance -1.0"),
         ({"covariances": np.nan}, "covariances holds 1 values"),
