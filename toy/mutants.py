@@ -196,6 +196,9 @@ EXPLAINED = {
     "pc_langevin": "the corrector's first noise is forgotten before the next evaluation on a point mass",
     "langevin_gibbs": "the first sweep's noise is forgotten before the next evaluation on a point mass",
     "euler_maruyama": "an evaluation 1 % of the step away leaves a method of order 1 at order 1",
+    "exp_euler_maruyama": "an evaluation 1 % of the step away leaves a method of order 1 at order 1",
+    "ghvb_3": "1 % of the highest difference, averaged besides, is too little to show in the order at these steps",
+    "ghvb_4": "1 % of the highest difference, averaged besides, is too little to show in the order at these steps",
     "edict": "an evaluation 1 % of the step away leaves a method of order 1 at order 1",
     "bdia": "gamma itself off by 1 % is another BDIA of the same order",
     "rex_rk4": "the weight zeta of the pair's difference does not enter the order",
@@ -230,6 +233,6 @@ def main(names: list[str] | None = None) -> int:
             table.add_row(name, str(len(found)), str(killers.total()), by)
     console.print(table)
     for name, what in survivors:
-        console.print(f"survivor: {what}: {EXPLAINED.get(name, 'NOT EXPLAINED')}")
+        console.print(f"survivor: {what}: {EXPLAINED.get(name, 'NOT EXPLAINED')}", soft_wrap=True)
     console.print(f"{total - len(survivors)} of {total} mutants killed")
     return int(len(survivors) > 0.02 * total or any(name not in EXPLAINED for name, _ in survivors))
