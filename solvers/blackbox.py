@@ -18,15 +18,13 @@ from typing import Any, Literal
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from solvers.base import Carry, solver
+from solvers.base import Carry, Solver, solver
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
 from solvers.runge_kutta import schedule_of, velocity
 from solvers.schedule import Node
 
 BLACK_BOX = "black box: SciPy chooses the steps"
-
-
 Method = Literal["RK45", "DOP853", "Radau", "LSODA"]
 
 
@@ -79,69 +77,52 @@ def _alike(y: np.ndarray, x: Array) -> Array:
     return y.astype(x.dtype) if isinstance(x, np.ndarray) else x.new_tensor(y)
 
 
-@solver(order=5, reference="scipy.integrate.RK45 (Dormand & Prince 1980); arXiv:2011.13456, appendix D.4", nonlinear=BLACK_BOX)
-def scipy_rk45(
-    denoise: Denoiser,
-    x: Array,
-    s: Node,
-    t: Node,
-    carry: Carry,
-    noise: Noise,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-    together: bool = False,
-) -> tuple[Array, Any]:
-    r"""x_t = x + ∫_s^t v du by an explicit Runge-Kutta pair of orders 5(4)."""
-    return integrate("RK45", denoise, x, s, t, rtol, atol, together)
+def _baseline(name: str, method: Method, order: int, reference: str, formula: str) -> Solver:
+    """The integrator as a registered method."""
+
+    def step(
+        denoise: Denoiser,
+        x: Array,
+        s: Node,
+        t: Node,
+        carry: Carry,
+        noise: Noise,
+        *,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        together: bool = False,
+    ) -> tuple[Array, Any]:
+        return integrate(method, denoise, x, s, t, rtol, atol, together)
+
+    step.__name__, step.__doc__ = name, f"x_t = x + ∫_s^t v du by {formula}."
+    return solver(order=order, reference=reference, nonlinear=BLACK_BOX)(step)
 
 
-@solver(order=8, reference="scipy.integrate.DOP853 (Hairer, Nørsett & Wanner I, II.10)", nonlinear=BLACK_BOX)
-def scipy_dop853(
-    denoise: Denoiser,
-    x: Array,
-    s: Node,
-    t: Node,
-    carry: Carry,
-    noise: Noise,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-    together: bool = False,
-) -> tuple[Array, Any]:
-    r"""x_t = x + ∫_s^t v du by an explicit Runge-Kutta triple of orders 8(5,3)."""
-    return integrate("DOP853", denoise, x, s, t, rtol, atol, together)
-
-
-@solver(order=5, reference="scipy.integrate.Radau (Hairer & Wanner II, IV.8)", nonlinear=BLACK_BOX)
-def scipy_radau(
-    denoise: Denoiser,
-    x: Array,
-    s: Node,
-    t: Node,
-    carry: Carry,
-    noise: Noise,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-    together: bool = False,
-) -> tuple[Array, Any]:
-    r"""x_t = x + ∫_s^t v du by the implicit Runge-Kutta method Radau IIA of order 5, L-stable."""
-    return integrate("Radau", denoise, x, s, t, rtol, atol, together)
-
-
-@solver(order=1, reference="scipy.integrate.LSODA (Petzold 1983), orders 1 to 12", nonlinear=BLACK_BOX)
-def scipy_lsoda(
-    denoise: Denoiser,
-    x: Array,
-    s: Node,
-    t: Node,
-    carry: Carry,
-    noise: Noise,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-    together: bool = False,
-) -> tuple[Array, Any]:
-    r"""x_t = x + ∫_s^t v du by Adams or BDF formulas of variable order, with a switch for stiffness. ``order`` is the least it uses."""
-    return integrate("LSODA", denoise, x, s, t, rtol, atol, together)
+scipy_rk45 = _baseline(
+    "scipy_rk45",
+    "RK45",
+    5,
+    "scipy.integrate.RK45 (Dormand & Prince 1980); arXiv:2011.13456, appendix D.4",
+    "an explicit Runge-Kutta pair of orders 5(4)",
+)
+scipy_dop853 = _baseline(
+    "scipy_dop853",
+    "DOP853",
+    8,
+    "scipy.integrate.DOP853 (Hairer, Nørsett & Wanner I, II.10)",
+    "an explicit Runge-Kutta triple of orders 8(5,3)",
+)
+scipy_radau = _baseline(
+    "scipy_radau",
+    "Radau",
+    5,
+    "scipy.integrate.Radau (Hairer & Wanner II, IV.8)",
+    "the implicit Runge-Kutta method Radau IIA of order 5, L-stable",
+)
+scipy_lsoda = _baseline(
+    "scipy_lsoda",
+    "LSODA",
+    1,
+    "scipy.integrate.LSODA (Petzold 1983), orders 1 to 12",
+    "Adams or BDF formulas of variable order, with a switch for stiffness; the claim is the least order it uses",
+)

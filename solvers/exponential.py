@@ -38,11 +38,15 @@ def flow_by_eps(x: Array, eps: Array, s: Node, t: Node) -> Array:
     return (t.alpha / s.alpha) * x - t.sigma * math.expm1(t.lam - s.lam) * eps
 
 
-def diffuse_by_denoised(x: Array, denoised: Array, xi: Array, s: Node, t: Node, eta: float = 1.0) -> Array:
-    """x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t sqrt(1 − e^{−2ηh}) ξ, for h > 0; η = 0 is the flow, η = 1 the SDE."""
+def drift_by_denoised(x: Array, denoised: Array, s: Node, t: Node, eta: float) -> Array:
+    """(σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D; η = 0 is the flow, η = 1 the drift of the SDE."""
     h = t.lam - s.lam
-    kept, noisy = (t.sigma / s.sigma) * math.exp(-eta * h), t.sigma * math.sqrt(-math.expm1(-2.0 * eta * h))
-    return kept * x - t.alpha * math.expm1(-(1.0 + eta) * h) * denoised + noisy * xi
+    return (t.sigma / s.sigma) * math.exp(-eta * h) * x - t.alpha * math.expm1(-(1.0 + eta) * h) * denoised
+
+
+def diffuse_by_denoised(x: Array, denoised: Array, xi: Array, s: Node, t: Node, eta: float = 1.0) -> Array:
+    """x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t sqrt(1 − e^{−2ηh}) ξ, for h > 0."""
+    return drift_by_denoised(x, denoised, s, t, eta) + t.sigma * math.sqrt(-math.expm1(2.0 * eta * (s.lam - t.lam))) * xi
 
 
 def eps_of(x: Array, denoised: Array, s: Node) -> Array:

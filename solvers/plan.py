@@ -26,7 +26,7 @@ import numpy as np
 from solvers.base import Solver
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
-from solvers.sample import Watched, _WatchedNoise, check_run, check_state, check_step, march
+from solvers.sample import Watched, WatchedNoise, check_run, check_state, check_step, march
 from solvers.schedule import Node
 
 
@@ -129,7 +129,7 @@ class Plan:
     def run(self, denoise: Denoiser, x: Array, noise: Noise | int | None = None) -> Array:
         """Replay the plan from the state ``x``; the same checks and the same result as ``sample``."""
         check_state(x)
-        watched, drawn = Watched(denoise), _WatchedNoise(noise, x)
+        watched, drawn = Watched(denoise), WatchedNoise(noise, x)
         live: dict[int, Array] = {0: x}
         steps = {register: i for i, register in enumerate(self.states[1:])}
         for i, op in enumerate(self.ops):

@@ -116,7 +116,9 @@ class Watched:
         return value
 
 
-class _WatchedNoise:
+class WatchedNoise:
+    """A seed or a noise as a noise that lets no bad value through."""
+
     def __init__(self, noise: Noise | int | None, x: Array) -> None:
         if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
             noise = BrownianNoise(int(noise or 0), tuple(x.shape), like=x)
@@ -225,7 +227,7 @@ def sample(
     """
     nodes = check_run(solver, grid, terminal)
     check_state(x)
-    watched, drawn = Watched(denoise), _WatchedNoise(noise, x)
+    watched, drawn = Watched(denoise), WatchedNoise(noise, x)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
     run = Run(x, nodes[:1], [x])

@@ -20,21 +20,22 @@ import math
 from typing import Any
 
 from solvers.base import Carry, solver
-from solvers.exponential import diffuse_by_denoised, eps_of, flow_by_eps, phi
+from solvers.exponential import diffuse_by_denoised, drift_by_denoised, eps_of, flow_by_eps, phi
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
 from solvers.schedule import Node
 
+FREEZES_EPS = "freezes eps, which the noise moves"
+"""Why a method does not follow a constant denoiser exactly; a shift of the target it keeps."""
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver-1", inexact="freezes eps, which the noise moves")
+
+@solver(order=1, weak=1, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver-1", inexact=FREEZES_EPS)
 def sde_dpm_solver_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = (α_t/α_s) x − 2 σ_t (e^h − 1) ε + σ_t sqrt(e^{2h} − 1) ξ."""
     return flow_by_eps(x, 2.0 * eps_of(x, denoise(x, s), s), s, t) + _path(noise, s, t), None
 
 
-@solver(
-    order=2, weak=2, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver-2M", inexact="freezes eps, which the noise moves"
-)
+@solver(order=2, weak=2, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver-2M", inexact=FREEZES_EPS)
 def sde_dpm_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x − 2 σ_t (e^h − 1) (ε_s + h/(2h₋)(ε_s − ε_r)) + σ_t sqrt(e^{2h} − 1) ξ; the first step is SDE-DPM-Solver-1."""
     eps = eps_of(x, denoise(x, s), s)
@@ -65,9 +66,9 @@ def dpmpp_sde(
     n_i = i.rho * math.sqrt(-math.expm1(-2.0 * eta * r * h)) * noise(s, i)
     n_t = t.rho * math.sqrt(-math.expm1(-2.0 * eta * (1.0 - r) * h)) * noise(i, t)
     denoised = denoise(x, s)
-    u = _drift(x, denoised, s, i, eta) + i.alpha * n_i
+    u = drift_by_denoised(x, denoised, s, i, eta) + i.alpha * n_i
     middle = (1.0 - 0.5 / r) * denoised + (0.5 / r) * denoise(u, i)
-    return _drift(x, middle, s, t, eta) + t.alpha * (math.exp(-(1.0 + eta) * (1.0 - r) * h) * n_i + n_t), None
+    return drift_by_denoised(x, middle, s, t, eta) + t.alpha * (math.exp(-(1.0 + eta) * (1.0 - r) * h) * n_i + n_t), None
 
 
 @solver(order=2, weak=2, strong=1, reference="k-diffusion, sample_dpmpp_3m_sde, with 2 φ_3 for its φ_3")
@@ -78,7 +79,7 @@ def dpmpp_3m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, no
     """
     h, denoised = t.lam - s.lam, denoise(x, s)
     power = (1.0 + eta) * h
-    x_t = _drift(x, denoised, s, t, eta) + t.sigma * math.sqrt(-math.expm1(-2.0 * eta * h)) * noise(s, t)
+    x_t = diffuse_by_denoised(x, denoised, noise(s, t), s, t, eta)
     if carry:
         r, d_r = carry[0]
         slope = (1.0 / (s.lam - r.lam)) * (denoised - d_r)
@@ -89,12 +90,6 @@ def dpmpp_3m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, no
             x_t = x_t + (2.0 * t.alpha * power * phi(3, -power) * h * h) * curve
         x_t = x_t + (t.alpha * power * phi(2, -power) * h) * slope
     return x_t, ((s, denoised), *(carry or ()))[:2]
-
-
-def _drift(x: Array, denoised: Array, s: Node, t: Node, eta: float) -> Array:
-    """(σ_t/σ_s) e^{−eta h} x + α_t (1 − e^{−(1 + eta) h}) D."""
-    h = t.lam - s.lam
-    return (t.sigma / s.sigma) * math.exp(-eta * h) * x - t.alpha * math.expm1(-(1.0 + eta) * h) * denoised
 
 
 def _path(noise: Noise, s: Node, t: Node) -> Array:

@@ -18,6 +18,7 @@ from solvers.exponential import eps_of, flow_by_eps, phi
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
 from solvers.schedule import Node
+from solvers.sde_dpm import FREEZES_EPS
 
 
 def increment(noise: Noise, s: Node, t: Node) -> Array:
@@ -25,13 +26,13 @@ def increment(noise: Noise, s: Node, t: Node) -> Array:
     return s.rho * math.sqrt(-math.expm1(2.0 * (s.lam - t.lam))) * noise(s, t)
 
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2305.14267, SEEDS-1", inexact="freezes eps, which the noise moves")
+@solver(order=1, weak=1, strong=1, reference="arXiv:2305.14267, SEEDS-1", inexact=FREEZES_EPS)
 def seeds_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = (α_t/α_s) x − 2 σ_t (e^h − 1) ε + σ_t sqrt(e^{2h} − 1) z.  Equal to SDE-DPM-Solver-1."""
     return flow_by_eps(x, 2.0 * eps_of(x, denoise(x, s), s), s, t) + t.alpha * increment(noise, s, t), None
 
 
-@solver(order=2, weak=2, strong=1, reference="arXiv:2305.14267, SEEDS-2", inexact="freezes eps, which the noise moves")
+@solver(order=2, weak=2, strong=1, reference="arXiv:2305.14267, SEEDS-2", inexact=FREEZES_EPS)
 def seeds_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""u = (α_i/α_s) x − 2 σ_i (e^{rh} − 1) ε_s + α_i W₁ at λ_i = λ_s + r h,
     x_t = (α_t/α_s) x − 2 σ_t (e^h − 1)(ε_s + (1/2r)(ε_i − ε_s)) + α_t (W₁ + W₂)."""
@@ -43,9 +44,7 @@ def seeds_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
     return flow_by_eps(x, 2.0 * middle, s, t) + t.alpha * (w_1 + w_2), None
 
 
-@solver(
-    order=2, weak=2, strong=1, reference="arXiv:2305.14267, SEEDS-3 (stages at 1/3 and 2/3)", inexact="freezes eps, which the noise moves"
-)
+@solver(order=2, weak=2, strong=1, reference="arXiv:2305.14267, SEEDS-3 (stages at 1/3 and 2/3)", inexact=FREEZES_EPS)
 def seeds_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""u₁ = (α₁/α_s) x − 2 σ₁ (e^{h/3} − 1) ε_s + α₁ W₁,
     u₂ = (α₂/α_s) x − 2 σ₂ (e^{2h/3} − 1) ε_s − 4 σ₂ ((e^{2h/3} − 1)/(2h/3) − 1)(ε₁ − ε_s) + α₂ (W₁ + W₂),

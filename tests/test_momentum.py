@@ -44,6 +44,15 @@ def test_without_damping_a_heavy_ball_is_its_base(name: str) -> None:
         np.testing.assert_allclose(found, run(SOLVERS[name], nodes), rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [(name, name.split("_", 1)[1]) for name in SOLVERS if name.startswith(("hb_", "nesterov_"))],
+)
+def test_registered_methods_without_damping_are_their_base(name: str, base: str) -> None:
+    nodes = jagged(VP(), 9, 0.9, 0.05)
+    np.testing.assert_allclose(run(SOLVERS[name](beta=1.0), nodes), run(SOLVERS[base], nodes), rtol=1e-11, atol=1e-11)
+
+
 def test_ghvb_1_is_euler_with_a_heavy_ball() -> None:
     nodes = jagged(VP(), 9, 0.9, 0.05)
     np.testing.assert_allclose(run(SOLVERS["ghvb_1"](beta=0.4), nodes), run(heavy_ball(SOLVERS["euler"], 0.4), nodes), rtol=1e-11)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import numpy as np
-
-from analytic.moments import moments
 from solvers import SOLVERS, VP, NotLinear, Solver, trace
 from solvers.grid import uniform_lam
-from toy.convergence import Order, global_errors, order_of, rms
+from toy.convergence import Order, global_errors, order_of
 from toy.laws.cases import cases
+from toy.laws.order import weak_error
 from toy.laws.paths import path_errors
 from toy.laws.registry import chooses_steps
 from toy.stability import real_interval
@@ -56,13 +53,7 @@ def order_measured(solver: Solver) -> Order:
 
 def weak_measured(solver: Solver) -> Order:
     """Weak order of a stochastic method by exact moments."""
-    case, errors = cases()[2], []
-    for n in _STEPS:
-        grid = case.grid(case.schedule, n, case.noisy, case.clean)
-        mean, covariance = moments(trace(solver, grid), case.target)
-        marginal = case.target.marginal(grid[-1])
-        errors.append(rms(np.append(mean - marginal.mean(), covariance - marginal.covariance())))
-    return order_of(_STEPS, errors, _FLOOR)
+    return order_of(_STEPS, [weak_error(solver, cases()[2], n) for n in _STEPS], _FLOOR)
 
 
 def interval_measured(solver: Solver) -> float | None:
@@ -106,7 +97,7 @@ def catalogue(
     from joblib import Parallel, delayed
 
     lines: list[Entry] = []
-    for line in Parallel(n_jobs=-1, return_as="generator")(delayed(partial(entry, name))() for name in names):
+    for line in Parallel(n_jobs=-1, return_as="generator")(delayed(entry)(name) for name in names):
         lines.append(line)
         if report is not None:
             report(len(lines), len(names), line.name)

@@ -50,6 +50,14 @@ def order_towards_noise(solver: Solver) -> None:
         _order(solver, case, case.clean, case.noisy)
 
 
+def weak_error(solver: Solver, case: Case, n: int) -> float:
+    """RMS error of mean and covariance of the output on the case's Gaussian, exact from the Plan of n steps."""
+    grid = case.grid(case.schedule, n, case.noisy, case.clean)
+    marginal = case.target.marginal(grid[-1])
+    mean, covariance = moments(trace(solver, grid), case.target)
+    return rms(np.append(mean - marginal.mean(), covariance - marginal.covariance()))
+
+
 @law(exempt=deterministic)
 def weak_order(solver: Solver) -> None:
     """Mean and covariance of the output on a Gaussian, exact from the Plan, converge with the claimed weak order.
@@ -61,11 +69,8 @@ def weak_order(solver: Solver) -> None:
         steps: list[int] = []
         errors: list[float] = []
         for n in (*_STEPS, *_FINER):
-            grid = case.grid(case.schedule, n, case.noisy, case.clean)
-            marginal = case.target.marginal(grid[-1])
-            mean, covariance = moments(trace(solver, grid), case.target)
             steps.append(n)
-            errors.append(rms(np.append(mean - marginal.mean(), covariance - marginal.covariance())))
+            errors.append(weak_error(solver, case, n))
             # judged where the slopes have settled, whatever they are
             if n >= _STEPS[-1] and (found := order_of(steps, errors, _FLOOR)).high - found.low <= _SETTLED:
                 break

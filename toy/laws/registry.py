@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from solvers import Solver
+from solvers.adaptive import ADAPTIVE
+from solvers.blackbox import BLACK_BOX
+from solvers.sde_dpm import FREEZES_EPS
 
 
 class Broken(AssertionError):
@@ -31,7 +34,7 @@ class Law:
 
 
 LAWS: dict[str, Law] = {}
-"""Every law by name, the cheapest first."""
+"""Every law by name."""
 
 
 def law(exempt: Callable[[Solver], str | None] = lambda solver: None) -> Callable[[Callable[[Solver], None]], Law]:
@@ -61,12 +64,12 @@ def unplanned(solver: Solver) -> str | None:
 
 def chooses_steps(solver: Solver) -> str | None:
     """The exemption of laws about the order on a refined grid."""
-    return solver.nonlinear if solver.nonlinear and solver.nonlinear.startswith(("adaptive", "black box")) else None
+    return solver.nonlinear if solver.nonlinear in (ADAPTIVE, BLACK_BOX) else None
 
 
 def black_box(solver: Solver) -> str | None:
     """The exemption of exact and of costly laws for other libraries' integrators."""
-    return solver.nonlinear if solver.nonlinear and solver.nonlinear.startswith("black box") else None
+    return solver.nonlinear if solver.nonlinear == BLACK_BOX else None
 
 
 def inexact(solver: Solver) -> str | None:
@@ -76,7 +79,7 @@ def inexact(solver: Solver) -> str | None:
 
 def moved_by_shifts(solver: Solver) -> str | None:
     """The exemption of the law of shifts: eps does not change where data and state are shifted together, x and the score do."""
-    return None if solver.inexact is None or solver.inexact.startswith("freezes eps") else solver.inexact
+    return None if solver.inexact == FREEZES_EPS else solver.inexact
 
 
 def any_of(*exemptions: Callable[[Solver], str | None]) -> Callable[[Solver], str | None]:
