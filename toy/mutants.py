@@ -212,7 +212,7 @@ def judge(name: str) -> dict[str, str | None]:
 
 
 def main(names: list[str] | None = None) -> int:
-    """Print the table; the exit status is 1 if more mutants of a solver survive than are explained, or more than 2 % in the whole catalogue."""
+    """Print the table; the exit status is 1 if more mutants of a solver survive than are explained, or over 2 % of the whole catalogue."""
     from concurrent.futures import ProcessPoolExecutor
 
     from rich.console import Console
