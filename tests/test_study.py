@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from solvers import SOLVERS, sample, solver, trace
 from toy import plots, report, scenes
 from toy.catalogue import entry
-from toy.cli import main, spread
+from toy.cli import main
+from toy.console import spread
 from toy.problems import PROBLEMS
 from toy.reference import integrate
 from toy.store import COLUMNS, Row, Store, frame, read

@@ -1,0 +1,1 @@
+"""Exact heat kernels, one space per file, and mixtures of them."""

@@ -1,0 +1,1 @@
+"""Pretrained networks that install as ordinary packages, read from their files."""

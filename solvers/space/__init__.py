@@ -1,0 +1,1 @@
+"""The spaces that reflected and Riemannian solvers move in, one file each."""

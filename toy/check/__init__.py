@@ -1,0 +1,1 @@
+"""check_solver: one call that tells whether a sampler is right."""

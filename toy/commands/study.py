@@ -1,0 +1,65 @@
+"""``scorebed study``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toy.console import ManyValues, bar, known, main, one_thread, screen
+
+BUDGETS = (5, 10, 20, 40)
+
+
+def _budget(text: str | int) -> int:
+    try:
+        if int(text) < 1:
+            raise ValueError
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number of evaluations: give integers of at least 1") from None
+    return int(text)
+
+
+@main.command(cls=ManyValues)
+def study(
+    problems: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Problems, or all; all by default.")] = None,
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Solvers, or all; ten of the best known by default.")] = None,
+    grids: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Grids, or all; each problem's own by default.")] = None,
+    nfe: Annotated[
+        list[int] | None, typer.Option(metavar="N…", parser=_budget, help="Budgets of evaluations of the denoiser; 5 10 20 40.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and figures go.")] = Path("out"),
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states.")] = 0,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
+) -> None:
+    """Measure solvers against exact truth: order of convergence, and error at a number of evaluations.
+
+    [dim]scorebed study[/dim]
+    [dim]scorebed study --problems mixture1d product2d --solvers heun dpmpp_2m --nfe 6 12 24[/dim]
+    [dim]scorebed study --problems digits --grids uniform_lam karras --out out/digits[/dim]
+    """
+    one_thread()
+    import toy.report
+    from solvers import GRIDS, SOLVERS
+    from toy.problems import PROBLEMS
+    from toy.study import run_study
+
+    known(problems, PROBLEMS, "problem", "--problems")
+    known(solvers, SOLVERS, "solver", "--solvers")
+    known(grids, GRIDS, "grid", "--grids")
+    began, budgets = time.perf_counter(), sorted(set(nfe or BUDGETS))
+    try:
+        with bar() as report:
+            table = run_study(problems, solvers, grids, budgets, seed, out, report)
+            took = time.perf_counter() - began
+            pages = toy.report.tables(table, budgets, out, screen().print)
+            drawn = toy.report.figures(table, out, seed, report) if figures else []
+    except KeyboardInterrupt:
+        partial = out / "results.partial.csv"
+        typer.echo(f"\nstopped; the rows so far are in {partial if partial.exists() else out / 'results.csv'}", err=True)
+        raise typer.Exit(130) from None
+    files = [out / "results.csv", *pages, *(path for path in drawn if path.suffix == ".png")]
+    typer.echo(f"{len(table)} runs in {took:.0f} s, {time.perf_counter() - began:.0f} s with tables and figures. Written to {out}:")
+    typer.echo("  " + "  ".join(path.name for path in files))

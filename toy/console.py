@@ -1,0 +1,121 @@
+"""What the commands share: the application, lists of values, tables, bars, and how an unknown name is refused.
+
+Lists are given as ``--nfe 5 10 20``, ``--nfe 5,10,20`` or ``--nfe 5 --nfe 10 --nfe 20``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from typer.core import TyperCommand, TyperOption
+
+WIDTH = 120
+"""Columns of a table that goes to a file or a pipe."""
+
+
+def spread(args: Sequence[str], many: Iterable[str]) -> list[str]:
+    """Write ``--flag a b,c`` as ``--flag a --flag b --flag c`` for the flags in ``many``; all else stays as it is."""
+    many, flag, given = set(many), "", True
+    out: list[str] = []
+    for i, arg in enumerate(args):
+        if arg == "--":
+            return [*out, *args[i:]]
+        head, equals, tail = arg.partition("=")
+        if head in many and (equals or arg == head):
+            if not given:
+                out.append(flag)  # a flag without a value: let the parser say so
+            flag, given = head, bool(equals)
+            values = tail.split(",") if equals else []
+        elif arg.startswith("-") and not _number(arg):
+            if not given:
+                out.append(flag)
+            flag, given, values = "", True, []
+            out.append(arg)
+        elif flag:
+            given, values = True, arg.split(",")
+        else:
+            values = []
+            out.append(arg)
+        out += [part for value in values if value.strip() for part in (flag, value.strip())]
+    return out if given else [*out, flag]
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class ManyValues(TyperCommand):
+    """A command whose list options take several values after one flag."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        many = [name for p in self.params if isinstance(p, TyperOption) and p.multiple for name in p.opts]
+        return super().parse_args(ctx, spread(args, many))
+
+
+main = typer.Typer(
+    name="scorebed",
+    help="Diffusion and flow solvers, tested against closed-form truth.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"scorebed {version('scorebed')}")
+        except PackageNotFoundError:
+            typer.echo("scorebed, not installed: run from the folder of the sources")
+        raise typer.Exit
+
+
+@main.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+def screen(width: int = WIDTH) -> Console:
+    """Where tables go: the width of the terminal, or a fixed one where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=width)
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[int, int, str], None]]:
+    """A live progress bar on a terminal, and nothing elsewhere; yields ``report(done, all, what)``."""
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total, what: progress.update(task, completed=done, total=total, description=what)
+
+
+def known(names: Sequence[str] | None, registry: Mapping[str, Any], what: str, flag: str) -> None:
+    """Refuse unknown names with one message that lists the known ones; exit status 2."""
+    from toy.study import pick
+
+    try:
+        pick(names, registry, what)
+    except ValueError as unknown:
+        raise typer.BadParameter(str(unknown), param_hint=flag) from None
+
+
+def one_thread() -> None:
+    """One BLAS thread, said before NumPy is loaded: on matrices this small, threads cost more than they give."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
