@@ -1,0 +1,1 @@
+"""The samplers of other libraries, held against exact truth: the scoreboard."""
