@@ -1,0 +1,134 @@
+r"""The unit sphere S^d in R^{d+1} with the round metric.
+
+    exp_x(v) = cos|v| x + sin|v| v/|v|         log_x(y) = θ u/|u|,  u = y − ⟨x, y⟩ x,  θ = atan2(|u|, ⟨x, y⟩)
+
+u is taken from y − x, or beyond a right angle from y + x, which loses no digits at either end; the distance is
+2 atan2(|y − x|, |y + x|) (Kahan), good to round-off from 1e-160 to π. At the antipode log picks one tangent vector of length π.
+
+S^d = SO(d+1)/SO(d): the rotation in the plane of x and v has the generator A_x(v) y = ⟨x, y⟩ v − ⟨v, y⟩ x, so that A_x(v) x = v and
+exp(A_x(v)) x = exp_x(v).
+"""
+
+from __future__ import annotations
+
+from math import pi
+
+import numpy as np
+
+from solvers.predict import Array
+from solvers.space.base import Space, dimension
+from solvers.space.generator import apply_exp, skew_split
+from solvers.space.xp import dot, eps, namespace, norm, sinc, unit
+
+
+class Sphere(Space):
+    """S^d; points are unit vectors (..., d+1), tangent vectors are orthogonal to them."""
+
+    def __init__(self, d: int) -> None:
+        self.dim = dimension(d)
+        self.shape = (self.dim + 1,)
+        self.name = f"Sphere({d})"
+
+    def exp(self, x: Array, v: Array) -> Array:
+        """cos|v| x + sin|v| v/|v|, normalised."""
+        xp = namespace(x, v)
+        length = norm(v)
+        return unit(xp.cos(length) * x + sinc(length) * v)[0]
+
+    def _direction(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """The unit tangent vector at x towards y (0 where y = x) and the angle between them."""
+        xp = namespace(x, y)
+        cosine = dot(x, y)
+        far = cosine < 0.0
+        chord = xp.where(far, y + x, y - x)
+        w, sine = unit(chord - dot(chord, x) * x)
+        w = unit(w - dot(w, x) * x)[0]
+        antipodal = far & (sine < 4.0 * eps(cosine))
+        # y − x is x − y reversed to the last bit, so that the way back is along the same circle
+        w = xp.where(antipodal, self._any_direction(y - x), w)
+        return w, xp.atan2(xp.where(antipodal, 0.0, sine), cosine)
+
+    def _any_direction(self, x: Array) -> Array:
+        """A unit vector orthogonal to x, the same for x and −x: towards the coordinate axis farthest from both."""
+        xp = namespace(x)
+        axis = xp.eye(self.dim + 1, dtype=x.dtype) if xp is np else xp.eye(self.dim + 1, dtype=x.dtype, device=x.device)
+        x = unit(x)[0]
+        e = axis[xp.argmin(xp.abs(x), axis=-1)]
+        return unit(e - dot(e, x) * x)[0]
+
+    def log(self, x: Array, y: Array) -> Array:
+        """θ u/|u|, of length at most π."""
+        w, angle = self._direction(x, y)
+        return angle * w
+
+    def distance(self, x: Array, y: Array) -> Array:
+        """2 atan2(|y − x|, |y + x|), the angle."""
+        return 2.0 * namespace(x, y).atan2(norm(y - x), norm(y + x))[..., 0]
+
+    def transport(self, x: Array, y: Array, v: Array) -> Array:
+        """exp(A_x(log_x y)) v, the rotation that moves x to y in their plane; tangent at y to round-off."""
+        xp = namespace(x, y, v)
+        w, angle = self._direction(x, y)
+        along = dot(w, v)
+        moved = v + along * ((xp.cos(angle) - 1.0) * w - xp.sin(angle) * x)
+        return self.tangent(y, moved)
+
+    def project(self, x: Array) -> Array:
+        """x / |x|; for x = 0, to which every point is nearest, the first axis."""
+        xp = namespace(x)
+        direction, length = unit(x)
+        first = xp.zeros_like(x)
+        first[..., 0] = 1.0
+        return xp.where(length == 0.0, first, direction)
+
+    def tangent(self, x: Array, v: Array) -> Array:
+        """v − ⟨x, v⟩ x."""
+        return v - dot(x, v) * x
+
+    def inner(self, x: Array, u: Array, v: Array) -> Array:
+        """u · v."""
+        return dot(u, v)[..., 0]
+
+    def norm(self, x: Array, v: Array) -> Array:
+        """|v|."""
+        return norm(v)[..., 0]
+
+    def noise(self, x: Array, z: Array) -> Array:
+        """z − ⟨x, z⟩ x."""
+        return self.tangent(x, z)
+
+    def retract(self, x: Array, v: Array) -> Array:
+        """(x + v) / |x + v|, exp up to O(|v|³)."""
+        return unit(x + v)[0]
+
+    def retract1(self, x: Array, v: Array) -> Array:
+        """Π_{i<j} exp(A_ij) x: the rotation by A_x(v) split into its coordinate planes, d(d+1)/2 of them; exp up to O(|v|²)."""
+        return unit(skew_split(self.generator(x, v), x))[0]
+
+    def generator(self, x: Array, v: Array) -> Array:
+        """A_x(v) = v xᵀ − x vᵀ ∈ so(d+1), (..., d+1, d+1)."""
+        return v[..., :, None] * x[..., None, :] - x[..., :, None] * v[..., None, :]
+
+    def rotate(self, x: Array, v: Array, y: Array) -> Array:
+        """exp(A_x(v)) y for v ∈ T_x, in closed form; y is any ambient vector, so a tangent vector at x is transported."""
+        xp = namespace(x, v, y)
+        w, angle = unit(v)
+        c, s, a, b = xp.cos(angle) - 1.0, xp.sin(angle), dot(x, y), dot(w, y)
+        return y + (c * a - s * b) * x + (s * a + c * b) * w
+
+    def act(self, a: Array, y: Array) -> Array:
+        """exp(a) y for a ∈ so(d+1), (..., d+1, d+1), e.g. a sum of generators at different points; normalised."""
+        return unit(apply_exp(a, y))[0]
+
+    def deviation(self, x: Array) -> Array:
+        """| |x| − 1 |."""
+        return namespace(x).abs(norm(x)[..., 0] - 1.0)
+
+    def uniform(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Normalised standard normals."""
+        return unit(rng.standard_normal((n, self.dim + 1)))[0]
+
+    @property
+    def diameter(self) -> float:
+        """π."""
+        return pi
