@@ -1,0 +1,56 @@
+"""``scorebed law``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toy.console import ManyValues, known, main, one_thread, screen
+
+
+@main.command(cls=ManyValues)
+def law(
+    solvers: Annotated[
+        list[str] | None, typer.Option(metavar="NAME…", help="Stochastic solvers; four by default.")
+    ] = None,
+    steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 10 20 40 80.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figure go.")] = Path("out/law"),
+    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figure for a dark slide.")] = False,
+) -> None:
+    """The exact law of a stochastic solver's output in one dimension: density, tails, weak errors and their orders. No Monte Carlo.
+
+    [dim]scorebed law[/dim]
+    [dim]scorebed law --solvers ddpm dpmpp_2m_sde --steps 10 20 40[/dim]
+    """
+    one_thread()
+    import pandas as pd
+    from rich.table import Table
+
+    from analytic import GaussianMixture
+    from solvers import SOLVERS, VP, grid
+    from toy.convergence import order_of
+    from toy.law import figure, weak_errors
+    from toy.style import save
+
+    known(solvers, SOLVERS, "solver", "--solvers")
+    chosen = [SOLVERS[name] for name in solvers or ("euler_maruyama", "ddpm", "dpmpp_2s_ancestral", "churn")]
+    target = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15])
+    counts = sorted(set(steps or (10, 20, 40, 80)))
+    grids = [grid.uniform_lam(VP(), n, end=0.03) for n in counts]
+    try:
+        table = pd.concat([weak_errors(solver, target, grids) for solver in chosen], ignore_index=True)
+    except (TypeError, ValueError) as refused:
+        raise typer.BadParameter(str(refused), param_hint="--solvers") from None
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "law.csv", index=False)
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("solver", "quantity", *(f"error, N = {n}" for n in counts), "weak order"):
+        page.add_column(head, justify="left" if head in ("solver", "quantity") else "right", header_style="dim")
+    for (solver, quantity), rows in table.groupby(["solver", "quantity"], sort=False):
+        slope = order_of(list(rows.steps), list(rows.error)) if len(counts) > 1 else ""
+        page.add_row(solver, quantity, *(f"{e:.2e}" for e in rows.error), str(slope))
+    screen().print(page)
+    files = save(figure(chosen, target, grids), out, "law", dark=dark)
+    typer.echo(f"Written to {out}: law.csv  " + "  ".join(path.name for path in files))
