@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,7 +87,8 @@ def trajectory(
         rows = {"marginal density\nand exact flow": top, "states $x_t$": middle, MEANS: bottom}
         for text, axes in rows.items():
             axes[0].set_ylabel(text, color=INK)
-        figure.supxlabel(f"{_about(problem)}. Dots: where paths end. Rings: where the exact flow ends.", fontsize=8.5, color=MUTED)
+        text = f"{_about(problem)}. Dots: where paths end. Rings: where the exact flow ends."
+        figure.supxlabel(textwrap.fill(text, int(14 * figure.get_figwidth())), fontsize=8.5, color=MUTED)
     return figure
 
 

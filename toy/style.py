@@ -109,16 +109,22 @@ def appearances(solvers: Iterable[str | Solver]) -> dict[str, dict[str, Any]]:
     return looks
 
 
-def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
-    """Write ``name.png`` and ``name.svg``, each whole or not at all; without dates in them, so that equal figures are equal files."""
+def save(figure: Figure, folder: str | Path, name: str, dark: bool = False) -> list[Path]:
+    """Write ``name.png`` and ``name.svg``, each whole or not at all; without dates in them, so that equal figures are equal files.
+
+    ``dark`` writes ``name-dark.png`` and ``name-dark.svg`` beside them, for slides with a dark ground.
+    """
+    from toy.dark import dark as darkened
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        path = folder / f"{name}.{kind}"
-        part = folder / f".{name}.{kind}.part"
-        with look():
-            figure.savefig(part, format=kind, metadata=metadata)
-        part.replace(path)
-        paths.append(path)
+    for one, stem in [(figure, name), *([(darkened(figure), f"{name}-dark")] if dark else [])]:
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+            path = folder / f"{stem}.{kind}"
+            part = folder / f".{stem}.{kind}.part"
+            with look():
+                one.savefig(part, format=kind, metadata=metadata, facecolor=one.get_facecolor())
+            part.replace(path)
+            paths.append(path)
     return paths
