@@ -1,0 +1,96 @@
+"""``scorebed check``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toy.console import bar, main, one_thread, screen
+
+
+def _found(place: str) -> Any:
+    """The object that ``module:name``, ``file.py:name`` or the name of one of our solvers stands for."""
+    import importlib
+    import importlib.util
+    import sys
+
+    from solvers import SOLVERS
+
+    module, colon, name = place.rpartition(":")
+    if not colon:
+        if place in SOLVERS:
+            return SOLVERS[place]
+        raise typer.BadParameter(f"{place!r} is neither module:callable nor the name of a solver of ours: give e.g. mysampler:sample")
+    try:
+        if module.endswith(".py"):
+            path = Path(module).resolve()
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            if spec is None or spec.loader is None or not path.exists():
+                raise typer.BadParameter(f"there is no file {module}")
+            made = importlib.util.module_from_spec(spec)
+            sys.modules.setdefault(path.stem, made)
+            spec.loader.exec_module(made)
+        else:
+            sys.path.insert(0, str(Path.cwd()))
+            made = importlib.import_module(module)
+    except ImportError as problem:
+        raise typer.BadParameter(f"{module!r} cannot be imported: {problem}") from None
+    found: Any = made
+    for part in name.split("."):
+        if not hasattr(found, part):
+            callables = ", ".join(n for n in vars(made) if callable(getattr(made, n)) and not n.startswith("_"))
+            raise typer.BadParameter(f"{module!r} has no {name!r}; it has {callables or 'nothing that can be called'}")
+        found = getattr(found, part)
+    return found
+
+
+@main.command()
+def check(
+    place: Annotated[str, typer.Argument(metavar="MODULE:CALLABLE", help="What to check: module:callable, file.py:callable, or a solver.")],
+    order: Annotated[float | None, typer.Option(metavar="P", help="The order it claims; measured and reported without.")] = None,
+    weak: Annotated[float | None, typer.Option(metavar="P", help="The weak order it claims, of a stochastic sampler.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="function, k-diffusion, diffusers or solver; seen by its parameters.")
+    ] = None,
+    library: Annotated[str | None, typer.Option(metavar="NAME", help="numpy or torch; seen by its module.")] = None,
+    options: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Options of its face, e.g. \'{"config": {"solver_order": 3}}\'.')
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="Fewer targets and numbers of steps.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where check.json and the figure go; nowhere without.")] = None,
+) -> None:
+    """Is a sampler right? Its order, weak order, stability, exactness, and manners, measured against exact maps and moments.
+
+    The sampler is a function f(denoise, x, nodes) with denoise(x, node) -> E[x0 | x] and nodes from noise to data, each with t, alpha,
+    sigma, lam; or one in the style of k-diffusion, f(model, x, sigmas) with model(x, sigma); or a diffusers scheduler; or a Solver.
+    The exit status is 0 where everything passes, 1 where something fails, 2 for a wrong use.
+
+    [dim]scorebed check mysampler:sample --order 2[/dim]
+    [dim]scorebed check mysampler.py:sample --weak 1 --out out/check[/dim]
+    [dim]scorebed check diffusers:HeunDiscreteScheduler --order 2[/dim]
+    [dim]scorebed check dpmpp_2m[/dim]
+    """
+    one_thread()
+    if kind not in (None, "function", "k-diffusion", "diffusers", "solver"):
+        raise typer.BadParameter(f"{kind!r} is none of function, k-diffusion, diffusers, solver", param_hint="--kind")
+    if library not in (None, "numpy", "torch"):
+        raise typer.BadParameter(f"{library!r} is neither numpy nor torch", param_hint="--library")
+    try:
+        more = json.loads(options or "{}")
+    except json.JSONDecodeError as problem:
+        raise typer.BadParameter(f"{options!r} is not JSON: {problem}", param_hint="--options") from None
+    candidate = _found(place)
+    from toy.check import check_solver
+
+    try:
+        with bar() as report:
+            found = check_solver(candidate, order=order, weak=weak, kind=kind, library=library, quick=quick, report=report, **more)
+    except (TypeError, ValueError) as problem:
+        raise typer.BadParameter(str(problem)) from None
+    screen(140).print(found)
+    if out is not None:
+        typer.echo("wrote " + ", ".join(map(str, found.save(out))))
+    raise typer.Exit(0 if found.passed else 1)
