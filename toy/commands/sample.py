@@ -1,0 +1,186 @@
+"""``scorebed sample``."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toy.console import bar, main, one_thread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from gpu.models import Pretrained
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+@main.command()
+def sample(
+    model: Annotated[str, typer.Option(metavar="NAME", help="A pretrained network; an unknown name lists them.")],
+    solver: Annotated[str, typer.Option(metavar="NAME", help="A solver that is a linear program.")] = "unipc_3",
+    nfe: Annotated[int, typer.Option(metavar="N", min=1, help="Evaluations of the network, the last one to sigma = 0 included.")] = 10,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Samples.")] = 64,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture (.png .svg .pdf), or the samples themselves (.npy).")] = None,
+    grid: Annotated[str | None, typer.Option(metavar="NAME", help="Spacing of the steps; the network's own by default.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states and of the noise.")] = 0,
+    device: Annotated[str, typer.Option(metavar="NAME", help="Where to run: cpu, cuda, …")] = "cpu",
+) -> None:
+    """Draw from a pretrained network with any solver, and look at it.
+
+    [dim]scorebed sample --model galaxy-hsc-32 --solver unipc_3 --nfe 10 --n 64 --out galaxies.png[/dim]
+    [dim]scorebed sample --model crystals --solver heun --nfe 35 --n 16 --out crystals.png[/dim]
+    [dim]scorebed sample --model 21cm --solver dpmpp_2m --nfe 25 --n 12 --grid uniform_lam --out spectra.png[/dim]
+    """
+    one_thread()
+    path = out or Path("out") / f"{model}.png"
+    if path.suffix.lower() not in (*PICTURES, ".npy"):
+        raise typer.BadParameter(f"{path} ends in none of {', '.join((*PICTURES, '.npy'))}", param_hint="--out")
+    try:
+        import torch
+
+        from gpu.models import MODELS, Missing, load
+    except ModuleNotFoundError as absent:
+        raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
+    from solvers import GRIDS, SOLVERS
+    from solvers import sample as run
+
+    for name, registry, what in ((model, MODELS, "model"), (solver, SOLVERS, "solver"), (grid, GRIDS, "grid")):
+        if name is not None and name not in registry:
+            raise typer.BadParameter(f"{what} {name!r} not known; known: {', '.join(registry)}", param_hint=f"--{what}")
+    try:
+        network = load(model).to(device)
+    except Missing as absent:
+        typer.echo(str(absent), err=True)
+        raise typer.Exit(1) from None
+    except (RuntimeError, AssertionError) as wrong:
+        raise typer.BadParameter(f"{device!r}: {str(wrong).splitlines()[0]}", param_hint="--device") from None
+    method = SOLVERS[solver]
+    steps = _affordable(network, solver, nfe, grid)
+    typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
+    began = time.perf_counter()
+    with bar() as report, torch.no_grad():
+        x = network.start(n, seed)
+        if steps == 0:
+            x = network.denoise(x, network.schedule.node(network.schedule.t_max))
+        else:
+            nodes = network.grid(steps, grid)
+            report(0, steps, solver)
+            x = run(method, network.denoise, x, nodes, noise=seed, callback=lambda step: report(step.index + 1, steps, solver))
+    took = time.perf_counter() - began
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = x.cpu().numpy()
+    if path.suffix.lower() == ".npy":
+        import numpy as np
+
+        np.save(path, values)
+    else:
+        from toy.style import look
+
+        with look():
+            _figure(network, values).savefig(path, bbox_inches="tight")
+    typer.echo(f"{n} samples, {solver}, {steps} steps, {took:.1f} s.{_summary(model, x)} Written to {path}")
+
+
+def _affordable(network: Pretrained, solver: str, nfe: int, grid: str | None) -> int:
+    """The most steps that, with the terminal evaluation, take at most ``nfe`` evaluations; 0 is that evaluation alone."""
+    from solvers import SOLVERS, NotLinear, trace
+
+    for steps in range(nfe - 1, 0, -1):
+        try:
+            if trace(SOLVERS[solver], network.grid(steps, grid), "denoise").nfe <= nfe:
+                return steps
+        except NotLinear as why:
+            raise typer.BadParameter(str(why), param_hint="--solver") from None
+    if nfe > 1:
+        least = trace(SOLVERS[solver], network.grid(1, grid), "denoise").nfe
+        raise typer.BadParameter(f"{nfe} is too few for {solver}: one step and the last evaluation take {least}", param_hint="--nfe")
+    return 0
+
+
+def _summary(model: str, x: Any) -> str:
+    if model != "crystals":
+        return ""
+    from gpu.models.crystals import one_hot
+
+    checked = one_hot(x)
+    sound = int((checked["elements"] & checked["sites"]).sum())
+    return f" {sound} of {len(x)} crystals sound, one-hot entries within {float(checked['distance'].median()):.4f} of 0 or 1."
+
+
+def _figure(network: Pretrained, x: NDArray[Any]) -> Figure:
+    if network.name == "crystals":
+        return _crystals(x)
+    return _spectra(network, x) if network.name == "21cm" else _pictures(x[:, 0])
+
+
+def _sheet(n: int, side: float, gap: float, colorbar: bool = False) -> tuple[Figure, list[Any]]:
+    import matplotlib.pyplot as plt
+
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    spacing = {"wspace": 0.06 if gap < 0.2 else 0.12, "hspace": gap}
+    figure, axes = plt.subplots(rows, columns, figsize=(side * columns, side * rows * (1.0 + gap)), squeeze=False, gridspec_kw=spacing)
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    return figure, list(axes.flat[:n])
+
+
+def _pictures(x: NDArray[Any]) -> Figure:
+    """Each picture from its own sky to its own brightest pixels."""
+    import numpy as np
+
+    figure, axes = _sheet(len(x), 1.0, 0.06)
+    for ax, picture in zip(axes, x, strict=True):
+        low, high = np.percentile(picture, [5.0, 99.9])
+        ax.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
+        ax.set_axis_off()
+    return figure
+
+
+def _crystals(x: NDArray[Any]) -> Figure:
+    """The atoms of each cell seen along c: colour is the element (column), size grows with the height along c."""
+    import torch
+
+    from gpu.models.crystals import ELEMENTS, PLACES, SITES, formulas
+    from toy.style import BLUE, INK, MUTED, VERMILLION, YELLOW
+
+    figure, axes = _sheet(len(x), 1.5, 0.22)
+    for ax, table, formula in zip(axes, x, formulas(torch.from_numpy(x)), strict=True):
+        places, sites = 0.5 * (table[:, PLACES].T + 1.0), table[:, SITES].T
+        for column, colour in enumerate((BLUE, VERMILLION, YELLOW)):
+            here = (sites[:, column] > 0.0) & (table[column, ELEMENTS].max() > 0.0)
+            a, b, c = places[here].T
+            ax.scatter(a, b, s=12 + 50 * c.clip(0, 1), color=colour, edgecolor=INK, linewidth=0.5, alpha=0.9, clip_on=False)
+        ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xticks=[], yticks=[], aspect="equal")
+        ax.set_title("not valid" if formula == "?" else formula, fontsize=8, loc="center", color=MUTED if formula == "?" else INK)
+        for spine in ax.spines.values():
+            spine.set(visible=True, color=MUTED)
+    return figure
+
+
+def _spectra(network: Pretrained, x: NDArray[Any]) -> Figure:
+    """The noisy condition, the mean of the draws, and the draws, in log10 mK², on one scale."""
+    import numpy as np
+    import torch
+
+    from gpu.models.spectra import example, scales
+
+    draws = np.log10(scales().power(torch.from_numpy(x)))
+    noisy = np.log10(example(1)[1])
+    panels = [("noisy input", noisy[0]), ("mean of draws", draws.mean(0)), *((f"draw {i + 1}", d) for i, d in enumerate(draws))]
+    low, high = np.percentile(draws, [0.5, 99.5])
+    figure, axes = _sheet(len(panels), 1.5, 0.3)
+    for ax, (title, panel) in zip(axes, panels, strict=True):
+        shown = ax.imshow(panel.T, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(title, fontsize=8, loc="center", fontweight="normal")
+    axes[0].set_ylabel("$k_\\parallel$ →", fontsize=8)
+    axes[0].set_xlabel("$k_\\perp$ →", fontsize=8, labelpad=1)
+    figure.colorbar(shown, ax=axes, label="log$_{10}$(Δ²/mK²)", shrink=0.6, pad=0.02)
+    return figure
