@@ -1,0 +1,59 @@
+"""``scorebed budget``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toy.console import ManyValues, known, main, one_thread, screen
+
+
+@main.command(cls=ManyValues)
+def budget(
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Solvers; heun, dpmpp_2m and ddpm by default.")] = None,
+    steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 5 10 20 40 80.")] = None,
+    target: Annotated[str, typer.Option(help="gaussian (in the plane) or mixture (on the line).")] = "gaussian",
+    gradient: Annotated[float, typer.Option(help="Gradient part of the score error: s + g s.")] = 0.01,
+    solenoidal: Annotated[float, typer.Option(help="Solenoidal part of the score error: s + S s; none on the line.")] = 0.05,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figure go.")] = Path("out/budget"),
+    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figure for a dark slide.")] = False,
+) -> None:
+    """The exact error budget in W2: truncation, initialisation, discretisation, and the gradient and solenoidal parts of a score error.
+
+    [dim]scorebed budget[/dim]
+    [dim]scorebed budget --target mixture --solvers ddim heun --steps 5 10 20[/dim]
+    """
+    one_thread()
+    import pandas as pd
+    from rich.table import Table
+
+    from analytic import GaussianMixture
+    from solvers import SOLVERS, VP, grid
+    from toy.budget import ScoreError, budgets, figure
+    from toy.style import save
+
+    known(solvers, SOLVERS, "solver", "--solvers")
+    known([target], {"gaussian": 0, "mixture": 0}, "target", "--target")
+    law = GaussianMixture([1.0], [[1.0, -0.5]], [[[1.0, 0.3], [0.3, 0.2]]])
+    error = ScoreError(gradient, solenoidal)
+    if target == "mixture":
+        law, error = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15]), ScoreError(gradient)
+    counts = sorted(set(steps or (5, 10, 20, 40, 80)))
+    grids = [grid.uniform_lam(VP(), n, end=0.01) for n in counts]
+    try:
+        tables = [budgets(SOLVERS[name], law, grids, score_error=error) for name in solvers or ("heun", "dpmpp_2m", "ddpm")]
+    except (TypeError, ValueError) as refused:
+        raise typer.BadParameter(str(refused), param_hint="--solvers") from None
+    table = pd.concat(tables, ignore_index=True)
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "budget.csv", index=False)
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("solver", "part", *(f"W2, N = {n}" for n in counts)):
+        page.add_column(head, justify="left" if head in ("solver", "part") else "right", header_style="dim")
+    for (solver, part), rows in table.groupby(["solver", "part"], sort=False):
+        page.add_row(solver, part, *(f"{w:.2e}" for w in rows.w2), end_section=part == "total")
+    screen().print(page)
+    files = save(figure(tables), out, "budget", dark=dark)
+    typer.echo(f"Written to {out}: budget.csv  " + "  ".join(path.name for path in files))
