@@ -34,6 +34,7 @@ from solvers.edm import slopes
 from solvers.exponential import eps_of, flow_by_eps, phi
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 from solvers.tableau import Tableau, plus
 
@@ -190,6 +191,7 @@ def _check(wanted: np.ndarray, tries: np.ndarray, rows: np.ndarray, size: np.nda
 
 
 @solver(order=3, reference="Bogacki & Shampine, Appl. Math. Lett. 2 (1989), in the variable of arXiv:2206.00364", nonlinear=ADAPTIVE)
+@within(rtol="[0, inf)", atol="[0, inf)")
 def bogacki_shampine(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-4, atol: float = 1e-4
 ) -> tuple[Array, Carry]:
@@ -199,6 +201,7 @@ def bogacki_shampine(
 
 
 @solver(order=5, reference="Dormand & Prince, J. Comput. Appl. Math. 6 (1980), in the variable of arXiv:2206.00364", nonlinear=ADAPTIVE)
+@within(rtol="[0, inf)", atol="[0, inf)")
 def dormand_prince(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-5, atol: float = 1e-5
 ) -> tuple[Array, Carry]:
@@ -208,6 +211,7 @@ def dormand_prince(
 
 
 @solver(order=2, reference="arXiv:2206.00927, appendix C, DPM-Solver-12", nonlinear=ADAPTIVE)
+@within(rtol="[0, inf)", atol="[0, inf)")
 def dpm_solver_12(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-2, atol: float = 1e-2
 ) -> tuple[Array, Carry]:
@@ -217,6 +221,7 @@ def dpm_solver_12(
 
 
 @solver(order=3, reference="arXiv:2206.00927, appendix C, DPM-Solver-23", nonlinear=ADAPTIVE)
+@within(rtol="[0, inf)", atol="[0, inf)")
 def dpm_solver_23(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-3, atol: float = 1e-3
 ) -> tuple[Array, Carry]:

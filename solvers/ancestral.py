@@ -21,6 +21,7 @@ from solvers.base import solver
 from solvers.exponential import diffuse_by_denoised, eps_of, flow_by_denoised
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 
@@ -38,6 +39,7 @@ def ddpm(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Nois
 
 
 @solver(order=1, weak=1, strong=1, reference="arXiv:2010.02502, eqs. 12 and 16")
+@within(eta="[0, inf)")
 def ddim_eta(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, eta: float = 0.5) -> tuple[Array, Any]:
     r"""x_t = α_t D + sqrt(σ_t² − ς²) ε + ς ξ,  ς = eta σ_t sqrt(1 − e^{−2h}).  eta = 0: DDIM, eta = 1: DDPM."""
     down, up = split(s, t, eta)
@@ -47,6 +49,7 @@ def ddim_eta(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
 
 
 @solver(order=1, weak=1, strong=1, reference="k-diffusion, sample_euler_ancestral")
+@within(eta="[0, inf)")
 def euler_ancestral(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, eta: float = 1.0) -> tuple[Array, Any]:
     r"""y_t = y + (ρ_down − ρ_s) d + ρ_up ξ,  d = (y − D)/ρ_s,  y = x/α.  Equal to DDIM(eta); with eta = 1 to DDPM."""
     down, up = split(s, t, eta)
@@ -55,6 +58,7 @@ def euler_ancestral(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, 
 
 
 @solver(order=2, weak=2, strong=1, reference="k-diffusion, sample_dpmpp_2s_ancestral")
+@within(eta="[0, inf)")
 def dpmpp_2s_ancestral(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, eta: float = 1.0) -> tuple[Array, Any]:
     r"""y_t = e^{−h'} y − (e^{−h'} − 1) D_i + ρ_up ξ,  h' = ln(ρ_s/ρ_down), u the DDIM step to λ_i = λ_s + h'/2.
 

@@ -27,6 +27,7 @@ from solvers.dpm_solver import dpm_solver_2, dpm_solver_3
 from solvers.edm import rk4
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 Basis = Literal["mixed", "polynomial"]
@@ -111,6 +112,7 @@ def trig_ab_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise:
 
 
 @solver(order=2, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2)
+@within(c="(0, inf)")
 def trig_ab_2(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
 ) -> tuple[Array, Carry]:
@@ -119,6 +121,7 @@ def trig_ab_2(
 
 
 @solver(order=3, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2)
+@within(c="(0, inf)")
 def trig_ab_3(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
 ) -> tuple[Array, Carry]:
@@ -127,6 +130,7 @@ def trig_ab_3(
 
 
 @solver(order=4, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_3)
+@within(c="(0, inf)")
 def trig_ab_4(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
 ) -> tuple[Array, Carry]:
@@ -135,6 +139,7 @@ def trig_ab_4(
 
 
 @solver(order=2, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)")
+@within(c="(0, inf)")
 def trig_abm_2(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
 ) -> tuple[Array, Carry]:
@@ -144,6 +149,7 @@ def trig_abm_2(
 
 
 @solver(order=3, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2)
+@within(c="(0, inf)")
 def trig_abm_3(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
 ) -> tuple[Array, Carry]:
@@ -152,6 +158,7 @@ def trig_abm_3(
 
 
 @solver(order=4, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_3)
+@within(c="(0, inf)")
 def trig_abm_4(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
 ) -> tuple[Array, Carry]:
@@ -160,6 +167,7 @@ def trig_abm_4(
 
 
 @solver(order=5, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=rk4)
+@within(c="(0, inf)")
 def trig_abm_5(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
 ) -> tuple[Array, Carry]:

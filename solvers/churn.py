@@ -22,6 +22,7 @@ from solvers.base import solver
 from solvers.exponential import flow_by_denoised
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 _RANGE = math.log(80.0 / 0.002)
@@ -29,6 +30,7 @@ _RANGE = math.log(80.0 / 0.002)
 
 
 @solver(order=2, weak=2, strong=1, reference="arXiv:2206.00364, Alg. 2")
+@within(S_churn="[0, inf)", S_tmin="[0, inf)", S_tmax="[0, inf)", S_noise="(0, inf)")
 def churn(
     denoise: Denoiser,
     x: Array,
@@ -49,6 +51,8 @@ def churn(
     start; for the transitions of the SDE it is 1. With S_noise other than 1 the law does not converge; the paper's 1.003 and 1.007 make up
     for errors of the network. S_tmax is the paper's for ImageNet. Nothing rises above the noisiest node of the schedule.
     """
+    if S_tmin > S_tmax:
+        raise ValueError(f"churn: S_tmin = {S_tmin!r} must not exceed S_tmax = {S_tmax!r}: between them noise is added")
     noisy, clean = _window(s, t, S_tmin, S_tmax)
     gamma = min(S_churn * (clean.lam - noisy.lam) / _RANGE, math.sqrt(2.0) - 1.0)
     if gamma > 0.0:

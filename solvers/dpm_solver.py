@@ -12,6 +12,7 @@ from solvers.base import solver
 from solvers.exponential import eps_of, flow_by_denoised, flow_by_eps, phi
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 
@@ -28,6 +29,7 @@ def dpm_solver_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noi
 
 
 @solver(order=2, reference="arXiv:2206.00927, Alg. 4 (r = 1/2: Alg. 1)")
+@within(r="(0, 1)")
 def dpm_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""u = (α_i/α_s) x − σ_i (e^{rh} − 1) ε_s at λ_i = λ_s + r h,
     x_t = (α_t/α_s) x − σ_t (e^h − 1) ε_s − (σ_t/2r)(e^h − 1)(ε_i − ε_s)."""
@@ -39,6 +41,7 @@ def dpm_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noi
 
 
 @solver(order=3, reference="arXiv:2206.00927, Alg. 5 at r2 = 2/3 (r1 = 1/3: Alg. 2)")
+@within(r1="(0, 1)")
 def dpm_solver_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r1: float = 1 / 3) -> tuple[Array, Any]:
     r"""u₁ = (α₁/α_s) x − σ₁ (e^{r₁h} − 1) ε_s,
     u₂ = (α₂/α_s) x − σ₂ (e^{r₂h} − 1) ε_s − σ₂ (r₂/r₁) ((e^{r₂h} − 1)/(r₂h) − 1)(ε₁ − ε_s),

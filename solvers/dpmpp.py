@@ -13,6 +13,7 @@ from solvers.exponential import diffuse_by_denoised, flow_by_denoised, phi
 from solvers.multistep import lam_weights, mix
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 
@@ -23,6 +24,7 @@ def dpmpp_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
 
 
 @solver(order=2, reference="arXiv:2211.01095, Alg. 1")
+@within(r="(0, 1)")
 def dpmpp_2s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""u = (σ_i/σ_s) x − α_i (e^{−rh} − 1) D_s at λ_i = λ_s + r h,
     x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D,  D = (1 − 1/2r) D_s + (1/2r) D_i."""
@@ -33,6 +35,7 @@ def dpmpp_2s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
 
 
 @solver(order=3, reference="arXiv:2211.01095, DPM-Solver++(3S); arXiv:2206.00927, Alg. 5 in the denoised form")
+@within(r1="(0, 1)")
 def dpmpp_3s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r1: float = 1 / 3) -> tuple[Array, Any]:
     r"""u₁ = (σ₁/σ_s) x − α₁ (e^{−r₁h} − 1) D_s,
     u₂ = (σ₂/σ_s) x − α₂ (e^{−r₂h} − 1) D_s + α₂ (r₂/r₁) ((e^{−r₂h} − 1)/(r₂h) + 1)(D₁ − D_s),
@@ -67,6 +70,7 @@ def dpmpp_3m(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise:
 
 
 @solver(order=2, weak=2, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver++(2M)")
+@within(eta="[0, inf)")
 def dpmpp_2m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, eta: float = 1.0) -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t sqrt(1 − e^{−2ηh}) ξ,  D = D_s + h/(2h₋)(D_s − D_r).
 

@@ -19,6 +19,7 @@ from solvers.base import solver
 from solvers.exponential import flow_by_denoised, phi
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 from solvers.tableau import plus
 
@@ -77,12 +78,14 @@ def _simpson(h: float) -> tuple[float, float, float]:
 
 
 @solver(order=2, reference="Hochbruck & Ostermann, SIAM J. Numer. Anal. 43 (2005), section 5, two stages")
+@within(c2="(0, 1]")
 def exp_rk_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, c2: float = 0.5) -> tuple[Array, Any]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + α_t h (φ₂/c₂)(D₂ − D_s): D on the line through both evaluations.  c₂ = 1 is ETD2RK."""
     return through(rows_2(t.lam - s.lam, c2), denoise, x, s, t), None
 
 
 @solver(order=3, reference="Hochbruck & Ostermann, SIAM J. Numer. Anal. 43 (2005), section 5, three stages")
+@within(c2="(0, 1]", c3="(0, 1]")
 def exp_rk_3(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, c2: float = 0.5, c3: float = 0.75
 ) -> tuple[Array, Any]:
@@ -91,6 +94,8 @@ def exp_rk_3(
 
     As h → 0 the default becomes Ralston's method of order 3; c₂ = 1/2, c₃ = 1 becomes Kutta's.
     """
+    if abs(c3 - c2) < 1e-6 or abs(c2 - 2.0 / 3.0) < 1e-6:
+        raise ValueError(f"exp_rk_3: c2 = {c2!r}, c3 = {c3!r}: give c3 other than c2, and c2 other than 2/3")
     return through(rows_3(t.lam - s.lam, c2, c3), denoise, x, s, t), None
 
 

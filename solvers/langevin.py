@@ -27,6 +27,7 @@ from solvers.base import solver
 from solvers.exponential import diffuse_by_denoised, flow_by_denoised
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 from solvers.stochastic_rk import move
 
@@ -43,6 +44,7 @@ def langevin(x: Array, denoised: Array, xi: Array, node: Node, delta: float) -> 
 
 
 @solver(order=1, weak=1, reference="arXiv:2011.13456, Algs. 1-4, with one corrector step of exact noise")
+@within(r="[0, inf)")
 def pc_langevin(
     denoise: Denoiser,
     x: Array,
@@ -71,6 +73,7 @@ def pc_langevin(
 
 
 @solver(order=2, weak=2, strong=1, reference="arXiv:2306.14878, Alg. 1, every step a restart interval")
+@within(K="integer [1, inf)", steps="integer [1, inf)")
 def restart(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, K: int = 1, steps: int = 1) -> tuple[Array, Any]:
     r"""K times, after one way down from s to t by ``steps`` steps of Heun's method in ρ, equal in λ:
     y_s = y_t + sqrt(ρ_s² − ρ_t²) ξ, and the way down again.
@@ -79,8 +82,6 @@ def restart(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
     the true law. The limit of small steps is the reverse SDE with K times its noise; the K normals are those of parts of the step equal in
     ρ², whose noises at sqrt(K) times their size add up to the path's.
     """
-    if K < 1 or steps < 1:
-        raise ValueError(f"restart: K = {K!r}, steps = {steps!r}: give K >= 1 restarts of at least one step")
     stops = [s.toward(t, j / steps) for j in range(steps + 1)]
     marks = [_at_clock(s, t, j / K) for j in range(K + 1)]
     up = s.sigma * math.sqrt(-math.expm1(2.0 * (s.lam - t.lam)))
@@ -91,6 +92,7 @@ def restart(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
 
 
 @solver(order=1, weak=1, reference="arXiv:2209.14593, Denoising Langevin Gibbs, between the states of two levels")
+@within(K="integer [0, inf)", delta="[0, inf)")
 def langevin_gibbs(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, K: int = 1, delta: float = 1.0
 ) -> tuple[Array, Any]:
@@ -103,8 +105,6 @@ def langevin_gibbs(
     The paper's Gibbs variable is the noise level; its law given x is no function of the denoiser (they train a classifier), and here the
     levels are the grid's. The 2 + 3K normals are those of equal parts of the step in λ, as unit normals: no path, no strong order.
     """
-    if K < 0:
-        raise ValueError(f"langevin_gibbs: K = {K!r}: give K >= 0 rounds")
     n = 2 + 3 * K
     stops = [s.toward(t, j / n) for j in range(n + 1)]
     xi = [noise(a, b) for a, b in pairwise(stops)]

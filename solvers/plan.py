@@ -62,13 +62,15 @@ def _reads(op: Op) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Straight-line code of one solver on one grid. ``states[i]`` is the register of x at ``grid[i]``, ``result`` that of the output."""
+    """Straight-line code of one solver on one grid. ``states[i]`` is the register of x at ``grid[i]``, ``result`` that of the output;
+    step i ends after ``ends[i]`` operations, which matters where a method has x at t before the step is over."""
 
     solver: str
     grid: tuple[Node, ...]
     ops: tuple[Op, ...]
     states: tuple[int, ...]
     result: int
+    ends: tuple[int, ...] = ()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -97,7 +99,8 @@ class Plan:
     @property
     def history(self) -> int:
         """The most arrays besides x that any step hands to the next."""
-        return max(sum(1 for register, last in self.last_use.items() if register < state and last >= state) for state in self.states[1:])
+        steps = zip(self.states[1:], self.ends or self.states[1:], strict=True)
+        return max(sum(1 for r, last in self.last_use.items() if r != state and r <= end <= last) for state, end in steps)
 
     @cached_property
     def _rows(self) -> list[np.ndarray]:
@@ -241,6 +244,7 @@ class _Tape:
         self.ops: list[Op] = []
         self.draws: dict[tuple[float, float], Form] = {}
         self.states: list[int] = [0]
+        self.ends: list[int] = []
         self.made: dict[tuple[tuple[int, float], ...], int] = {}
 
     def emit(self, op: Op) -> int:
@@ -283,6 +287,7 @@ class _Tape:
     def settle(self, i: int, x: Any, carry: Any) -> tuple[Form, Any]:
         held = self.hold(carry)  # before the state, so that what lives on behind the state is what the step hands on
         self.states.append(self.register(x, f"the state after step {i}"))
+        self.ends.append(len(self.ops))
         return Form({self.states[-1]: 1.0}), held
 
 
@@ -298,4 +303,5 @@ def trace(solver: Solver, grid: Sequence[Node], terminal: str = "none") -> Plan:
         raise NotLinear(f"{solver.name} is declared nonlinear: {solver.nonlinear}")
     tape = _Tape()
     out = march(solver, tape.denoise, Form({0: 1.0}), nodes, tape.noise, terminal, tape.settle)
-    return Plan(solver.name, tuple(nodes), tuple(tape.ops), tuple(tape.states), tape.register(out, "the output"))
+    result = tape.register(out, "the output")
+    return Plan(solver.name, tuple(nodes), tuple(tape.ops), tuple(tape.states), result, tuple(tape.ends))

@@ -15,6 +15,7 @@ from typing import Any
 from solvers.base import solver
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 
@@ -31,6 +32,7 @@ def at_tau(s: Node, t: Node, c: float) -> Node:
 
 
 @solver(order=2, reference="arXiv:2411.04746, Alg. 1")
+@within(r="(0, 1]")
 def rf_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""y_t = y + Δ v_s + (Δ²/2) v',  v' = (v(y + r Δ v_s, τ_s + r Δ) − v_s)/(r Δ),  Δ = τ_t − τ_s,  v = (y − D)/τ.
 

@@ -15,7 +15,7 @@ h_1 … h_N in rho, about
     edict   (alpha_0/alpha_N) p^{-2N}               the pair is mixed with weights p and 1 - p
     bdia    (alpha_N/alpha_1) gamma^{-(N-1)}        the second root of the two-step formula is -gamma alpha_r/alpha_t
     belm    (alpha_0/alpha_{N-1}) (h_1/h_N)²        it is -(h_n/h_{n-1})², whose product telescopes
-    rex     (sigma_0/sigma_N) zeta^{-N}             the difference shrinks by zeta in x/sigma
+    rex     (sigma_0/sigma_N) zeta^{-N}             the difference shrinks by zeta in x/sigma, and in alpha x/sigma² in ``rex_sde``
 
 A round trip is right to machine precision times the greater of this and of what the flow amplifies; edict's coupling adds a factor of some
 hundreds. On a mixture in VP belm and rex go back over 500 steps to 1e-10 or better, edict over 100 to 1e-5, bdia with gamma = 1/2 over 20
@@ -36,20 +36,16 @@ from solvers.edm import heun, rk4
 from solvers.exponential import eps_of, flow_by_eps
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
-from solvers.sample import Watched, check_like, check_run, check_state, check_step, march, sample
+from solvers.ranges import demand, within
+from solvers.sample import Watched, WatchedNoise, check_like, check_run, check_state, check_step, march, sample
 from solvers.schedule import Node
 
-Back = Callable[[Denoiser, Array, Node | None, Node, Node, Carry], tuple[Array, Carry]]
-"""``back(denoise, x_t, r, s, t, carry) -> (x_s, carry)`` undoes the step from s to t; r is the node before s, None where s is the first."""
+Back = Callable[[Denoiser, Array, Node | None, Node, Node, Carry, Noise], tuple[Array, Carry]]
+"""``back(denoise, x_t, r, s, t, carry, noise) -> (x_s, carry)`` undoes the step from s to t; r is the node before s, None where s is the
+first, and ``noise`` that of the way out."""
 
 _BACK: dict[str, Callable[..., Back]] = {}  # by the method's name, a function of its options
 _AMPLIFICATION: dict[str, Callable[..., float]] = {}  # so too; of the nodes and the options
-
-
-def _positive(name: str, value: float) -> float:
-    if not value > 0.0:
-        raise ValueError(f"{name} = {value!r} must be positive, and at most 1 for the pair to stay together")
-    return value
 
 
 def _eps(denoise: Denoiser, x: Array, node: Node) -> Array:
@@ -61,34 +57,44 @@ def _eps(denoise: Denoiser, x: Array, node: Node) -> Array:
     reference="arXiv:2211.12446, the coupled denoising step",
     inexact="evaluates the moved half of its pair a step behind that half's noise level",
 )
-def edict(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, p: float = 0.93) -> tuple[Array, Carry]:
+@within(p="(0, 1]")
+def edict(
+    denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, p: float = 0.93, alternate: bool = False
+) -> tuple[Array, Carry]:
     r"""x' = a x + b ε(y, s),  y' = a y + b ε(x', s),  x_t = p x' + (1 − p) y',  y_t = p y' + (1 − p) x_t,
 
     with a = α_t/α_s and b = −σ_t (e^h − 1) those of DDIM; x = y at the start. x' belongs to t and is evaluated at s, so that a constant
     denoiser is not followed; evaluated at t instead, the first-order errors of the two would all but cancel. The mixing, by 1 − p a step
-    however small the step, holds the pair together.
+    however small the step, holds the pair together. With ``alternate`` every second step moves y before x, which the paper does in
+    practice to treat the two alike.
     """
     if s.lam == t.lam:  # mixing would still bring the two nearer
         return x, carry
-    (y,) = carry or (x,)
+    ((y, late),) = carry or ((x, 0),)
+    x, y = (y, x) if alternate and late else (x, y)
     x = flow_by_eps(x, _eps(denoise, y, s), s, t)
     y = flow_by_eps(y, _eps(denoise, x, s), s, t)
-    x_t = _positive("p", p) * x + (1.0 - p) * y
-    return x_t, (p * y + (1.0 - p) * x_t,)
+    x, y = (y, x) if alternate and late else (x, y)
+    x_t = p * x + (1.0 - p) * y
+    return x_t, ((p * y + (1.0 - p) * x_t, 1 - late),)
 
 
-def _edict_back(p: float) -> Back:
-    def back(denoise: Denoiser, x: Array, r: Node | None, s: Node, t: Node, carry: Carry) -> tuple[Array, Carry]:
-        y = (1.0 / p) * (carry[0] - (1.0 - p) * x)
+def _edict_back(p: float, alternate: bool) -> Back:
+    def back(denoise: Denoiser, x: Array, r: Node | None, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+        y, late = carry[0][0], 1 - carry[0][1]
+        y = (1.0 / p) * (y - (1.0 - p) * x)
         x = (1.0 / p) * (x - (1.0 - p) * y)
+        x, y = (y, x) if alternate and late else (x, y)
         y = (s.alpha / t.alpha) * (y - flow_by_eps(0.0 * y, _eps(denoise, x, s), s, t))
         x = (s.alpha / t.alpha) * (x - flow_by_eps(0.0 * x, _eps(denoise, y, s), s, t))
-        return x, (y,)
+        x, y = (y, x) if alternate and late else (x, y)
+        return x, ((y, late),)
 
     return back
 
 
 @solver(order=1, reference="arXiv:2307.10829, BDIA-DDIM")
+@within(gamma="(0, inf)")
 def bdia(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, gamma: float = 0.5) -> tuple[Array, Carry]:
     r"""x_t = Φ_{s→t}(x) + γ (x_r − Φ_{s→r}(x)),  Φ the DDIM step, r the node before s; both with the one ε(x, s). The first step is DDIM.
 
@@ -101,7 +107,7 @@ def bdia(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noi
     x_t = flow_by_eps(x, eps, s, t)
     if carry:
         ((r, x_r),) = carry
-        x_t = x_t + _positive("gamma", gamma) * (x_r - flow_by_eps(x, eps, s, r))
+        x_t = x_t + gamma * (x_r - flow_by_eps(x, eps, s, r))
     return x_t, ((s, x),)
 
 
@@ -124,7 +130,7 @@ def belm(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noi
 def _two_step_back(method: Solver) -> Back:
     """Back by a two-step method from the other side: from x_t and x_s to x_r."""
 
-    def back(denoise: Denoiser, x: Array, r: Node | None, s: Node, t: Node, carry: Carry) -> tuple[Array, Carry]:
+    def back(denoise: Denoiser, x: Array, r: Node | None, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
         ((_, x_s),) = carry
         if r is None:
             return x_s, None
@@ -144,12 +150,13 @@ def rex(base: Solver, zeta: float = 0.999, *, register: bool = False) -> Solver:
 
     Raises:
         TypeError: ``base`` is not a solver.
-        ValueError: ``base`` keeps a memory of its own, or draws noise.
+        ValueError: ``zeta`` out of its range, or ``base`` keeps a memory of its own, or draws noise.
     """
     if not isinstance(base, Solver):
         raise TypeError(f"base = {base!r} is not a Solver")
     if base.start is not None or base.weak is not None:
         raise ValueError(f"base = {base.name} keeps a memory or draws noise: give a deterministic one-step method")
+    demand(zeta, "zeta", "(0, 1]")
     initial = zeta
 
     def flow(denoise: Denoiser, x: Array, s: Node, t: Node) -> Array:
@@ -158,15 +165,16 @@ def rex(base: Solver, zeta: float = 0.999, *, register: bool = False) -> Solver:
             raise ValueError(f"base = {base.name} keeps a memory: give a one-step method")
         return x_t
 
+    @within(zeta="(0, 1]")
     def step(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, zeta: float = initial) -> tuple[Array, Carry]:
         if s.lam == t.lam:
             return x, carry
         (hat,) = carry or (x,)
-        x_t = flow(denoise, hat, s, t) + (_positive("zeta", zeta) * t.sigma / s.sigma) * (x - hat)
+        x_t = flow(denoise, hat, s, t) + (zeta * t.sigma / s.sigma) * (x - hat)
         return x_t, (x_t + (t.sigma / s.sigma) * (hat - flow(denoise, x_t, t, s)),)
 
     def back_with(zeta: float) -> Back:
-        def back(denoise: Denoiser, x: Array, r: Node | None, s: Node, t: Node, carry: Carry) -> tuple[Array, Carry]:
+        def back(denoise: Denoiser, x: Array, r: Node | None, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
             hat = flow(denoise, x, t, s) + (s.sigma / t.sigma) * (carry[0] - x)
             return hat + (s.sigma / (zeta * t.sigma)) * (x - flow(denoise, hat, s, t)), (hat,)
 
@@ -206,7 +214,7 @@ _BACK |= {
     "belm": lambda: _two_step_back(belm),
 }
 _AMPLIFICATION |= {
-    "edict": lambda nodes, p: nodes[0].alpha / nodes[-1].alpha * _inverse_power(p, 2 * (len(nodes) - 1)),
+    "edict": lambda nodes, p, alternate: nodes[0].alpha / nodes[-1].alpha * _inverse_power(p, 2 * (len(nodes) - 1)),
     "bdia": lambda nodes, gamma: nodes[-1].alpha / nodes[1].alpha * _inverse_power(gamma, len(nodes) - 2),
     "belm": _leapfrog_growth,
 }
@@ -229,10 +237,11 @@ def amplification(method: Solver, grid: Sequence[Node]) -> float:
     return _known(method, _AMPLIFICATION)(nodes, **method.options)
 
 
-def keep(method: Solver, denoise: Denoiser, x: Array, grid: Sequence[Node]) -> tuple[Array, Carry]:
-    """Run a deterministic method as ``sample`` with ``terminal="none"`` does, and give back the state at the end with the carry."""
+def keep(method: Solver, denoise: Denoiser, x: Array, grid: Sequence[Node], noise: Noise | int | None = None) -> tuple[Array, Carry]:
+    """Run a method as ``sample`` with ``terminal="none"`` does, and give back the state at the end with the carry."""
     nodes = check_run(method, grid, "none")
     check_state(x)
+    drawn = _silent if method.weak is None else WatchedNoise(noise, x)
     carry = None
 
     def settle(i: int, x_t: Array, memory: Carry) -> tuple[Array, Carry]:
@@ -241,11 +250,14 @@ def keep(method: Solver, denoise: Denoiser, x: Array, grid: Sequence[Node]) -> t
         carry = memory
         return x_t, memory
 
-    return march(method, Watched(denoise), x, nodes, _silent, "none", settle), carry
+    return march(method, Watched(denoise), x, nodes, drawn, "none", settle), carry
 
 
-def invert(method: Solver, denoise: Denoiser, x: Array, carry: Carry, grid: Sequence[Node]) -> tuple[Array, Carry]:
-    """Undo ``keep`` on the same grid: from the state and the carry at its last node to those at its first.
+def invert(
+    method: Solver, denoise: Denoiser, x: Array, carry: Carry, grid: Sequence[Node], noise: Noise | int | None = None
+) -> tuple[Array, Carry]:
+    """Undo ``keep`` on the same grid: from the state and the carry at its last node to those at its first. A stochastic method needs the
+    noise of the way out, the same seed or ``Noise``.
 
     Raises:
         ValueError: the method is not reversible, or the carry is none that it leaves.
@@ -254,10 +266,11 @@ def invert(method: Solver, denoise: Denoiser, x: Array, carry: Carry, grid: Sequ
     nodes = check_run(method, grid, "none")
     check_state(x)
     back, watched = _known(method, _BACK)(**method.options), Watched(denoise)
+    drawn = _silent if method.weak is None else WatchedNoise(noise, x)
     if not (isinstance(carry, tuple) and len(carry) == 1):
         raise ValueError(f"carry = {carry!r}: give the one that keep({method.name}, ...) returned with the state")
     for i in reversed(range(len(nodes) - 1)):
-        x_s, carry = back(watched, x, nodes[i - 1] if i else None, nodes[i], nodes[i + 1], carry)
+        x_s, carry = back(watched, x, nodes[i - 1] if i else None, nodes[i], nodes[i + 1], carry, drawn)
         check_like(x_s, x, f"the state before step {i} of {method.name}")
         check_step(x_s, i, f"the inverse of {method.name}", nodes)
         x = x_s

@@ -21,6 +21,7 @@ from solvers.exponential import phi
 from solvers.multistep import Past, mix, shares
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 
@@ -42,6 +43,7 @@ def _adams(x: Array, xi: Array, past: Past, s: Node, t: Node, tau: float) -> Arr
 
 
 @solver(order=2, weak=2, strong=1, reference="arXiv:2309.05019, Alg. 1 and eqs. 14-18, constant tau")
+@within(p="integer [1, inf)", c="integer [0, inf)", tau="[0, inf)")
 def sa_solver(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, p: int = 3, c: int = 3, tau: float = 1.0
 ) -> tuple[Array, Carry]:
@@ -52,8 +54,6 @@ def sa_solver(
 
     The first steps use the evaluations that there are.
     """
-    if p < 1 or c < 0:
-        raise ValueError(f"sa_solver: p = {p!r}, c = {c!r}: give p >= 1 evaluations to the predictor and c >= 0 to the corrector")
     past: Past = carry or ()
     if not (past and past[0][0] == s):
         past = ((s, denoise(x, s)), *past)

@@ -23,6 +23,7 @@ from solvers.base import Carry, solver
 from solvers.exponential import diffuse_by_denoised, drift_by_denoised, eps_of, flow_by_eps, phi
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 FREEZES_EPS = "freezes eps, which the noise moves"
@@ -53,6 +54,7 @@ def sde_dpmpp_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, nois
 
 
 @solver(order=2, weak=2, strong=1, reference="k-diffusion, sample_dpmpp_sde, with the exact noise of stage and step")
+@within(eta="[0, inf)", r="(0, 1)")
 def dpmpp_sde(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, eta: float = 1.0, r: float = 0.5
 ) -> tuple[Array, Any]:
@@ -72,6 +74,7 @@ def dpmpp_sde(
 
 
 @solver(order=2, weak=2, strong=1, reference="k-diffusion, sample_dpmpp_3m_sde, with 2 φ_3 for its φ_3")
+@within(eta="[0, inf)")
 def dpmpp_3m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, eta: float = 1.0) -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) e^{−eta h} x + α_t H (φ₁ D + φ₂ h D' + 2 φ₃ h² D'') + σ_t sqrt(1 − e^{−2 eta h}) ξ,  H = (1 + eta) h, φ_k at −H,
 

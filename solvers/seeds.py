@@ -17,6 +17,7 @@ from solvers.base import solver
 from solvers.exponential import eps_of, flow_by_eps, phi
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 from solvers.sde_dpm import FREEZES_EPS
 
@@ -33,6 +34,7 @@ def seeds_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
 
 
 @solver(order=2, weak=2, strong=1, reference="arXiv:2305.14267, SEEDS-2", inexact=FREEZES_EPS)
+@within(r="(0, 1)")
 def seeds_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""u = (α_i/α_s) x − 2 σ_i (e^{rh} − 1) ε_s + α_i W₁ at λ_i = λ_s + r h,
     x_t = (α_t/α_s) x − 2 σ_t (e^h − 1)(ε_s + (1/2r)(ε_i − ε_s)) + α_t (W₁ + W₂)."""

@@ -27,6 +27,7 @@ from solvers.exponential import eps_of
 from solvers.momentum import divided_differences
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 _DAMPING = 2.0 / 13.0
@@ -108,12 +109,14 @@ def _in_rho(r: Recurrence, denoise: Denoiser, x: Array, s: Node, t: Node) -> Arr
 
 
 @solver(order=2, reference="Sommeijer, Shampine & Verwer, J. Comput. Appl. Math. 88 (1998), eqs. 2.2-2.5")
+@within(stages="integer [2, inf)")
 def rkc2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, stages: int = 3) -> tuple[Array, None]:
     r"""Y_j = (1 − μ_j − ν_j) y + μ_j Y_{j−1} + ν_j Y_{j−2} + h (μ̃_j ε_{j−1} + γ̃_j ε_s),  y_t = Y_s, with T_j.  Interval about 0.65 s²."""
     return _in_rho(chebyshev(stages), denoise, x, s, t), None
 
 
 @solver(order=2, reference="Skaras, Saxton, Meyer & Aslam, J. Comput. Phys. 425 (2021), RKG2")
+@within(stages="integer [2, inf)")
 def rkg2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, stages: int = 3) -> tuple[Array, None]:
     r"""The same recurrence with C_j^{(3/2)}.  Interval (s + 4)(s − 1)/3 or a little more; no damping is needed."""
     return _in_rho(gegenbauer(stages), denoise, x, s, t), None
@@ -127,6 +130,7 @@ def stork_moment(stages: int) -> float:
 
 
 @solver(order=2, reference="arXiv:2505.24210, STORK-2, with divided differences and the abscissae of RKG2", start=heun)
+@within(stages="integer [2, inf)")
 def stork_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, stages: int = 50) -> tuple[Array, Carry]:
     r"""y_t = y + h (ε + (h/2) ε' + (q h²/2) ε''),  q = Σ b_j c_j²: ε', ε'' from the parabola through the last three ε at their ρ."""
     past = ((s, eps_of(x, denoise(x, s), s)), *(carry or ()))

@@ -19,10 +19,12 @@ from solvers.base import solver
 from solvers.exponential import flow_by_denoised, phi
 from solvers.noise import Noise
 from solvers.predict import Array, Denoiser
+from solvers.ranges import within
 from solvers.schedule import Node
 
 
 @solver(order=2, reference="arXiv:2211.01095, section 4.1, Taylor expansion to n = 1 with D' by a difference along the flow")
+@within(delta="(0, 1]")
 def taylor_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, delta: float = 1 / 64) -> tuple[Array, Any]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + α_t h² φ₂(−h) D',  D' = (D(u) − D_s)/(δ h),  u the DDIM step to λ_s + δ h.
 

@@ -8,6 +8,7 @@ import pytest
 
 from solvers import SOLVERS, VP, RectifiedFlow, Solver, sample, trace
 from solvers.compose import compose
+from solvers.unipc import unic
 from toy.convergence import global_errors, order_of
 from toy.laws.cases import jagged, modes
 
@@ -101,6 +102,29 @@ def test_claims_of_mixed_company() -> None:
     assert compose(named(["heun", "ddim"])).weak is None
     assert (adaptive := next(one for one in SOLVERS.values() if one.nonlinear)).name in str(compose([SOLVERS["heun"], adaptive]).nonlinear)
     assert "edict" in str(compose(named(["heun", "edict"])).inexact)
+
+
+@pytest.mark.parametrize(
+    ("corrects", "order"),
+    [((True, True, False), 2), ((False, False, False, True), 3), ((True, False, True, False, True), 3)],
+    ids=str,
+)
+def test_a_corrector_may_be_switched_on_and_off_per_step(corrects: tuple[bool, ...], order: int) -> None:
+    """UniC on DPM++(2M) in some steps: the whole has the order of the rule, that is p + 1 as soon as it stays on at the end."""
+    plain, corrected = SOLVERS["dpmpp_2m"], unic(SOLVERS["dpmpp_2m"])
+    whole = compose([corrected if on else plain for on in corrects])
+    assert whole.order == order
+    assert order - 0.15 <= found_order(whole) <= order + 0.35
+    np.testing.assert_allclose(trace(whole, GRID).run(modes().denoised, X), run(whole), rtol=1e-12, atol=1e-12)
+    other = compose([plain if on else corrected for on in corrects])
+    assert np.abs(run(whole) - run(other)).max() > 1e-4
+
+
+def test_a_corrected_step_costs_one_evaluation_where_its_neighbour_does_not_use_it() -> None:
+    """The evaluation at t that the corrector makes is handed on only within one method."""
+    plain, corrected = SOLVERS["heun"], unic(SOLVERS["ddim"])
+    assert trace(compose([corrected, plain]), GRID).nfe == 2 + 2 * 8
+    assert trace(corrected, GRID).nfe == 1 + 9
 
 
 def test_what_is_refused() -> None:

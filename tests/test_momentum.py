@@ -1,12 +1,15 @@
 """Momentum: identities with Adams-Bashforth, the paper's recurrences on equal steps, stability intervals, a stiff guided Gaussian."""
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
 from analytic import GaussianMixture
 from solvers import EDM, SOLVERS, VP, Node, Solver, grid, sample, trace
+from solvers.base import advance
 from solvers.momentum import divided_differences, heavy_ball, newton_integrals
 from toy.convergence import global_errors, order_of
 from toy.laws.cases import cases, jagged, modes
@@ -191,6 +194,68 @@ def test_on_a_guided_narrow_gaussian_adams_bashforth_diverges_and_ghvb_does_not(
     assert error(SOLVERS["ghvb_4"](beta=1.0)) > 10.0
     for r, beta in ((1, 0.8), (1, 0.5), (2, 0.8), (2, 0.3)):
         assert error(SOLVERS[f"ghvb_{r}"](beta=beta)) < 0.1, (r, beta)
+
+
+def silent(s: Node, t: Node) -> np.ndarray:
+    raise AssertionError("a deterministic method has drawn noise")
+
+
+def limit(solver: Solver, q: float) -> float:
+    """The largest w (1 − q) for which steps of ratio q decay on D = (1 − w) y, the narrow Gaussian with guidance scale w."""
+    nodes = [EDM().at_lam(-i * float(np.log(q))) for i in range(161)]
+
+    def decays(w: float) -> bool:
+        x, sizes = np.ones((1, 1)), []
+        carry: Any = None
+        for s, t in pairwise(nodes):
+            x, carry = advance(solver, lambda y, node: (1.0 - w) * y, x, s, t, carry, silent)
+            if not np.abs(x).max() < 1e150:
+                return False
+            sizes.append(float(np.abs(x).max()))
+        return max(sizes[-60:]) < max(sizes[-120:-60])
+
+    low, high = 1.0, 40.0 / (1.0 - q)
+    for _ in range(16):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if decays(middle) else (low, middle)
+    return low * (1.0 - q)
+
+
+@pytest.mark.parametrize(
+    ("q", "r", "limits"),
+    [
+        (0.99, 2, {1.0: 1.01, 0.8: 1.21, 0.2: 1.80}),
+        (0.99, 3, {1.0: 0.56, 0.8: 0.65, 0.2: 0.93}),
+        (0.99, 4, {1.0: 0.31, 0.8: 0.36, 0.5: 0.44, 0.2: 0.51}),
+        (0.99, 1, {1.0: 2.0, 0.8: 2.99}),
+        (0.9, 1, {1.0: 2.0, 0.8: 2.95}),
+        (0.63, 1, {1.0: 2.0, 0.8: 2.82}),
+        (0.9, 2, {1.0: 1.08, 0.8: 1.26, 0.2: 1.81}),
+        (0.9, 3, {1.0: 0.66, 0.8: 0.75, 0.2: 1.00}),
+        (0.9, 4, {1.0: 0.43, 0.8: 0.48, 0.5: 0.55, 0.2: 0.62}),
+        (0.63, 2, {1.0: 1.32, 0.8: 1.45, 0.2: 1.86}),
+        (0.63, 3, {1.0: 1.05, 0.8: 1.10, 0.2: 1.27}),
+        (0.63, 4, {1.0: 0.91, 0.8: 0.94, 0.5: 0.98, 0.2: 1.02}),
+    ],
+)
+def test_which_guidance_ghvb_stands(q: float, r: int, limits: dict[float, float]) -> None:
+    """The table of the module; beta = 1 is Adams-Bashforth. As q -> 1 the limits are the stability intervals."""
+    for beta, expected in limits.items():
+        assert limit(SOLVERS[f"ghvb_{r}"](beta=beta), q) == pytest.approx(expected, abs=0.011), beta
+
+
+def test_in_ten_steps_a_smaller_beta_tames_ghvb_4_and_a_lower_order_more() -> None:
+    """Guidance 7.5: the error grows with the order and with beta, and at orders 3 and 4 no beta helps enough."""
+    nodes = grid.uniform(VP(), 10, 0.4, 0.02)
+    x = nodes[0].alpha * 0.5 + nodes[0].sigma * X
+    found = [
+        [float(np.abs(sample(SOLVERS[f"ghvb_{r}"](beta=b), guided(7.5, 0.02), x, nodes) - 0.5).max()) for b in (1.0, 0.8, 0.5, 0.2)]
+        for r in (2, 3, 4)
+    ]
+    for row in found[1:]:
+        assert all(a > b for a, b in pairwise(row))
+        assert row[0] > 5.0
+    assert max(found[0][1:]) < 0.1 < found[1][-1] < found[2][-1]
 
 
 def test_one_evaluation_and_the_memory_that_is_needed() -> None:

@@ -21,6 +21,10 @@ def test_weak_order(solver: Solver) -> None:
     LAWS["weak_order"](solver)
 
 
+def test_weak_order_on_a_mixture(solver: Solver) -> None:
+    LAWS["weak_order_on_a_mixture"](solver)
+
+
 def test_strong_order(solver: Solver) -> None:
     LAWS["strong_order"](solver)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from solvers import EDM, SOLVERS, VP, Node, NonFinite, Solver, grid, sample
-from solvers.exponential import eps_of
+from solvers.exponential import eps_of, flow_by_eps
 from solvers.reversible import amplification, ddim_inversion, invert, keep, rex
 from toy.convergence import global_errors, order_of
 from toy.laws.cases import jagged, modes
@@ -54,7 +54,14 @@ def test_round_trip(name: str, steps: int, bound: float, ends: tuple[float, floa
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("edict", {"p": 0.99}), ("bdia", {"gamma": 0.96}), ("bdia", {"gamma": 1.0}), ("rex_rk4", {"zeta": 0.9})]
+    ("name", "options"),
+    [
+        ("edict", {"p": 0.99}),
+        ("edict", {"alternate": True}),
+        ("bdia", {"gamma": 0.96}),
+        ("bdia", {"gamma": 1.0}),
+        ("rex_rk4", {"zeta": 0.9}),
+    ],
 )
 def test_round_trip_with_options(name: str, options: dict[str, float]) -> None:
     """The inverse is that of the method with its options, and a weaker coupling goes back further."""
@@ -81,14 +88,16 @@ def test_amplification_is_as_stated(name: str) -> None:
         return 0.0 * x if name.startswith("rex") else (1.0 / node.alpha) * x
 
     end, carry = keep(solver, constant, X, nodes)
-    value = carry[0][1] if name in ("bdia", "belm") else carry[0]
-    moved = ((carry[0][0], value + 1e-3),) if name in ("bdia", "belm") else (value + 1e-3,)
+    if name in ("bdia", "belm"):
+        moved: Any = ((carry[0][0], carry[0][1] + 1e-3),)
+    else:
+        moved = ((carry[0][0] + 1e-3, carry[0][1]),) if name == "edict" else (carry[0] + 1e-3,)
     start, left = invert(solver, constant, end, moved, nodes)
     if name in ("bdia", "belm"):
         grown = np.abs(start - X).max() / 1e-3
         assert 0.4 < grown / amplification(solver, nodes) < 1.1
     else:
-        grown = np.abs(start - left[0]).max() / 1e-3
+        grown = np.abs(start - (left[0][0] if name == "edict" else left[0])).max() / 1e-3
         assert grown == pytest.approx(amplification(solver, nodes), rel=1e-6)
 
 
@@ -121,6 +130,19 @@ def test_edict_without_mixing_is_two_interleaved_runs() -> None:
     np.testing.assert_allclose(sample(SOLVERS["edict"](p=1.0), modes().denoised, X, nodes, terminal="none"), x, rtol=1e-12)
 
 
+def test_edict_alternates() -> None:
+    """Two steps without mixing: the second moves y first."""
+    r, s, t = jagged(VP(), 2, 0.8, 0.3)
+    x = y = X * r.sigma
+    x = flow_by_eps(x, eps(y, r), r, s)
+    y = flow_by_eps(y, eps(x, r), r, s)
+    y = flow_by_eps(y, eps(x, s), s, t)
+    x = flow_by_eps(x, eps(y, s), s, t)
+    end, carry = keep(SOLVERS["edict"](p=1.0, alternate=True), modes().denoised, X * r.sigma, [r, s, t])
+    np.testing.assert_allclose(end, x, rtol=1e-12)
+    np.testing.assert_allclose(carry[0][0], y, rtol=1e-12)
+
+
 def test_edict_mixes_as_printed() -> None:
     p, (s, t) = 0.93, jagged(VP(), 1, 0.6, 0.5)
     a = t.alpha / s.alpha
@@ -130,7 +152,7 @@ def test_edict_mixes_as_printed() -> None:
     mixed = p * x + (1 - p) * y
     end, carry = keep(SOLVERS["edict"], modes().denoised, X, [s, t])
     np.testing.assert_allclose(end, mixed, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(carry[0], p * y + (1 - p) * mixed, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(carry[0][0], p * y + (1 - p) * mixed, rtol=1e-12, atol=1e-13)
 
 
 def two_step(update: Callable[[Node, Node, Node, Any, Any, Any], Any], first: Solver, nodes: list[Node]) -> Any:
@@ -242,9 +264,9 @@ def test_what_is_refused() -> None:
         rex(SOLVERS["ddpm"])
     with pytest.raises(TypeError, match="base = 'heun' is not a Solver"):
         rex("heun")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"p = 0\.0 must be positive"):
+    with pytest.raises(ValueError, match=r"edict: p = 0\.0 must lie in \(0, 1\]"):
         sample(SOLVERS["edict"](p=0.0), modes().denoised, X, nodes)
-    with pytest.raises(ValueError, match=r"gamma = -0\.5 must be positive"):
+    with pytest.raises(ValueError, match=r"bdia: gamma = -0\.5 must lie in \(0, inf\)"):
         sample(SOLVERS["bdia"](gamma=-0.5), modes().denoised, X, nodes)
     end, carry = keep(SOLVERS["belm"], modes().denoised, X, nodes)
     with pytest.raises(NonFinite):

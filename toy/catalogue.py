@@ -78,7 +78,7 @@ def entry(name: str, measure: bool = True) -> Entry:
     order = strong = interval = None
     if measure and kind == "ODE":
         order, interval = order_measured(s), interval_measured(s)
-    if measure and kind == "SDE":
+    if measure and kind == "SDE" and s.nonlinear is None:
         order = weak_measured(s)
         strong = order_of(_PATHS, path_errors(s, _PATHS)) if s.strong is not None else None
     return Entry(name, kind, s.order, s.weak, s.strong, nfe, start, history, order, strong, interval, s.reference)

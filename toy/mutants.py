@@ -23,7 +23,7 @@ from toy.laws import LAWS
 from toy.laws.exact import other_values
 
 _OFF = 1.01
-_COSTLY = ("order", "order_towards_noise", "weak_order", "finite")
+_COSTLY = ("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite")
 """Laws that are asked last."""
 
 
@@ -200,6 +200,7 @@ EXPLAINED = {
     "ghvb_4": (6, "1 % of the highest difference, averaged besides, is too little to show in the order at these steps"),
     "edict": (2, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
     "bdia": (4, "gamma itself off by 1 % is another BDIA of the same order"),
+    "rex_stochastic_heun": (8, "the weight zeta and what brings back the pair's difference do not enter the order"),
     "rex_rk4": (4, "the weight zeta of the pair's difference does not enter the order"),
 }
 """How many mutants of a solver survive the laws, and why. Tests of their families, with identities and formulas, notice each of them."""

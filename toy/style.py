@@ -24,11 +24,16 @@ EXACT = INK
 """The colour of the truth."""
 
 _STOCHASTIC = (
-    *("ancestral", "centred", "churn", "er_sde", "euler_maruyama", "langevin"),
+    *("ancestral", "centred", "churn", "er_sde", "euler_maruyama", "langevin", "reversible_sde"),
     *("sa_solver", "sde_dpm", "seeds", "splitting", "stochastic_rk"),
+    *("reflected", "reflected_second", "riemannian_sde"),
+)
+_RUNGE_KUTTA = (
+    *("edm", "runge_kutta", "adaptive", "blackbox", "rectified", "stabilized", "compose", "reversible"),
+    *("riemannian", "riemannian_lie", "riemannian_retraction", "riemannian_rk"),
 )
 FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "Runge-Kutta": (VERMILLION, "o", ("edm", "runge_kutta", "adaptive", "blackbox", "rectified", "stabilized", "compose", "reversible")),
+    "Runge-Kutta": (VERMILLION, "o", _RUNGE_KUTTA),
     "exponential": (BLUE, "s", ("dpm_solver", "exponential_rk", "lawson", "statistics", "taylor")),
     "DPM-Solver++": (GREEN, "^", ("dpmpp",)),
     "Adams": (ORANGE, "D", ("adams", "angle", "deis", "ipndm", "multistep")),

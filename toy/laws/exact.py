@@ -11,6 +11,7 @@ from analytic import GaussianMixture
 from analytic.moments import moments
 from solvers import VP, BrownianNoise, Node, RectifiedFlow, Solver, SubVP, sample, trace
 from solvers.base import advance
+from solvers.ranges import allowed
 from toy.laws.cases import ellipsoid, jagged, modes, warped
 from toy.laws.registry import any_of, black_box, deterministic, inexact, law, moved_by_shifts, require, stochastic, unplanned
 
@@ -122,8 +123,13 @@ def replay(solver: Solver) -> None:
 
 
 def other_values(solver: Solver) -> dict[str, Any]:
-    """For each option another admissible value: the next of a ``Literal``, the negation of a flag, a number further on."""
-    return {name: _other(value, solver.choices.get(name)) for name, value in solver.options.items()}
+    """For each option another admissible value: the next of a ``Literal``, the negation of a flag, a number further on, or less far."""
+    intervals = allowed(solver.step)
+    found = {}
+    for name, value in solver.options.items():
+        other = _other(value, solver.choices.get(name))
+        found[name] = 0.7 * value if name in intervals and other not in intervals[name] else other
+    return found
 
 
 def _other(value: Any, known: tuple[Any, ...] | None) -> Any:
@@ -136,7 +142,7 @@ def _other(value: Any, known: tuple[Any, ...] | None) -> Any:
     return 0.3 if value == 0.0 else (1.3 if value > 0.01 else 10.0) * value  # what is small is a tolerance
 
 
-@law(exempt=lambda solver: None if solver.options else "has no options")
+@law(exempt=lambda solver: "held to the laws of spaces" if solver.spaces else None if solver.options else "has no options")
 def options(solver: Solver) -> None:
     """Every option changes the samples."""
     grid, x = jagged(VP(), 6, 0.9, 0.05), np.linspace(-2.0, 2.0, 5)[:, None]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from solvers import Solver
 from solvers.adaptive import ADAPTIVE
-from solvers.blackbox import BLACK_BOX
 from solvers.sde_dpm import FREEZES_EPS
 
 
@@ -53,8 +52,8 @@ def stochastic(solver: Solver) -> str | None:
 
 
 def deterministic(solver: Solver) -> str | None:
-    """The exemption of laws about stochastic methods."""
-    return "draws no noise" if solver.weak is None else None
+    """The exemption of laws about stochastic methods, which read the Plan."""
+    return "draws no noise" if solver.weak is None else solver.nonlinear
 
 
 def unplanned(solver: Solver) -> str | None:
@@ -64,12 +63,12 @@ def unplanned(solver: Solver) -> str | None:
 
 def chooses_steps(solver: Solver) -> str | None:
     """The exemption of laws about the order on a refined grid."""
-    return solver.nonlinear if solver.nonlinear in (ADAPTIVE, BLACK_BOX) else None
+    return solver.nonlinear if solver.nonlinear == ADAPTIVE else black_box(solver)
 
 
 def black_box(solver: Solver) -> str | None:
     """The exemption of exact and of costly laws for other libraries' integrators."""
-    return solver.nonlinear if solver.nonlinear == BLACK_BOX else None
+    return solver.nonlinear if (solver.nonlinear or "").startswith("black box") else None
 
 
 def inexact(solver: Solver) -> str | None:
