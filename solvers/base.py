@@ -9,6 +9,9 @@ in it as a tuple that grows by one entry per step until it is full; while it sti
 own step only fills the memory. So a body says what it does with the memory it has, and nothing about starting.
 
 ``order``, ``weak`` and ``strong`` are claims, held by the laws. What can be counted (evaluations, memory, draws) is read from the Plan.
+
+A method that moves in a ``Space`` takes it as ``method(space=Sphere(2))``. It claims the kinds of space of its ``spaces``; without one it
+is a method of R^d. The space is where the method moves and not one of its ``options``.
 """
 
 from __future__ import annotations
@@ -25,8 +28,11 @@ from solvers.predict import Array, Denoiser
 from solvers.schedule import Node
 
 Carry = Any
+Space = Any
+"""A ``solvers.space`` space; what its methods are is said there."""
 Step = Callable[..., tuple[Array, Carry]]
 _STEP_ARGUMENTS = ("denoise", "x", "s", "t", "carry", "noise")
+_SPACE_METHODS = ("exp", "move", "log", "transport", "project", "tangent", "noise", "check")
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,13 @@ class Solver:
     """A method with its claims.
 
     Attributes:
-        order: claimed order of the global error; for a stochastic method, of its weak error rounded down.
+        order: claimed order of the global error; for a stochastic method, of its weak error rounded down, and at least 1.
         weak, strong: claimed weak and strong orders of a stochastic method, None for a deterministic one.
         reference: paper and equation.
         start: the one-step method that moves x while a multistep method's memory fills.
         nonlinear: why the method cannot be unrolled into a Plan, or None.
         inexact: why the method does not follow a constant denoiser exactly, or None.
+        spaces: the kinds of Space that the method claims, by the names of their classes; none for a method of R^d.
     """
 
     name: str
@@ -51,15 +58,28 @@ class Solver:
     start: Solver | None = None
     nonlinear: str | None = None
     inexact: str | None = None
+    spaces: tuple[str, ...] = ()
+
+    def _keywords(self) -> dict[str, Any]:
+        parameters = inspect.signature(self.step).parameters.items()
+        return {k: p.default for k, p in parameters if k not in _STEP_ARGUMENTS and p.kind is p.KEYWORD_ONLY}
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the step and their values."""
-        return {
-            k: p.default
-            for k, p in inspect.signature(self.step).parameters.items()
-            if k not in _STEP_ARGUMENTS and p.kind is p.KEYWORD_ONLY
-        }
+        """The options of the step and their values; not where it moves."""
+        return {k: value for k, value in self._keywords().items() if not (k == "space" and self.spaces)}
+
+    @property
+    def space(self) -> Space | None:
+        """Where the method moves; None is R^d."""
+        return self._keywords().get("space") if self.spaces else None
+
+    def claims(self, space: Space) -> bool:
+        """Whether the method claims this space; a product of spaces where it claims every factor."""
+        parts = getattr(space, "spaces", None)
+        if parts is not None:
+            return all(self.claims(part) for part in parts)
+        return any(kind.__name__ in self.spaces for kind in type(space).__mro__)
 
     @property
     def choices(self) -> dict[str, tuple[Any, ...]]:
@@ -77,22 +97,30 @@ class Solver:
         """The same method with other options, e.g. ``dpm_solver_2(r=0.6)``.
 
         Raises:
-            TypeError: an option that the method does not have.
-            ValueError: a value that is none of the option's choices, or a number that is not finite.
+            TypeError: an option that the method does not have, or a ``space`` that is not a Space.
+            ValueError: a value that is none of the option's choices, a number that is not finite, or a Space that is not claimed.
         """
         if not options:
             return self
-        unknown = options.keys() - self.options.keys()
+        unknown = options.keys() - self._keywords().keys()
         if unknown:
-            known = ", ".join(self.options) or "none"
+            known = (", ".join(self.options) or "none") + (", and space" if self.spaces else "")
             raise TypeError(f"{self.name} has no option {', '.join(sorted(unknown))}; its options: {known}")
+        if self.spaces and options.get("space") is not None:
+            self._check_space(options["space"])
         for k, value in options.items():
             if k in self.choices and value not in self.choices[k]:
                 raise ValueError(f"{self.name}: {k} = {value!r} must be one of {', '.join(map(repr, self.choices[k]))}")
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{self.name}: {k} = {value!r} must be finite")
-        label = ", ".join(f"{k}={v!r}" for k, v in {**self.options, **options}.items())
+        label = ", ".join(f"{k}={v!r}" for k, v in {**self._keywords(), **options}.items() if k in self.options or v is not None)
         return replace(self, name=f"{self.name.split('(')[0]}({label})", step=partial(self.step, **options))
+
+    def _check_space(self, space: Any) -> None:
+        if isinstance(space, type) or not all(callable(getattr(space, name, None)) for name in _SPACE_METHODS):
+            raise TypeError(f"{self.name}: space = {space!r} is not a Space: give one of solvers.space, e.g. Sphere(2)")
+        if not self.claims(space):
+            raise ValueError(f"{self.name}: space = {space!r} is not among the spaces that it moves in: {', '.join(self.spaces)}")
 
 
 SOLVERS: dict[str, Solver] = {}
@@ -112,6 +140,7 @@ def solver(
     start: Solver | None = None,
     nonlinear: str | None = None,
     inexact: str | None = None,
+    spaces: tuple[str, ...] = (),
     register: bool = True,
 ) -> Callable[[Step], Solver]:
     """Make a step function a ``Solver`` of the function's name and enter it in ``SOLVERS``, which enrols it in every law.
@@ -139,7 +168,9 @@ def solver(
             raise ValueError(f"{name}: a strong order without a weak one; give both or none")
         if start is not None and start.start is not None:
             raise ValueError(f"{name}: start = {start.name} is itself a multistep method; give a one-step method")
-        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact)
+        if bool(spaces) and "space" not in parameters:
+            raise TypeError(f"{name}: spaces = {spaces!r}, but the step has no option space: add the keyword space=None")
+        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces)
         if register:
             if name in SOLVERS:
                 raise ValueError(f"a solver called {name!r} is registered already")

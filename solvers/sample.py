@@ -12,13 +12,14 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from solvers import grid as grids
-from solvers.base import Solver, advance
+from solvers.base import Solver, Space, advance
 from solvers.noise import BrownianNoise, Noise
 from solvers.predict import Array, Denoiser
 from solvers.schedule import Node
 
 TERMINALS = ("denoise", "none")
-"""``denoise``: one more evaluation, x0 = D(x, last node), the DDIM step to sigma = 0. ``none``: x at the last node."""
+"""``denoise``: one more evaluation, x0 = D(x, last node), the DDIM step to sigma = 0; on a Space, which D may leave, the move from x by the
+tangent part of D - x, projected. ``none``: x at the last node."""
 
 
 class NonFinite(FloatingPointError, ValueError):
@@ -146,7 +147,22 @@ def check_run(solver: Solver, grid: Sequence[Node], terminal: str) -> list[Node]
             raise ValueError("terminal = 'denoise' ends a grid at its cleanest node, but this grid runs towards noise: use terminal='none'")
         if solver.weak is not None:
             raise ValueError(f"{solver.name} is stochastic and runs from noise to data, but this grid runs towards noise")
+    if solver.space is not None:
+        check_clock(nodes, solver.space)
     return nodes
+
+
+def check_clock(nodes: Sequence[Node], space: Space) -> None:
+    """Refuse nodes with alpha other than 1: the state is where a Brownian motion of the space is after the time sigma²."""
+    for i, node in enumerate(nodes):
+        if node.alpha != 1.0:
+            raise ValueError(f"grid[{i}] = {node}: {space!r} knows no multiple of a point, give a schedule with alpha = 1 (EDM or VE)")
+
+
+def end(solver: Solver, denoise: Denoiser, x: Array, node: Node) -> Array:
+    """The terminal rule ``denoise``."""
+    denoised, space = denoise(x, node), solver.space
+    return denoised if space is None else space.project(space.move(x, space.tangent(x, denoised - x)))
 
 
 def march(
@@ -163,7 +179,7 @@ def march(
     carry = None
     for i, (s, t) in enumerate(pairs(list(pairwise(nodes)))):
         x, carry = settle(i, *advance(solver, denoise, x, s, t, carry, noise))
-    return denoise(x, nodes[-1]) if terminal == "denoise" else x
+    return end(solver, denoise, x, nodes[-1]) if terminal == "denoise" else x
 
 
 @overload
@@ -227,6 +243,8 @@ def sample(
     """
     nodes = check_run(solver, grid, terminal)
     check_state(x)
+    if solver.space is not None:
+        solver.space.check(x)
     watched, drawn = Watched(denoise), WatchedNoise(noise, x)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
@@ -255,7 +273,7 @@ def sample(
     run.nfe = watched.nfe
     if record and terminal == "denoise":
         run.denoised_nodes.append(nodes[-1])
-        run.denoised.append(run.x)
+        run.denoised.append(run.x if watched.first is None else watched.first[1])
     return run if record else run.x
 
 

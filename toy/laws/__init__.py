@@ -3,7 +3,7 @@
 The tests enrol every solver in every law, and the mutants are held against them. ``LAWS`` maps names to laws.
 """
 
-from toy.laws import adaptive, exact, order, paths, robust, straight
+from toy.laws import adaptive, exact, mixtures, order, paths, robust, spaces, straight
 from toy.laws.registry import LAWS, Broken, Law, law
 
-__all__ = ["LAWS", "Broken", "Law", "adaptive", "exact", "law", "order", "paths", "robust", "straight"]
+__all__ = ["LAWS", "Broken", "Law", "adaptive", "exact", "law", "mixtures", "order", "paths", "robust", "spaces", "straight"]

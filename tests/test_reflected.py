@@ -1,0 +1,218 @@
+"""Reflected diffusions: the exact laws of their chains, the probability flow at walls, and what thresholding is."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytic.heat import HeatMixture
+from solvers import EDM, SOLVERS, Node, sample
+from solvers.grid import karras
+from solvers.space import Box, HalfSpace, Polytope, Simplex
+from toy.convergence import order_of
+from toy.laws.space_cases import space_cases
+from toy.laws.spaces import tame
+from toy.radial_law import RadialChain
+from toy.reflected_law import SCHEMES, STRENGTH, chain_mean, clock_grid, draw, exact_mean, measure, orders, proposal, target, weak_error
+
+ODES = [name for name, method in SOLVERS.items() if method.weak is None and "Box" in method.spaces]
+WALLS = [
+    name
+    for name in SOLVERS
+    if name in ("reflected_euler", "projected_euler", "thresholded_euler", "reflected_heun", "reflected_walk", "reflected_pc")
+]
+
+
+def two(x: float, y: float, tau: float) -> HeatMixture:
+    return HeatMixture(Box(2), [0.7, 0.3], [[x, y], [1.0 - y, 0.5 * x]], [tau, 2.0 * tau])
+
+
+# weak orders by the exact law
+
+
+@pytest.mark.parametrize("scheme", SCHEMES[:3])
+def test_the_chain_is_the_one_of_the_solver(scheme: str) -> None:
+    """One step of the solver is fold, clip or neither of m + √h z, as the operators of ``reflected_law`` have it."""
+    law, (s, t) = target(), clock_grid(8)[:2]
+    rng = np.random.default_rng(0)
+    x, z = rng.uniform(-0.2, 1.2, (50, 1)), rng.standard_normal((50, 1))
+    options = {"strength": STRENGTH} if scheme == "penalised_euler" else {}
+    if scheme != "penalised_euler":
+        x = np.clip(x, 0.0, 1.0)
+    inside = np.clip(x, 0.0, 1.0)
+    y = proposal(law, inside[:, 0], s, t)[:, None] + math.sqrt(s.sigma**2 - t.sigma**2) * z
+    fold = np.abs(np.mod(y + 1.0, 2.0) - 1.0)
+    truth = {"projected_euler": np.clip(y, 0.0, 1.0), "reflected_euler": fold, "penalised_euler": y + (1.0 - STRENGTH) * (x - inside)}
+    found, _ = SOLVERS[scheme](space=Box(1), **options).step(law.denoised, x, s, t, None, lambda a, b: z)
+    np.testing.assert_allclose(found, truth[scheme], atol=1e-13)
+
+
+def test_two_routes_to_the_law_of_reflection_agree() -> None:
+    """By images and panels, and by the solver's own step on a Gauss rule."""
+    law, chain = target(), RadialChain(target(), points=40, rule=(16, 2))
+    fit = np.polynomial.chebyshev.Chebyshev([0.3, -0.5, 0.1])
+    for n in (8, 16):
+        grid = clock_grid(n)
+        here = chain.error(SOLVERS["reflected_euler"](space=Box(1)), grid, fit)
+        assert abs(here) > 1e-6
+        there = chain_mean("reflected_euler", law, grid) - exact_mean(law, grid[-1])
+        by_position = chain.error(SOLVERS["reflected_euler"](space=Box(1)), grid, chain.radius)
+        assert by_position == pytest.approx(there, rel=1e-2)  # x has kinks at the walls as a function of cos πx
+
+
+def test_projection_has_weak_order_a_half_and_reflection_one() -> None:
+    frame = measure(steps=(64, 128, 256))
+    found = orders(frame)
+    for name, order in found.items():
+        assert order.inside(float(frame[frame.scheme == name].claimed.iloc[0])), (name, str(order))
+    assert found["projected_euler"].slope < 0.6 < 0.9 < found["reflected_euler"].slope < 1.2 < found["reflected_heun"].slope
+    assert list(frame.columns) == ["scheme", "claimed", "steps", "h", "error"]
+    figure = draw(frame)
+    assert len(figure.axes[0].get_legend().get_texts()) == len(SCHEMES)
+    matplotlib.pyplot.close(figure)
+
+
+def test_the_slope_of_projection_rises_to_a_half() -> None:
+    """The error is c √h + O(h) with the two of opposite sign: its slope comes to ½ from below."""
+    errors = [weak_error("projected_euler", n) for n in (16, 64, 256)]
+    slopes = [order_of((1, 4), pair).slope for pair in pairwise(errors)]
+    assert slopes[0] < slopes[1] < 0.5
+    c = [4.0 * e for e in (errors[1] - 0.25 * errors[0], errors[2] - 0.25 * errors[1])]  # the √h term, O(h) cancelled
+    assert order_of((1, 4), c).slope == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_scheme_without_a_chain_is_refused() -> None:
+    with pytest.raises(ValueError, match="scheme = 'reflected_heun' must be one of projected_euler"):
+        chain_mean("reflected_heun", target(), clock_grid(2))
+
+
+# the probability flow at walls
+
+
+@pytest.mark.parametrize("name", ODES)
+def test_the_flow_needs_no_reflection(name: str) -> None:
+    """The normal part of the score vanishes at a wall: a start there stays there exactly, and the same method without walls, on R²,
+    takes the same steps, since none of them leaves the box."""
+    law, grid = two(0.2, 0.9, 0.02), karras(EDM(), 12, 0.4, 0.05)
+    x = np.array([[0.0, 0.3], [0.4, 1.0], [1.0, 0.0], [1e-12, 0.5], [0.999999, 0.2], [0.3, 0.7]])
+    run = sample(SOLVERS[name](space=Box(2)), law.denoised, x, grid, terminal="none", record=True)
+    free = sample(SOLVERS[name], law.denoised, x, grid, terminal="none", record=True)
+    np.testing.assert_allclose(np.stack(run.xs), np.stack(free.xs), atol=1e-13)
+    for state in free.xs:
+        assert np.abs(np.minimum(state, 1.0 - state)[:3][[0, 1, 2, 2], [0, 1, 0, 1]]).max() < 1e-13
+        assert state.min() >= -1e-15
+        assert state.max() <= 1.0 + 1e-15
+
+
+def test_order_does_not_suffer_at_the_walls() -> None:
+    case = next(one for one in space_cases() if one.name == "Box(2), 1 point")
+    (s, t), x = case.ends, np.array([[1e-3, 0.5], [0.999, 1e-2], [0.0, 0.2]])
+    exact = case.target.flow(x, s, t)
+    for name in ("geodesic_heun", "rkmk_4"):
+        steps = (64, 128, 256)
+        run = [sample(SOLVERS[name](space=case.space), case.target.denoised, x, case.grid(n), terminal="none") for n in steps]
+        assert order_of(steps, [float(np.abs(end - exact).max()) for end in run]).inside(SOLVERS[name].order)
+
+
+# thresholding
+
+
+@settings(max_examples=25)
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.001, 1.0), st.floats(0.01, 3.0))
+def test_the_denoised_of_a_reflected_law_is_in_the_box(x: float, y: float, tau: float, sigma: float) -> None:
+    grid = np.linspace(0.0, 1.0, 9)
+    points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    denoised = two(x, y, tau).denoised(points, EDM().node(sigma))
+    assert Box(2).deviation(denoised).max() < 1e-9 * max(1.0, sigma**2)
+
+
+def test_thresholding_is_the_projected_scheme() -> None:
+    law, grid, x = two(0.1, 0.9, 0.01), karras(EDM(), 20, 0.5, 0.02), np.random.default_rng(0).uniform(size=(200, 2))
+    clipped, projected = (SOLVERS[name](space=Box(2)) for name in ("thresholded_euler", "projected_euler"))
+    np.testing.assert_allclose(*(sample(m, law.denoised, x, grid, noise=1, terminal="none") for m in (clipped, projected)), atol=1e-12)
+
+
+def test_thresholding_clips_what_is_wrong_and_no_evaluation_gets_worse() -> None:
+    """|Π(D + e) − D| ≤ |e|, and less where D + e leaves the box. Over a run that is no promise: the clipped error has lost its sign."""
+    law, node, x = two(0.1, 0.9, 0.01), EDM().node(0.2), np.random.default_rng(0).uniform(size=(500, 2))
+    right = law.denoised(x, node)
+    wrong = right + 0.4 * np.sin(40.0 * x)
+    after = np.linalg.norm(Box(2).project(wrong) - right, axis=-1)
+    before = np.linalg.norm(wrong - right, axis=-1)
+    assert np.all(after <= before + 1e-12)
+    assert after.mean() < 0.9 * before.mean()
+    # what the solver takes from it is the clipped value: D = 5 and D = 1 are one
+    s, t = clock_grid(8)[:2]
+    method = SOLVERS["thresholded_euler"](space=Box(2))
+    a, b = (method.step(lambda y, n, d=d: 0.0 * y + d, x, s, t, None, lambda s, t: 0.0 * x)[0] for d in (5.0, 1.0))
+    np.testing.assert_array_equal(a, b)
+
+
+# corners
+
+
+@pytest.mark.parametrize("name", WALLS)
+def test_corners_and_long_steps(name: str) -> None:
+    triangle = Polytope([[1.0, 2.0], [-1.0, 0.0], [0.0, -1.0]], [1.0, 0.0, 0.0])
+    for space, corners in (
+        (Box(2, -1.0, 2.0), [[-1.0, -1.0], [2.0, -1.0], [-1.0, 0.3]]),
+        (triangle, [[0.0, 0.0], [1.0, 0.0], [0.0, 0.5]]),
+        (Simplex(2), np.eye(3)),
+        (HalfSpace([1.0, 0.0]), [[0.0, 0.0], [0.0, -3.0], [-1.0, 2.0]]),
+    ):
+        if SOLVERS[name].claims(space):
+            for grid in (karras(EDM(), 1, 50.0, 0.01), karras(EDM(), 30, 2.0, 0.01)):
+                end = sample(SOLVERS[name](space=space), lambda y, n, space=space: tame(space, y, n), np.array(corners, float), grid)
+                space.check(end, tol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["reflected_euler", "reflected_heun", "reflected_pc", "geodesic_euler_maruyama"])
+def test_the_rule_of_the_space_does_not_matter_to_methods_that_reflect(name: str) -> None:
+    x, grid = np.random.default_rng(0).uniform(size=(20, 2)), karras(EDM(), 5, 1.0, 0.1)
+    a, b = (
+        sample(SOLVERS[name](space=Box(2, rule=rule)), two(0.2, 0.4, 0.1).denoised, x, grid, noise=2) for rule in ("reflect", "project")
+    )
+    np.testing.assert_array_equal(a, b)
+
+
+def test_bad_options_are_refused() -> None:
+    law, x, grid = two(0.2, 0.4, 0.1), np.full((2, 2), 0.5), clock_grid(2)
+    with pytest.raises(ValueError, match=r"penalised_euler: strength = 2\.0 must lie between 0 and 2"):
+        sample(SOLVERS["penalised_euler"](space=Box(2), strength=2.0), law.denoised, x, grid)
+    with pytest.raises(ValueError, match=r"reflected_pc: corrector = -1\.0 must not be negative"):
+        sample(SOLVERS["reflected_pc"](space=Box(2), corrector=-1.0), law.denoised, x, grid)
+    with pytest.raises(ValueError, match=r"x is not in Box\(2\)"):
+        sample(SOLVERS["reflected_euler"](space=Box(2)), law.denoised, x + 1.0, grid)
+
+
+def test_the_steps_of_second_order_and_of_the_corrector_are_their_formulas() -> None:
+    law, s, t, rng = two(0.2, 0.4, 0.1), EDM().node(0.5), EDM().node(0.4), np.random.default_rng(0)
+    x, h = rng.uniform(size=(50, 2)), 0.25 - 0.16
+    draws = {}
+
+    def noise(a: Node, b: Node) -> np.ndarray:
+        return draws.setdefault((a.lam, b.lam), rng.standard_normal(x.shape))
+
+    def fold(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        phase = np.mod(y, 2.0)
+        return np.where(phase > 1.0, 2.0 - phase, phase), np.where(phase > 1.0, -1.0, 1.0)
+
+    found, _ = SOLVERS["reflected_heun"](space=Box(2)).step(law.denoised, x, s, t, None, noise)
+    z = math.sqrt(h) * draws[s.lam, t.lam]
+    y, sign = fold(x + h * law.score(x, s) + z)
+    np.testing.assert_allclose(found, fold(x + 0.5 * h * (law.score(x, s) + sign * law.score(y, t)) + z)[0], atol=1e-12)
+
+    draws.clear()
+    found, _ = SOLVERS["reflected_pc"](space=Box(2), corrector=0.3).step(law.denoised, x, s, t, None, noise)
+    (one, two_), ((_, b), _) = draws.values(), draws
+    middle = math.exp(-2.0 * b)  # σ² where the halves meet
+    increment = math.sqrt(0.25 - middle) * one + math.sqrt(middle - 0.16) * two_
+    other = (math.sqrt(middle - 0.16) * one - math.sqrt(0.25 - middle) * two_) / math.sqrt(h)
+    y = fold(x + h * law.score(x, s) + increment)[0]
+    np.testing.assert_allclose(found, fold(y + 0.15 * h * law.score(y, t) + math.sqrt(0.3 * h) * other)[0], atol=1e-12)
