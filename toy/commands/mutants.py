@@ -12,8 +12,22 @@ from toy.console import known, main
 @main.command()
 def mutants(
     names: Annotated[list[str] | None, typer.Argument(metavar="[SOLVER…]", help="Which solvers; all by default.")] = None,
+    spaces: Annotated[
+        bool, typer.Option("--spaces", help="The methods that move in a Space: every number in their source instead.")
+    ] = False,
 ) -> None:
-    """Corrupt every coefficient of every solver by 1 %, and show which law notices."""
+    """Corrupt every coefficient of every solver by 1 %, and show which law notices.
+
+    [dim]scorebed mutants[/dim]
+    [dim]scorebed mutants heun dpmpp_2m[/dim]
+    [dim]scorebed mutants --spaces[/dim]
+    """
+    if spaces:
+        if names:
+            raise typer.BadParameter("with --spaces every method on spaces is judged: give no names", param_hint="SOLVER")
+        from toy.space_mutants import main as run_spaces
+
+        raise typer.Exit(min(run_spaces(), 1))
     from solvers import SOLVERS
 
     known(names, SOLVERS, "solver", "SOLVER")
