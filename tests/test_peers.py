@@ -1,0 +1,215 @@
+"""The scoreboard of other libraries: its measuring is exact, nothing is left out, what is known is kept, and its words are clear."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from toy.cli import main
+from toy.peers import board
+from toy.peers.affine import Draws, basis, moments
+from toy.peers.affine import Path as Brownian
+from toy.peers.defects import DEFECTS
+from toy.peers.double import double
+from toy.peers.entries import APART, LIBRARIES, entries
+from toy.peers.guard import TooLong, limit
+from toy.peers.mend import line_of, mended, origin
+from toy.peers.report import formula, labelled, markdown, reached
+from toy.peers.slopes import measured
+from toy.peers.truth import carried, mixture, mixture_denoised, node, pair, pair_denoised, states
+
+REVIEWED = Path(__file__).resolve().parent.parent / "toy" / "PEERS.md"
+
+
+@given(st.floats(0.01, 1.0), st.floats(0.01, 20.0))
+@settings(max_examples=20)
+def test_the_denoisers_are_those_of_the_exact_laws(alpha: float, sigma: float) -> None:
+    at = node(alpha, sigma)
+    x = np.linspace(-4.0, 4.0, 9)[:, None] * math.hypot(alpha, sigma)
+    np.testing.assert_allclose(mixture_denoised(x, at), mixture().denoised(x, at), rtol=1e-10, atol=1e-12)
+    both = np.concatenate([x, 0.5 * x], axis=1)
+    np.testing.assert_allclose(pair_denoised(both, at), pair().denoised(both, at), rtol=1e-10, atol=1e-12)
+
+
+def test_states_are_quantiles_and_are_carried_to_quantiles() -> None:
+    s, t = node(1.0, 5.0), node(1.0, 0.2)
+    np.testing.assert_allclose(mixture().line(s).cdf(states(s)[:, 0]), np.linspace(0.02, 0.98, 33), atol=1e-12)
+    np.testing.assert_allclose(carried(states(s), s, t), states(t), atol=1e-9)
+
+
+def test_moments_by_unit_vectors_are_those_of_the_recursion() -> None:
+    """x ← a x + b z + c twice: mean a² m + (a + 1) c, variance a⁴ v + (a² + 1) b²."""
+    import torch
+
+    a, b, c = 0.7, 0.4, 0.3
+    draws = Draws(8)
+    x = torch.tensor(basis(8, (2,)))
+    for _ in range(2):
+        x = a * x + b * draws(x.shape, x.dtype) + c
+    mean, variance = moments(np.asarray(x), np.array([1.0, -2.0]), np.array([0.5, 2.0]))
+    np.testing.assert_allclose(mean, a * a * np.array([1.0, -2.0]) + (a + 1) * c, rtol=1e-14)
+    np.testing.assert_allclose(variance, a**4 * np.array([0.5, 2.0]) + (a * a + 1) * b * b, rtol=1e-14)
+
+
+def test_a_path_gives_overlapping_intervals_their_correlation() -> None:
+    import torch
+
+    draws = Draws(8)
+    path = Brownian(draws, torch.zeros(8, 1))
+    stage, step, after = path(4.0, 3.0)[2:, 0], path(4.0, 1.0)[2:, 0], path(1.0, 0.5)[2:, 0]
+    assert float(step @ step) == pytest.approx(1.0)
+    assert float(stage @ step) == pytest.approx(math.sqrt(1.0 / 3.0))
+    assert float(step @ after) == 0.0
+    with pytest.raises(RuntimeError, match="inside the interval"):
+        path(4.0, 2.0)
+
+
+def test_too_many_draws_are_refused() -> None:
+    draws = Draws(3)
+    draws.column()
+    with pytest.raises(RuntimeError, match="more rows"):
+        draws.column()
+
+
+@pytest.mark.parametrize("order", [1.0, 2.0, 3.5])
+def test_an_order_is_measured(order: float) -> None:
+    n = [8, 16, 32, 64]
+    found = measured(n, [k**-order for k in n])
+    assert found.order == pytest.approx(order)
+    assert found.low == pytest.approx(order)
+    assert not found.stalls
+
+
+def test_a_floor_is_kept_out_of_the_slope() -> None:
+    n = [8, 16, 32, 64, 128, 256]
+    found = measured(n, [k**-2.0 + 1e-3 for k in n])
+    assert found.stalls
+    assert found.order > 1.3
+    assert found.floor == pytest.approx(1e-3, rel=0.05)
+    fast = measured(n, [k**-5.0 + 0.01 * k**-2.0 for k in n])  # a steep beginning is no floor
+    assert not fast.stalls
+    assert fast.order == pytest.approx(2.0, abs=0.05)
+
+
+def test_an_order_needs_two_errors() -> None:
+    with pytest.raises(ValueError, match="fewer than two"):
+        measured([8, 16], [0.1, math.nan])
+
+
+def test_a_loop_without_end_is_stopped() -> None:
+    def endless() -> None:
+        while True:
+            pass
+
+    with pytest.raises(TooLong, match=r"0\.2 s"), limit(0.2):
+        endless()
+
+
+def test_float64_is_only_for_the_time_of_a_with() -> None:
+    import diffusers.schedulers.scheduling_deis_multistep as module
+    import torch
+    from diffusers import DEISMultistepScheduler
+
+    with double(module.__name__):
+        s = DEISMultistepScheduler()
+        s.set_timesteps(4)
+        assert s.sigmas.dtype == torch.float64
+    assert module.torch is torch
+    assert torch.get_default_dtype() == torch.float32
+    s = DEISMultistepScheduler()
+    s.set_timesteps(4)
+    assert s.sigmas.dtype == torch.float32
+
+
+def test_mending_leaves_the_installed_module_alone() -> None:
+    before = origin("azula.sample").read_bytes()
+    words = "alpha_s**2 + sigma_t**2) * integral"
+    module = mended("azula.sample", (words, "alpha_s**2 + sigma_s**2) * integral"))
+    import azula.sample
+
+    assert module.REABSampler is not azula.sample.REABSampler
+    assert origin("azula.sample").read_bytes() == before
+    assert origin("azula.sample").read_text(encoding="utf-8").splitlines()[line_of("azula.sample", words) - 1].count("sigma_t") == 1
+    with pytest.raises(LookupError, match="another release"):
+        mended("azula.sample", ("no such words", ""))
+
+
+def test_every_sampler_is_on_the_board_or_left_off_with_a_reason() -> None:
+    import azula.sample
+    import diffusers
+
+    from toy.peers.kdiffusion import sampling
+
+    there = {e.drive.name for e in entries()} | set(APART)
+    schedulers = {name for name in dir(diffusers) if name.endswith("Scheduler") and hasattr(getattr(diffusers, name), "set_timesteps")}
+    assert len(schedulers) > 40
+    deprecated = {name for name in schedulers if ".deprecated." in getattr(diffusers, name).__module__}
+    assert sorted(schedulers - deprecated - there) == []
+    samples = {name for name, f in vars(sampling()).items() if name.startswith("sample_") and callable(f)}
+    assert sorted(samples - there) == []
+    classes = {n for n, c in vars(azula.sample).items() if inspect.isclass(c) and issubclass(c, azula.sample.Sampler)} - {"Sampler"}
+    assert sorted(classes - there) == []
+
+
+def test_entries_have_names_of_their_own_and_known_defects() -> None:
+    board_entries = entries()
+    assert len({e.key for e in board_entries}) == len(board_entries)
+    named = {key for e in board_entries for key in e.defects}
+    assert named <= set(DEFECTS)
+    assert all((e.order is None) != (e.weak is None) or "adaptive" in e.name for e in board_entries)
+
+
+def test_what_is_known_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {"EulerSampler", "REABSampler (order=2)"}
+    first = board.run_board(tmp_path, ["azula"], quick=True, jobs=1, only=lambda e: e.name in wanted)
+    assert {r["name"] for r in first} == wanted
+    kept = sorted((tmp_path / "entries").glob("*.json"))
+    assert len(kept) == 2
+    kept[0].unlink()
+    seen: list[str] = []
+    measure = board._one
+    monkeypatch.setattr(board, "_one", lambda library, name, *rest: seen.append(name) or measure(library, name, *rest))
+    again = board.run_board(tmp_path, ["azula"], quick=True, jobs=1, only=lambda e: e.name in wanted)
+    assert seen == ["EulerSampler"]
+    assert [r["name"] for r in again] == [r["name"] for r in first]
+    euler, reab = again
+    assert reached(euler) is True
+    assert reached(reab) is False
+    assert formula(reab)[1]["order"] == pytest.approx(1.0, abs=0.2)
+    page = markdown(labelled(again), {"reab-swapped-sigma": [1.0, 3.0]})
+    assert "| EulerSampler | 1 |" in page
+    assert "azula/sample.py:" in page
+    assert "order 1.00 as shipped, order 3.00" in page
+    assert "3m-factor" not in page.split("## Left off")[0]  # only the libraries that were asked for
+    json.dumps(again)
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(board, "find_spec", lambda name: None)
+    found = CliRunner().invoke(main, ["peers", "--library", "azula", "--out", str(tmp_path)])
+    assert found.exit_code == 1
+    assert "scorebed[peers]" in found.output
+    assert "azula" in found.output
+
+
+def test_an_unknown_library_is_refused(tmp_path: Path) -> None:
+    found = CliRunner().invoke(main, ["peers", "--library", "fairseq", "--out", str(tmp_path)])
+    assert found.exit_code == 2
+    assert "diffusers" in found.output
+    with pytest.raises(ValueError, match="k-diffusion"):
+        board.run_board(tmp_path, ["fairseq"])
+
+
+def test_the_reviewed_copy_has_every_defect_and_entry() -> None:
+    page = REVIEWED.read_text(encoding="utf-8")
+    assert [key for key in DEFECTS if f'<a id="{key}"></a>' not in page] == []
+    assert [e.name for e in entries() if f"| {e.name} |" not in page] == []
+    assert [name for name in LIBRARIES if f"## {name} " not in page] == []

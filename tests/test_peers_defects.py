@@ -1,0 +1,70 @@
+"""Each defect of a peer: measured as shipped, measured again mended at run time, and shown by its few lines."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from toy.peers.board import silence
+from toy.peers.defects import DEFECTS
+from toy.peers.guard import quiet
+from toy.peers.kdiffusion import sampling
+
+SLOPES = {
+    key: float(d.shows.split("claimed ")[1].split('"')[0])
+    for key, d in DEFECTS.items()
+    if "claimed " in d.shows and key != "lower-order-final"
+}
+
+
+@pytest.fixture(autouse=True)
+def _silent() -> None:
+    silence()
+
+
+@pytest.mark.parametrize("key", DEFECTS)
+def test_a_defect_costs_what_it_is_said_to_and_mending_it_gives_it_back(key: str) -> None:
+    defect = DEFECTS[key]
+    shipped, mended = defect.trial.value(), defect.mended_trial().value()
+    assert defect.before[0] <= shipped <= defect.before[1], f"{defect.where} as shipped: {shipped}"
+    assert defect.after[0] <= mended <= defect.after[1], f"{defect.where} mended: {mended}"
+    assert not (defect.after[0] <= shipped <= defect.after[1])
+
+
+def _printed(key: str, capsys: pytest.CaptureFixture[str]) -> str:
+    program = DEFECTS[key].shows.replace("{sampling}", sampling().__name__)
+    with quiet():
+        exec(compile(program, key, "exec"), {"__name__": key})
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", SLOPES)
+def test_the_few_lines_show_the_missing_order(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = re.search(r"slope ([-\d.]+)", _printed(key, capsys))
+    assert found is not None
+    assert float(found.group(1)) < SLOPES[key] - 0.7
+
+
+@pytest.mark.parametrize("key", ["unipc-bh1-nan", "empty-last-step"])
+def test_the_few_lines_show_nan(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _printed(key, capsys).strip() == "nan"
+
+
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [
+        ("no-third-order-sde", UnboundLocalError),
+        ("prk-few-steps", ValueError),
+        ("unclip-one-step", ZeroDivisionError),
+        ("sde-one-step", UnboundLocalError),
+    ],
+)
+def test_the_few_lines_raise(key: str, error: type[Exception], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(error):
+        _printed(key, capsys)
+
+
+@pytest.mark.parametrize("key", ["truncated-timesteps", "log-linear-timesteps"])
+def test_the_few_lines_show_timesteps_of_other_sigmas(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert max(abs(float(v)) for v in re.findall(r"-?\d+\.\d*", _printed(key, capsys))) > 0.4

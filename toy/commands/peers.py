@@ -1,0 +1,62 @@
+"""``scorebed peers``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toy.console import ManyValues, bar, main, one_thread
+
+
+@main.command(cls=ManyValues)
+def peers(
+    library: Annotated[
+        list[str] | None, typer.Option(metavar="NAME…", help="diffusers, k-diffusion or azula; all three by default.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer step numbers: a first look, in about a fifth of the time.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and the figure go.")] = Path("out/peers"),
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes.")] = 2,
+) -> None:
+    """The scoreboard: samplers of diffusers, k-diffusion and azula against exact truth, and their defects, each confirmed by mending it.
+
+    A run that was stopped goes on where it was; what is known is not measured again.
+
+    [dim]scorebed peers --quick[/dim]
+    [dim]scorebed peers --library azula k-diffusion --out out/peers[/dim]
+    """
+    one_thread()
+    from toy.peers.board import MissingPeer, check_installed, run_board, silence
+    from toy.peers.entries import LIBRARIES
+
+    chosen = list(dict.fromkeys(library or LIBRARIES))
+    for name in chosen:
+        if name not in LIBRARIES:
+            raise typer.BadParameter(f"{name!r} is not known: give one of {', '.join(LIBRARIES)}", param_hint="--library")
+    try:
+        check_installed(chosen)
+    except MissingPeer as missing:
+        typer.echo(str(missing), err=True)
+        raise typer.Exit(1) from None
+    began = time.perf_counter()
+    silence()
+    try:
+        with bar() as report:
+            results = run_board(out, chosen, quick, report, jobs)
+            measured = time.perf_counter() - began
+            report(len(results), len(results), "defects, as shipped and mended")
+            from toy.peers.figure import draw
+            from toy.peers.report import confirm, reached, write
+
+            values = confirm(chosen)
+            paths = [*write(out, results, values), *draw(results, out)]
+    except KeyboardInterrupt:
+        typer.echo(f"\nstopped; what is known is in {out / 'entries'} and is not measured again", err=True)
+        raise typer.Exit(130) from None
+    below = sum(reached(r) is False for r in results)
+    typer.echo(
+        f"{len(results)} samplers, {below} below their nominal order, {len(values)} defects and limits; {measured:.0f} s. Written to {out}:"
+    )
+    typer.echo("  " + "  ".join(path.name for path in paths))
