@@ -60,7 +60,7 @@ def adams_in_rho(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: C
     return flow_by_eps(x, mean_slope(past, t.rho), s, t), past[: k - 1]
 
 
-@solver(order=1, reference="Hairer, Nørsett & Wanner I, eq. III.1.5 with k = 1, on arXiv:2011.13456, eq. 13", inexact=DISCRETISED)
+@solver(order=1, reference="Hairer, Nørsett & Wanner I, section III.1 with k = 1, on arXiv:2011.13456, eq. 13", inexact=DISCRETISED)
 def ab1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = x + (t − s) v_s.  Equal to ``euler_t``."""
     return adams_in_time(1, denoise, x, s, t, carry)

@@ -210,7 +210,7 @@ def dormand_prince(
     return control(DORMAND_PRINCE, denoise, x, s, t, carry, rtol, atol)
 
 
-@solver(order=2, reference="arXiv:2206.00927, appendix C, DPM-Solver-12", nonlinear=ADAPTIVE)
+@solver(order=2, reference="arXiv:2206.00927, DPM-Solver-12 (adaptive)", nonlinear=ADAPTIVE)
 @within(rtol="[0, inf)", atol="[0, inf)")
 def dpm_solver_12(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-2, atol: float = 1e-2
@@ -220,7 +220,7 @@ def dpm_solver_12(
     return control(DPM_12, denoise, x, s, t, carry, rtol, atol)
 
 
-@solver(order=3, reference="arXiv:2206.00927, appendix C, DPM-Solver-23", nonlinear=ADAPTIVE)
+@solver(order=3, reference="arXiv:2206.00927, DPM-Solver-23 (adaptive)", nonlinear=ADAPTIVE)
 @within(rtol="[0, inf)", atol="[0, inf)")
 def dpm_solver_23(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-3, atol: float = 1e-3

@@ -59,7 +59,7 @@ class MeanReverting:
 
 @dataclass(frozen=True)
 class ResidualShift:
-    r"""alpha = 1 - eta, sigma = kappa sqrt(eta) with the time t = sqrt(eta): alpha = 1 - t², sigma = kappa t (arXiv:2307.12348, eq. 2).
+    r"""alpha = 1 - eta, sigma = kappa sqrt(eta) with the time t = sqrt(eta): alpha = 1 - t², sigma = kappa t (arXiv:2307.12348).
 
     f = -2t/(1 - t²),  g² = 2 kappa² t (1 + t²)/(1 - t²). The paper's grid is geometric in t, kappa = 2.
     """

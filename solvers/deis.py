@@ -27,7 +27,7 @@ _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(32))
 
 
 def deis_weights(times: Sequence[float], s: Node, t: Node) -> list[float]:
-    r"""C_j = ∫_{ρ_s}^{ρ_t} ℓ_j(t(ρ)) dρ / (ρ_t − ρ_s), the tAB-DEIS coefficients (eq. 15) as shares of the DDIM step; they add up to 1.
+    r"""C_j = ∫_{ρ_s}^{ρ_t} ℓ_j(t(ρ)) dρ / (ρ_t − ρ_s), the tAB-DEIS coefficients as shares of the DDIM step; they add up to 1.
 
     By 32-point Gauss-Legendre quadrature in lam, where the integrand is smooth over many decades of rho.
     """
@@ -53,21 +53,21 @@ def remember(denoise: Denoiser, x: Array, s: Node, carry: Carry) -> Past:
     return ((s, eps_of(x, denoise(x, s), s)), *(carry or ()))
 
 
-@solver(order=2, reference="arXiv:2204.13902, eqs. 14-15 with r = 1", start=dpm_solver_2)
+@solver(order=2, reference="arXiv:2204.13902, tAB-DEIS with r = 1", start=dpm_solver_2)
 def deis_tab1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x + α_t Σ_j C_j ε_j,  C_j = ∫_{ρ_s}^{ρ_t} ℓ_j dρ, ℓ_j the Lagrange polynomials in t through the last two times."""
     past = remember(denoise, x, s, carry)
     return _tab(past, x, s, t), past[:1]
 
 
-@solver(order=3, reference="arXiv:2204.13902, eqs. 14-15 with r = 2", start=dpm_solver_3)
+@solver(order=3, reference="arXiv:2204.13902, tAB-DEIS with r = 2", start=dpm_solver_3)
 def deis_tab2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""As ``deis_tab1``, through the last three times."""
     past = remember(denoise, x, s, carry)
     return _tab(past, x, s, t), past[:2]
 
 
-@solver(order=4, reference="arXiv:2204.13902, eqs. 14-15 with r = 3", start=dpm_solver_3)
+@solver(order=4, reference="arXiv:2204.13902, tAB-DEIS with r = 3", start=dpm_solver_3)
 def deis_tab3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""As ``deis_tab1``, through the last four times."""
     past = remember(denoise, x, s, carry)

@@ -40,7 +40,7 @@ def dpm_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noi
     return flow_by_eps(x, eps, s, t) - (0.5 / r) * t.sigma * math.expm1(t.lam - s.lam) * (eps_i - eps), None
 
 
-@solver(order=3, reference="arXiv:2206.00927, Alg. 5 at r2 = 2/3 (r1 = 1/3: Alg. 2)")
+@solver(order=3, reference="arXiv:2206.00927, Alg. 5 at r2 = 2/3 (r1 = 1/3: DPM-Solver-3)")
 @within(r1="(0, 1)")
 def dpm_solver_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r1: float = 1 / 3) -> tuple[Array, Any]:
     r"""u₁ = (α₁/α_s) x − σ₁ (e^{r₁h} − 1) ε_s,

@@ -23,7 +23,7 @@ def dpmpp_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
     return flow_by_denoised(x, denoise(x, s), s, t), None
 
 
-@solver(order=2, reference="arXiv:2211.01095, Alg. 1")
+@solver(order=2, reference="arXiv:2211.01095, DPM-Solver++(2S)")
 @within(r="(0, 1)")
 def dpmpp_2s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""u = (σ_i/σ_s) x − α_i (e^{−rh} − 1) D_s at λ_i = λ_s + r h,
@@ -34,7 +34,7 @@ def dpmpp_2s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
     return flow_by_denoised(x, (1.0 - 0.5 / r) * denoised + (0.5 / r) * denoise(u, i), s, t), None
 
 
-@solver(order=3, reference="arXiv:2211.01095, DPM-Solver++(3S); arXiv:2206.00927, Alg. 5 in the denoised form")
+@solver(order=3, reference="arXiv:2206.00927, Alg. 5, in the denoised form of arXiv:2211.01095")
 @within(r1="(0, 1)")
 def dpmpp_3s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r1: float = 1 / 3) -> tuple[Array, Any]:
     r"""u₁ = (σ₁/σ_s) x − α₁ (e^{−r₁h} − 1) D_s,
@@ -57,7 +57,7 @@ def dpmpp_2m(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise:
     return flow_by_denoised(x, _extrapolated(denoised, s, t, carry), s, t), ((s, denoised),)
 
 
-@solver(order=3, reference="arXiv:2211.01095, DPM-Solver++(3M), with the right third term", start=dpmpp_3s)
+@solver(order=3, reference="the multistep method of order 3 in the code of arXiv:2211.01095, with the right third term", start=dpmpp_3s)
 def dpmpp_3m(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ,  P the parabola through D_s, D_r and the one before.
 
@@ -69,7 +69,7 @@ def dpmpp_3m(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise:
     return flow_by_denoised(x, mix(lam_weights([node for node, _ in past], s, t), past), s, t), past[:2]
 
 
-@solver(order=2, weak=2, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver++(2M)")
+@solver(order=2, weak=2, strong=1, reference="arXiv:2211.01095, SDE-DPM-Solver++(2M)")
 @within(eta="[0, inf)")
 def dpmpp_2m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, eta: float = 1.0) -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t sqrt(1 − e^{−2ηh}) ξ,  D = D_s + h/(2h₋)(D_s − D_r).

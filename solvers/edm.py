@@ -55,7 +55,7 @@ def euler(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noi
     return in_rho(tableau.EULER, denoise, x, s, t), None
 
 
-@solver(order=2, reference="Hairer, Nørsett & Wanner I, eq. II.1.3, in the variable of arXiv:2206.00364")
+@solver(order=2, reference="Hairer, Nørsett & Wanner I, section II.1, in the variable of arXiv:2206.00364")
 def midpoint(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""y_t = y + (ρ_t − ρ_s) d',  d' the slope at ρ = (ρ_s + ρ_t)/2 on the tangent."""
     return in_rho(tableau.MIDPOINT, denoise, x, s, t), None
@@ -79,7 +79,7 @@ def kutta3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: No
     return in_rho(tableau.KUTTA3, denoise, x, s, t), None
 
 
-@solver(order=4, reference="Kutta (1901); Hairer, Nørsett & Wanner I, table II.1.2, in the variable of arXiv:2206.00364")
+@solver(order=4, reference="Kutta (1901); Hairer, Nørsett & Wanner I, section II.1, in the variable of arXiv:2206.00364")
 def rk4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""y_t = y + (ρ_t − ρ_s)(d₁ + 2 d₂ + 2 d₃ + d₄)/6,  d₂ and d₃ in the middle, d₄ at the end."""
     return in_rho(tableau.RK4, denoise, x, s, t), None

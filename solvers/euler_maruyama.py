@@ -39,7 +39,13 @@ def euler_maruyama(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, n
     return x + (t.t - s.t) * (f * x - g2 * score) + math.sqrt(g2 * (s.t - t.t)) * noise(s, t), None
 
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2209.11215, eq. 5 (frozen score)", inexact="freezes the score, which the state moves")
+@solver(
+    order=1,
+    weak=1,
+    strong=1,
+    reference="arXiv:2209.11215, exponential integrator (frozen score)",
+    inexact="freezes the score, which the state moves",
+)
 def exp_euler_maruyama(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, frozen: Literal["score", "eps", "denoised"] = "score"
 ) -> tuple[Array, Any]:

@@ -5,7 +5,7 @@ The probability-flow ODE is semilinear. In its two usual forms, with h = lam_t -
     d(x/sigma) = D d(e^lam)       =>  x_t = (sigma_t/sigma_s) x - alpha_t (e^{-h} - 1) D   for constant D     (arXiv:2211.01095, eq. 9)
     d(x/alpha) = eps d(e^{-lam})  =>  x_t = (alpha_t/alpha_s) x - sigma_t (e^h - 1) eps    for constant eps   (arXiv:2206.00927, eq. 3.7)
 
-and for the reverse-time SDE with the noise of the interval (arXiv:2211.01095, appendix A)
+and for the reverse-time SDE with the noise of the interval (arXiv:2211.01095, SDE-DPM-Solver++1)
 
     x_t = (sigma_t/sigma_s) e^{-h} x + alpha_t (1 - e^{-2h}) D + sigma_t sqrt(1 - e^{-2h}) xi.
 """

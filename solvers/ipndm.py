@@ -23,27 +23,27 @@ def _adams(past: Past, x: Array, s: Node, t: Node) -> Array:
     return flow_by_eps(x, mix(rho_weights([node for node, _ in past], s, t), past), s, t)
 
 
-@solver(order=1, reference="arXiv:2204.13902, Alg. iPNDM with r = 0")
+@solver(order=1, reference="arXiv:2204.13902, iPNDM with r = 0")
 def ipndm_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) ε_s.  Equal to DDIM."""
     return flow_by_eps(x, eps_of(x, denoise(x, s), s), s, t), None
 
 
-@solver(order=2, reference="arXiv:2204.13902, Alg. iPNDM with r = 1, for any spacing", start=deis_rho_heun)
+@solver(order=2, reference="arXiv:2204.13902, iPNDM with r = 1, for any spacing", start=deis_rho_heun)
 def ipndm_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) ε,  ε = (3 ε_s − ε_r)/2 on equal steps of ρ."""
     past = remember(denoise, x, s, carry)
     return _adams(past, x, s, t), past[:1]
 
 
-@solver(order=3, reference="arXiv:2204.13902, Alg. iPNDM with r = 2, for any spacing", start=deis_rho_heun)
+@solver(order=3, reference="arXiv:2204.13902, iPNDM with r = 2, for any spacing", start=deis_rho_heun)
 def ipndm_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) ε,  ε = (23 ε_s − 16 ε_r + 5 ε_q)/12 on equal steps of ρ."""
     past = remember(denoise, x, s, carry)
     return _adams(past, x, s, t), past[:2]
 
 
-@solver(order=4, reference="arXiv:2204.13902, Alg. iPNDM with r = 3, for any spacing", start=deis_rho_kutta)
+@solver(order=4, reference="arXiv:2204.13902, iPNDM with r = 3, for any spacing", start=deis_rho_kutta)
 def ipndm_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) ε,  ε = (55 ε_s − 59 ε_r + 37 ε_q − 9 ε_p)/24 on equal steps of ρ."""
     past = remember(denoise, x, s, carry)

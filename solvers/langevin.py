@@ -43,7 +43,7 @@ def langevin(x: Array, denoised: Array, xi: Array, node: Node, delta: float) -> 
     return math.exp(-delta) * x + mean + node.sigma * math.sqrt(-math.expm1(-2.0 * delta)) * xi
 
 
-@solver(order=1, weak=1, reference="arXiv:2011.13456, Algs. 1-4, with one corrector step of exact noise")
+@solver(order=1, weak=1, reference="arXiv:2011.13456, appendix G (Algs. 1-5), with one corrector step of exact noise")
 @within(r="[0, inf)")
 def pc_langevin(
     denoise: Denoiser,
@@ -72,7 +72,7 @@ def pc_langevin(
     return langevin(u, denoise(u, t), noise(i, t), t, 2.0 * r * r * _STEPS * h / _RANGE), None
 
 
-@solver(order=2, weak=2, strong=1, reference="arXiv:2306.14878, Alg. 1, every step a restart interval")
+@solver(order=2, weak=2, strong=1, reference="arXiv:2306.14878, eqs. 3-4, every step a restart interval")
 @within(K="integer [1, inf)", steps="integer [1, inf)")
 def restart(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, K: int = 1, steps: int = 1) -> tuple[Array, Any]:
     r"""K times, after one way down from s to t by ``steps`` steps of Heun's method in ρ, equal in λ:

@@ -9,7 +9,7 @@ of the spaces (a product of rotations in coordinate planes instead of one rotati
     the trace is 0, for the coordinate axes of its retraction are geodesics);
 
 and with the second-order ones, which cost less than the exponential, neither loses anything (the walk: Schwarz, Herrmann, Sturm &
-Wardetzky, arXiv:2009.04691). Euler's method keeps order 1 with both.
+Wardetzky, arXiv:2202.00959). Euler's method keeps order 1 with both.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def heun_by(denoise: Denoiser, x: Array, s: Node, t: Node, space: Space, which: 
 @solver(
     order=1,
     weak=1,
-    reference="Schwarz, Herrmann, Sturm & Wardetzky, arXiv:2009.04691, retraction-based random walks",
+    reference="Schwarz, Herrmann, Sturm & Wardetzky, arXiv:2202.00959, retraction-based random walks",
     nonlinear=MOVES,
     spaces=HOMOGENEOUS,
 )

@@ -66,7 +66,7 @@ def euler_t(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
     return in_time(tableau.EULER, denoise, x, s, t), None
 
 
-@solver(order=2, reference="Hairer, Nørsett & Wanner I, eq. II.1.3, on arXiv:2011.13456, eq. 13", inexact=DISCRETISED)
+@solver(order=2, reference="Hairer, Nørsett & Wanner I, section II.1, on arXiv:2011.13456, eq. 13", inexact=DISCRETISED)
 def midpoint_t(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = x + (t − s) v',  v' the velocity at (s + t)/2 on the tangent."""
     return in_time(tableau.MIDPOINT, denoise, x, s, t), None
@@ -90,7 +90,7 @@ def kutta3_t(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
     return in_time(tableau.KUTTA3, denoise, x, s, t), None
 
 
-@solver(order=4, reference="Kutta (1901); Hairer, Nørsett & Wanner I, table II.1.2, on arXiv:2011.13456, eq. 13", inexact=DISCRETISED)
+@solver(order=4, reference="Kutta (1901); Hairer, Nørsett & Wanner I, section II.1, on arXiv:2011.13456, eq. 13", inexact=DISCRETISED)
 def rk4_t(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = x + (t − s)(v₁ + 2 v₂ + 2 v₃ + v₄)/6,  v₂ and v₃ in the middle, v₄ at the end."""
     return in_time(tableau.RK4, denoise, x, s, t), None

@@ -42,7 +42,7 @@ def _adams(x: Array, xi: Array, past: Past, s: Node, t: Node, tau: float) -> Arr
     return drift + t.sigma * math.sqrt(-math.expm1(-2.0 * power * h)) * xi
 
 
-@solver(order=2, weak=2, strong=1, reference="arXiv:2309.05019, Alg. 1 and eqs. 14-18, constant tau")
+@solver(order=2, weak=2, strong=1, reference="arXiv:2309.05019, SA-Predictor and SA-Corrector (eqs. 15 and 18), constant tau")
 @within(p="integer [1, inf)", c="integer [0, inf)", tau="[0, inf)")
 def sa_solver(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, p: int = 3, c: int = 3, tau: float = 1.0

@@ -1,4 +1,4 @@
-r"""SDE-DPM-Solver and SDE-DPM-Solver++: exponential integrators of the reverse SDE (Lu et al., arXiv:2211.01095, appendix A; k-diffusion).
+r"""SDE-DPM-Solver and SDE-DPM-Solver++: exponential integrators of the reverse SDE (Lu et al., arXiv:2211.01095; k-diffusion).
 
 With y = x/alpha and rho = sigma/alpha as the time, W a Brownian motion of clock rho², the reverse SDE with eta of its noise is
 
@@ -30,13 +30,13 @@ FREEZES_EPS = "freezes eps, which the noise moves"
 """Why a method does not follow a constant denoiser exactly; a shift of the target it keeps."""
 
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver-1", inexact=FREEZES_EPS)
+@solver(order=1, weak=1, strong=1, reference="arXiv:2211.01095, SDE-DPM-Solver-1", inexact=FREEZES_EPS)
 def sde_dpm_solver_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = (α_t/α_s) x − 2 σ_t (e^h − 1) ε + σ_t sqrt(e^{2h} − 1) ξ."""
     return flow_by_eps(x, 2.0 * eps_of(x, denoise(x, s), s), s, t) + _path(noise, s, t), None
 
 
-@solver(order=2, weak=2, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver-2M", inexact=FREEZES_EPS)
+@solver(order=2, weak=2, strong=1, reference="arXiv:2211.01095, SDE-DPM-Solver-2M", inexact=FREEZES_EPS)
 def sde_dpm_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x − 2 σ_t (e^h − 1) (ε_s + h/(2h₋)(ε_s − ε_r)) + σ_t sqrt(e^{2h} − 1) ξ; the first step is SDE-DPM-Solver-1."""
     eps = eps_of(x, denoise(x, s), s)
@@ -47,7 +47,7 @@ def sde_dpm_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry
     return flow_by_eps(x, 2.0 * ahead, s, t) + _path(noise, s, t), ((s, eps),)
 
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2211.01095, appendix A, SDE-DPM-Solver++1")
+@solver(order=1, weak=1, strong=1, reference="arXiv:2211.01095, SDE-DPM-Solver++1")
 def sde_dpmpp_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = (σ_t/σ_s) e^{−h} x + α_t (1 − e^{−2h}) D + σ_t sqrt(1 − e^{−2h}) ξ.  Equal to DDPM."""
     return diffuse_by_denoised(x, denoise(x, s), noise(s, t), s, t), None

@@ -108,7 +108,7 @@ def _in_rho(r: Recurrence, denoise: Denoiser, x: Array, s: Node, t: Node) -> Arr
     return t.alpha * _run(r, (1.0 / s.alpha) * x, t.rho - s.rho, eps_of(x, denoise(x, s), s), slope)
 
 
-@solver(order=2, reference="Sommeijer, Shampine & Verwer, J. Comput. Appl. Math. 88 (1998), eqs. 2.2-2.5")
+@solver(order=2, reference="Sommeijer, Shampine & Verwer, J. Comput. Appl. Math. 88 (1998), RKC of order 2")
 @within(stages="integer [2, inf)")
 def rkc2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, stages: int = 3) -> tuple[Array, None]:
     r"""Y_j = (1 − μ_j − ν_j) y + μ_j Y_{j−1} + ν_j Y_{j−2} + h (μ̃_j ε_{j−1} + γ̃_j ε_s),  y_t = Y_s, with T_j.  Interval about 0.65 s²."""

@@ -157,7 +157,7 @@ def update(statistics: Statistics, variable: Variable, past: Past, x: Array, s: 
 
 
 def dpm_solver_v3(statistics: Statistics, order: int, *, variable: Variable = "lam", register: bool = False) -> Solver:
-    r"""The multistep predictor of order 1, 2 or 3 for these statistics (arXiv:2310.13268, eqs. 13-14; first order eq. 20).
+    r"""The multistep predictor of order 1, 2 or 3 for these statistics (arXiv:2310.13268, eqs. 13-14; first order is n = 0).
 
     ``variable``: P is a polynomial in λ, as in the paper, or in e^λ. With ``Isotropic`` statistics −g/l_s = c − v e^λ eps for constant D
     = c, so that a line in e^λ is exact for constant D too, a line in λ is not. While the memory grows, steps are singlestep, with a

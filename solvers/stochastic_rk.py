@@ -38,7 +38,7 @@ def kick(xi: Array, s: Node, i: Node, t: Node) -> Array:
     return i.sigma * math.exp(s.lam - i.lam) * math.sqrt(math.expm1(2.0 * (t.lam - s.lam))) * xi
 
 
-@solver(order=2, weak=2, strong=1, reference="Kloeden & Platen (1992), eq. 15.1.1 for additive noise")
+@solver(order=2, weak=2, strong=1, reference="Kloeden & Platen (1992), section 15.1, for additive noise")
 def stochastic_heun(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""ẑ = z + Δu D_s + ΔB,  z_t = z + Δu (D_s + D(ẑ))/2 + ΔB,  Δu = u_t − u_s, ΔB = sqrt(Δu) ξ.  In x
 

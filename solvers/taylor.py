@@ -1,7 +1,6 @@
 r"""The exponential Taylor method of order 2.
 
-Along the flow D(lam) = D_s + (lam - lam_s) D'_s + …, and in front of this line the kernel is integrated exactly (arXiv:2211.01095,
-section 4.1),
+Along the flow D(lam) = D_s + (lam - lam_s) D'_s + …, and in front of this line the kernel is integrated exactly (arXiv:2211.01095),
 
     x_t = (sigma_t/sigma_s) x - alpha_t (e^{-h} - 1) D_s + alpha_t h² φ_2(-h) D'_s,      D' = ∂D/∂lam + (∂D/∂x) dx/dlam.
 
@@ -23,7 +22,7 @@ from solvers.ranges import within
 from solvers.schedule import Node
 
 
-@solver(order=2, reference="arXiv:2211.01095, section 4.1, Taylor expansion to n = 1 with D' by a difference along the flow")
+@solver(order=2, reference="arXiv:2211.01095, Taylor expansion to n = 1 with D' by a difference along the flow")
 @within(delta="(0, 1]")
 def taylor_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, delta: float = 1 / 64) -> tuple[Array, Any]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + α_t h² φ₂(−h) D',  D' = (D(u) − D_s)/(δ h),  u the DDIM step to λ_s + δ h.

@@ -58,21 +58,21 @@ def _step(denoise: Denoiser, x: Array, s: Node, t: Node, past: Past, b: B) -> tu
     return _corrected(denoise(u, t), past, x, s, t, b)
 
 
-@solver(order=2, reference="arXiv:2302.04867, eqs. 3 and 8 with a_1 = 1/2", start=dpmpp_2s)
+@solver(order=2, reference="arXiv:2302.04867, UniP-2 with a_1 = 1/2", start=dpmpp_2s)
 def unip_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B1") -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s − α_t (B(h)/2r)(D_r − D_s),  r = (λ_r − λ_s)/h.  With B₂ equal to ``dpmpp_2m``."""
     past = ((s, denoise(x, s)), *(carry or ()))
     return _predicted(past, x, s, t, b), past[:1]
 
 
-@solver(order=2, reference="arXiv:2302.04867, Algs. 1-2 with p = 1")
+@solver(order=2, reference="arXiv:2302.04867, UniPC-p with p = 1")
 def unipc_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B2") -> tuple[Array, Carry]:
     r"""u = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s,  x_t = u − α_t (B(h)/2)(D(u, t) − D_s)."""
     x_t, past = _step(denoise, x, s, t, _evaluated(denoise, x, s, carry or ()), b)
     return x_t, past[:1]
 
 
-@solver(order=3, reference="arXiv:2302.04867, Algs. 1-2 with p = 2")
+@solver(order=3, reference="arXiv:2302.04867, UniPC-p with p = 2")
 def unipc_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B2") -> tuple[Array, Carry]:
     r"""UniP-2 by ``unip_2``, then x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ, P the parabola through D(u, t), D_s, D_r.
 
@@ -81,7 +81,7 @@ def unipc_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: 
     return x_t, past[:2]
 
 
-@solver(order=4, reference="arXiv:2302.04867, Algs. 1-2 with p = 3", start=dpmpp_3s)
+@solver(order=4, reference="arXiv:2302.04867, UniPC-p with p = 3", start=dpmpp_3s)
 def unipc_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B2") -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ, P the parabola through D_s, D_r, D_q for the predictor, the cubic through D(u, t) too for the
     corrector.
@@ -121,7 +121,7 @@ def unic(base: Solver, register: bool = False) -> Solver:
 
     step.__name__ = f"unic_{base.name}"
     step.__doc__ = f"``{base.name}``, then x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ with P through D(u, t) and the last {p} evaluations."
-    reference = f"arXiv:2302.04867, Alg. 1, on {base.name} ({base.reference})"
+    reference = f"arXiv:2302.04867, UniC, on {base.name} ({base.reference})"
     return solver(order=p + 1, reference=reference, nonlinear=base.nonlinear, register=register)(step)
 
 

@@ -198,7 +198,7 @@ EXPLAINED = {
     "exp_euler_maruyama": (2, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
     "ghvb_3": (4, "1 % of the highest difference, averaged besides, is too little to show in the order at these steps"),
     "ghvb_4": (6, "1 % of the highest difference, averaged besides, is too little to show in the order at these steps"),
-    "edict": (2, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
+    "edict": (6, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
     "bdia": (4, "gamma itself off by 1 % is another BDIA of the same order"),
     "rex_stochastic_heun": (8, "the weight zeta and what brings back the pair's difference do not enter the order"),
     "rex_rk4": (4, "the weight zeta of the pair's difference does not enter the order"),
