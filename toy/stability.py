@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
@@ -140,6 +141,17 @@ def real_interval(solver: Solver, longest: float = 1000.0, step: float = 0.02) -
     return 0.5 * (low + high)
 
 
+def intervals(solvers: Mapping[str, Solver]) -> pd.DataFrame:
+    """``real_interval`` of each solver, by label. Columns: solver, length (NaN where there is no region), roots, why (there is none)."""
+    rows: list[tuple[str, float, float, str]] = []
+    for label, solver in solvers.items():
+        try:
+            rows.append((label, real_interval(solver), float(recurrence_length(solver)), ""))
+        except ValueError as refused:
+            rows.append((label, math.nan, math.nan, str(refused)))
+    return pd.DataFrame(rows, columns=["solver", "length", "roots", "why"])
+
+
 def families() -> dict[str, dict[str, Solver]]:
     """The regions that belong side by side: what momentum, and what stages, do to those of the plain methods above them."""
     betas = (1.0, 0.8, 0.5, 0.3)
@@ -196,4 +208,5 @@ def _panel(axis: Axes, solvers: Mapping[str, Solver], points: int) -> None:
     axis.axhline(0.0, color=MUTED, linewidth=0.6, zorder=0)
     axis.axvline(0.0, color=MUTED, linewidth=0.6, zorder=0)
     axis.set_aspect("equal", adjustable="datalim")
+    axis.locator_params(axis="x", nbins=5)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, title="real interval", title_fontsize=8.5, fontsize=8.5)

@@ -12,9 +12,7 @@ from toy.console import ManyValues, known, main, one_thread, screen
 
 @main.command(cls=ManyValues)
 def law(
-    solvers: Annotated[
-        list[str] | None, typer.Option(metavar="NAME…", help="Stochastic solvers; four by default.")
-    ] = None,
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Stochastic solvers; four by default.")] = None,
     steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 10 20 40 80.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figure go.")] = Path("out/law"),
     dark: Annotated[bool, typer.Option("--dark", help="Also draw the figure for a dark slide.")] = False,

@@ -1,0 +1,98 @@
+"""``scorebed stability``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toy.console import ManyValues, bar, known, main, one_thread, screen
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+
+@main.command(cls=ManyValues)
+def stability(
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Solvers that have a Plan; eight by default.")] = None,
+    steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 5 to 100.")] = None,
+    guidance: Annotated[list[float] | None, typer.Option(metavar="W…", min=0.0, help="Guidance scales; 1 to 30.")] = None,
+    bound: Annotated[
+        float, typer.Option(metavar="X", min=1.0, help="An error of the first state may grow to this many times its size.")
+    ] = 1.0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where tables and figures go.")] = Path("out/stability"),
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
+    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
+) -> None:
+    """Regions of absolute stability, and what becomes of a small error along a grid: stiff, near a manifold, guided. Exact, no runs.
+
+    [dim]scorebed stability[/dim]
+    [dim]scorebed stability --solvers lms_4 pndm ghvb_1 ghvb_2 ghvb_4 --steps 5 10 20 40[/dim]
+    [dim]scorebed stability --solvers dpmpp_2m unipc_3 --guidance 1 2 4 7.5 15 --out out/guidance --dark[/dim]
+    """
+    one_thread()
+    from rich.table import Table
+
+    from solvers import SOLVERS
+    from toy.amplification import DEFAULT, SCALES, SETTINGS, STEPS, amplifications, fewest_steps, limits
+    from toy.amplification_plots import heat_map, limit_lines
+    from toy.stability import families, intervals, regions
+    from toy.style import save
+
+    known(solvers, SOLVERS, "solver", "--solvers")
+    names = list(SOLVERS) if solvers == ["all"] else list(dict.fromkeys(solvers or DEFAULT))
+    counts, scales = sorted(set(steps or STEPS)), sorted({1.0, *(guidance or SCALES)})
+    methods = [SOLVERS[name] for name in names if SOLVERS[name].nonlinear is None]
+    if left := [name for name in names if SOLVERS[name].nonlinear is not None]:
+        typer.echo(f"Left out, for they have no Plan: {', '.join(left)}")
+    if not methods:
+        raise typer.BadParameter("none of these has a Plan, of which amplification is a product", param_hint="--solvers")
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with bar() as report:
+            table = amplifications(methods, tuple(SETTINGS.values()), counts, scales, report)
+    except (TypeError, ValueError) as refused:
+        raise typer.BadParameter(str(refused), param_hint="--solvers") from None
+    most, least = limits(methods, counts, bound=bound), fewest_steps(table, bound)
+    lengths = intervals(
+        {s.name: s for s in methods} if solvers else {f"{g}, {k}": s for g, part in families().items() for k, s in part.items()}
+    )
+    for name, rows in (("amplification", table), ("limits", most), ("fewest_steps", least), ("intervals", lengths)):
+        rows.to_csv(out / f"{name}.csv", index=False)
+    page = Table(box=None, padding=(0, 2, 0, 0), title="Largest guidance scale that stays bounded, by steps", title_justify="left")
+    for head in ("solver", *map(str, counts)):
+        page.add_column(head, justify="left" if head == "solver" else "right", header_style="dim", no_wrap=True)
+    for solver, rows in most.groupby("solver", sort=False):
+        found = dict(zip(rows["steps"], rows["guidance"], strict=True))
+        page.add_row(solver, *(f"{found[n]:.3g}" if n in found else "–" for n in counts))
+    screen().print(page)
+    screen().print(_fewest(least))
+    names = ["amplification.csv", "limits.csv", "fewest_steps.csv", "intervals.csv"]
+    if figures:
+        groups = families()
+        if solvers:
+            autonomous = set(lengths.loc[lengths["length"].notna(), "solver"])
+            groups = {s.name: {s.name: s} for s in methods if s.name in autonomous}
+        drawn = {"regions": regions(groups, points=101)} if groups else {}
+        drawn |= {"heat_map": heat_map(table, most, bound=bound), "limits": limit_lines(table, most)}
+        names += [path.name for name, figure in drawn.items() for path in save(figure, out, name, dark=dark)]
+    typer.echo(f"Written to {out}: " + "  ".join(names))
+
+
+def _fewest(least: pd.DataFrame) -> Table:
+    """The fewest steps without guidance and at a few guidance scales."""
+    from rich.table import Table
+
+    scales = least["guidance"].drop_duplicates()
+    shown = sorted({float(scales.iloc[(scales - w).abs().argmin()]) for w in (1.0, 2.0, 4.0, 7.5, 15.0)})
+    page = Table(box=None, padding=(0, 2, 0, 0), title="Fewest steps from which on all are bounded", title_justify="left")
+    plain = [s for s in least["setting"].unique() if s != "guided"]
+    for head in ("solver", *plain, *(f"w = {w:.3g}" for w in shown)):
+        page.add_column(head, justify="left" if head == "solver" else "right", header_style="dim", no_wrap=True)
+    for solver, rows in least.groupby("solver", sort=False):
+        cells = [rows[rows["setting"] == s] for s in plain]
+        cells += [rows[(rows["setting"] == "guided") & (rows["guidance"] == w)] for w in shown]
+        page.add_row(solver, *("–" if part.empty or part["steps"].isna().all() else f"{part['steps'].iloc[0]:.0f}" for part in cells))
+    return page

@@ -1,0 +1,159 @@
+"""``scorebed trajectories``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toy.console import ManyValues, known, main, one_thread, screen
+
+if TYPE_CHECKING:
+    from toy.trajectories import Trajectories
+
+
+@main.command(cls=ManyValues)
+def trajectories(
+    problem: Annotated[str, typer.Option(metavar="NAME", help="A problem of the study.")] = "product2d",
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="A pretrained network in its place; see scorebed sample.")] = None,
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Solvers; ddim heun dpmpp_2m ddpm.")] = None,
+    nfe: Annotated[int, typer.Option(metavar="N", min=1, help="Evaluations of the denoiser, at most.")] = 20,
+    paths: Annotated[int, typer.Option(metavar="N", min=1, help="Paths of each solver.")] = 32,
+    coordinates: Annotated[str, typer.Option(metavar="NAME", help="Of the geometry: x, data (x/α) or unit (x/√(α² + σ²)).")] = "x",
+    animate: Annotated[bool, typer.Option("--animate", help="Also write an animation, in one and two dimensions.")] = False,
+    mp4: Annotated[bool, typer.Option("--mp4", help="The animation as MP4, which needs ffmpeg; a GIF otherwise.")] = False,
+    jacobian: Annotated[int, typer.Option(metavar="K", min=0, help="Directions in which the sensitivity of a network is measured.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where tables and figures go.")] = Path("out/trajectories"),
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states and of the noise.")] = 0,
+    dark: Annotated[bool, typer.Option("--dark", help="Also draw everything for a dark slide.")] = False,
+) -> None:
+    """How paths move: geometry, planes and rotation, commitment to modes, order of decisions, sensitivity, distance to the exact flow.
+
+    [dim]scorebed trajectories[/dim]
+    [dim]scorebed trajectories --problem mixture1d --solvers ddim heun dpmpp_2m --nfe 10 --animate[/dim]
+    [dim]scorebed trajectories --problem product8d --nfe 30 --coordinates unit --out out/rotation --dark[/dim]
+    [dim]scorebed trajectories --model galaxy-hsc-32 --solvers ddim dpmpp_2m --nfe 12 --paths 8 --jacobian 4[/dim]
+    """
+    one_thread()
+    from solvers import SOLVERS, NonFinite
+    from toy.paths import COORDINATES
+    from toy.problems import PROBLEMS
+    from toy.trajectories import DEFAULT
+    from toy.trajectories import trajectories as study
+
+    known(solvers, SOLVERS, "solver", "--solvers")
+    known([problem], PROBLEMS, "problem", "--problem")
+    if problem not in PROBLEMS:
+        raise typer.BadParameter("give one problem", param_hint="--problem")
+    if coordinates not in COORDINATES:
+        raise typer.BadParameter(f"{coordinates!r} not known; known: {', '.join(COORDINATES)}", param_hint="--coordinates")
+    if mp4 and animate:
+        from matplotlib.animation import FFMpegWriter
+
+        if not FFMpegWriter.isAvailable():
+            raise typer.BadParameter("ffmpeg is not installed: leave --mp4 out for a GIF", param_hint="--mp4")
+    if animate and (model is not None or PROBLEMS[problem].d > 2):
+        raise typer.BadParameter(f"{model or problem} has more than two dimensions: animations need one or two", param_hint="--animate")
+    try:
+        if model is None:
+            found = study(PROBLEMS[problem], solvers or DEFAULT, nfe, paths, seed, coordinates)
+        else:
+            found = _network(model, solvers or DEFAULT[:3], nfe, paths, seed, coordinates, jacobian)
+    except NonFinite as diverged:
+        typer.echo(str(diverged), err=True)
+        raise typer.Exit(1) from None
+    except ValueError as refused:
+        raise typer.BadParameter(str(refused)) from None
+    out.mkdir(parents=True, exist_ok=True)
+    name = model or problem
+    written = []
+    for kind, rows in (("paths", found.paths), ("nodes", found.nodes), ("directions", found.directions)):
+        rows.to_csv(out / f"{name}-{kind}.csv", index=False)
+        written.append(f"{name}-{kind}.csv")
+    screen().print(_summary(found))
+    written += _draw(found, out, name, dark)
+    if animate:
+        from toy.animate import animate as film
+
+        written += [film(found, out, name, dark=d, kind="mp4" if mp4 else "gif").name for d in ((False, True) if dark else (False,))]
+    typer.echo(f"Written to {out}: " + "  ".join(written))
+
+
+def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordinates: str, jacobian: int) -> Trajectories:
+    try:
+        from gpu.models import Missing, load
+    except ModuleNotFoundError as absent:
+        raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
+    from toy.paths import flat
+    from toy.trajectories import network_trajectories
+
+    try:
+        network = load(model)
+    except Missing as absent:
+        typer.echo(str(absent), err=True)
+        raise typer.Exit(1) from None
+    x = network.start(paths, seed).reshape(paths, -1).double().numpy()
+    return network_trajectories(
+        flat(network.denoise, network.shape),
+        x,
+        network.schedule,
+        solvers,
+        nfe,
+        grid=network.spacing,
+        name=model,
+        description=f"{model}, {network.what}",
+        seed=seed,
+        coordinates=coordinates,
+        jacobian=jacobian,
+    )
+
+
+def _draw(found: Trajectories, out: Path, name: str, dark: bool) -> list[str]:
+    from toy.scenes import trajectory
+    from toy.style import save
+    from toy.trajectory_plots import along_paths, projections, space_time
+
+    figures = {"along": along_paths(found)}
+    if found.problem.d == 1:
+        figures["space_time"] = space_time(found)
+    else:
+        figures["projections"] = projections(found)
+    if found.problem.d == 2 and found.problem.closed:
+        solvers = [run for run in found.runs if run != "exact flow"]
+        nfe = max(found.runs[run].nfe for run in solvers)
+        figures["plane"] = trajectory(found.problem, solvers, nfe, min(28, len(found.paths)))
+    return [path.name for kind, figure in figures.items() for path in save(figure, out, f"{name}-{kind}", dark=dark)]
+
+
+def _summary(found: Trajectories) -> Any:
+    """Means over paths."""
+    from rich.table import Table
+
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    heads = {
+        "straightness": "straightness",
+        "plane": "in its plane",
+        "rotation": "rotation, °",
+        "pc2": "two components",
+        "committed_rho": "committed, σ/α",
+        "distance": "distance, RMS",
+    }
+    shown = {key: head for key, head in heads.items() if key in found.paths and found.paths[key].notna().any()}
+    page.add_column("solver", header_style="dim", no_wrap=True)
+    page.add_column("NFE", justify="right", header_style="dim")
+    for head in shown.values():
+        page.add_column(head, justify="right", header_style="dim")
+    for name, run in found.runs.items():
+        rows = found.paths[found.paths["solver"] == name]
+        cells = []
+        for key in shown:
+            values = rows[key].dropna()
+            number = (values**2).mean() ** 0.5 if key == "distance" else values.mean()
+            cells.append(
+                "–"
+                if values.empty or (key == "distance" and name == "exact flow")
+                else f"{57.29578 * number if key == 'rotation' else number:.3g}"
+            )
+        page.add_row(name, str(run.nfe) if run.nfe else "–", *cells)
+    return page
