@@ -1,0 +1,157 @@
+"""Claims of papers: every one has the verdict stated here, and every negative control fails."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+from toy.claims import registry
+from toy.claims.registry import BROKEN, CLAIMS, FALSE, HOLDS, Claim, Row, Verdict, above, below, load, near
+from toy.cli import main
+
+VERDICTS = {
+    3: FALSE,
+    16: HOLDS,
+    55: HOLDS,
+    60: FALSE,
+    73: HOLDS,
+    99: HOLDS,
+    100: HOLDS,
+    119: HOLDS,
+    143: HOLDS,
+    156: FALSE,
+    183: FALSE,
+    191: FALSE,
+    192: HOLDS,
+    207: HOLDS,
+    255: HOLDS,
+    276: HOLDS,
+    286: HOLDS,
+}
+load()
+
+
+@pytest.mark.parametrize("number", VERDICTS)
+def test_the_verdict_is_the_one_stated_and_the_control_fails(number: int) -> None:
+    claim = CLAIMS[number]
+    verdict = claim.run()
+    assert claim.expected == VERDICTS[number]
+    assert verdict.status == VERDICTS[number], [f"{r.quantity}: {r.measured} not {r.bound}" for r in verdict.rows if not r.holds]
+    assert verdict.control_fails, verdict.survivors
+    assert claim.as_it_must(verdict)
+    assert all(math.isfinite(r.measured) for r in verdict.rows)
+    if verdict.status == FALSE:
+        assert verdict.sentence == f"false as printed; true when {claim.when}"
+        assert any(r.printed and not r.holds for r in verdict.rows)
+    assert list(claim.table(verdict).columns) == list(registry.COLUMNS)
+
+
+def test_every_claim_is_here_with_a_control_and_a_reference() -> None:
+    assert set(CLAIMS) == set(VERDICTS)
+    for claim in CLAIMS.values():
+        assert claim.control
+        assert claim.reference.startswith("arXiv:")
+        assert len(claim.statement) > 80
+        assert bool(claim.when) == (claim.expected == FALSE)
+
+
+def one(rows: list[Row], control: list[Row], when: str = "") -> Claim:
+    return Claim(
+        1, "paper", "arXiv:0", "statement", "control", lambda broken: control if broken else rows, Figure, FALSE if when else HOLDS, when
+    )
+
+
+def test_a_control_that_passes_is_a_failure() -> None:
+    claim = one([below("a", 0.5, 1.0), below("b", 0.5, 1.0)], [below("a", 2.0, 1.0), below("b", 0.5, 1.0)])
+    verdict = claim.run()
+    assert verdict.status == HOLDS
+    assert verdict.survivors == ("b",)
+    assert not claim.as_it_must(verdict)
+
+
+def test_a_row_that_the_break_leaves_alone_may_hold() -> None:
+    rows = [below("a", 0.5, 1.0), below("b", 0.5, 1.0, kept=True)]
+    assert one(rows, [below("a", 2.0, 1.0), rows[1]]).run().control_fails
+
+
+def test_a_printed_row_that_fails_makes_the_claim_false_as_printed_and_another_makes_it_fail() -> None:
+    good, bad, printed = below("a", 0.5, 1.0), below("a", 2.0, 1.0), below("p", 2.0, 1.0, printed=True)
+    claim = one([good, printed], [bad, printed], "something")
+    assert claim.run().status == FALSE
+    assert claim.run().sentence == "false as printed; true when something"
+    assert claim.as_it_must(claim.run())
+    assert one([bad, printed], [bad, printed], "something").run().status == BROKEN
+    true = replace(printed, measured=0.5)
+    verdict = one([good, true], [bad, true], "something").run()
+    assert verdict.status == HOLDS
+    assert not one([good, true], [bad, true], "something").as_it_must(verdict)
+
+
+@pytest.mark.parametrize("value", [math.nan, 1.1, -0.1])
+def test_a_value_outside_its_bounds_does_not_hold(value: float) -> None:
+    assert not Row("a", value, 0.0, 1.0).holds
+
+
+def test_a_row_without_a_bound_is_refused() -> None:
+    with pytest.raises(ValueError, match="bounds nothing"):
+        Row("a", 1.0)
+    with pytest.raises(ValueError, match="low <= high"):
+        Row("a", 1.0, 2.0, 1.0)
+
+
+def test_a_control_of_other_bounds_is_refused() -> None:
+    with pytest.raises(ValueError, match="same quantities against the same bounds"):
+        one([below("a", 0.5, 1.0)], [below("a", 2.0, 1.5)]).run()
+    with pytest.raises(ValueError, match="breaks no row"):
+        one([below("a", 0.5, 1.0, kept=True)], [below("a", 0.5, 1.0, kept=True)]).run()
+
+
+def test_a_number_is_taken_once() -> None:
+    with pytest.raises(ValueError, match="claim 3 is registered already"):
+        registry.claim(3, paper="", reference="", statement="", control="", draw=Figure)(lambda broken: [])
+
+
+def test_bounds_are_written_as_mathematics() -> None:
+    assert below("a", 0.0, 1e-6).bound == "≤ 1e-06"
+    assert above("a", 0.0, 2.0).bound == "≥ 2"
+    assert near("a", 0.0, 0.3, 1e-6).bound == "0.3 ± 1e-06"
+
+
+def test_the_command_prints_saves_and_draws(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["claims", "192", "183", "--figures", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    for text in ("ER-SDE", "arXiv:2308.05021", "false as printed; true when", "fails as it must", "1 holds, 1 false as printed"):
+        assert text in " ".join(done.output.split())
+    saved = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
+    assert [r["id"] for r in saved] == [192, 183]
+    assert saved[1]["control"]["fails"] is True
+    assert (tmp_path / "claims.csv").read_text(encoding="utf-8").startswith("id,paper,statement,quantity")
+    assert {"claim_192.png", "claim_192.svg", "claim_183.png", "claim_183.svg"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_the_command_ends_with_status_1_where_a_control_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [below("a", 0.5, 1.0)]
+    monkeypatch.setitem(CLAIMS, 183, replace(one(rows, rows), id=183))
+    done = CliRunner().invoke(main, ["claims", "183", "--out", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "PASSES, as it must not: a" in done.output
+    assert "Not as it must be: 183" in done.output
+
+
+def test_an_unknown_number_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["claims", "4", "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "no claim 4" in done.output
+
+
+def test_a_verdict_says_what_does_not_hold() -> None:
+    verdict = one([below("a", 2.0, 1.0)], [below("a", 2.0, 1.0)]).run()
+    assert isinstance(verdict, Verdict)
+    assert verdict.sentence == "does not hold: a"
+    assert not verdict.holds

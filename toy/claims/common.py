@@ -1,0 +1,49 @@
+"""What the measurements share: exact states on the line, orders, round trips, and figures of a few panels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from analytic import GaussianMixture
+from solvers import Denoiser, Node, Schedule, Solver
+from toy.convergence import global_errors, order_of
+from toy.laws.cases import modes
+from toy.style import look
+
+Grids = Sequence[Sequence[Node]]
+
+
+def states(target: GaussianMixture, node: Node, n: int = 21) -> np.ndarray:
+    """n equally likely states of a 1-D law at a node, (n, 1)."""
+    return np.asarray(target.marginal(node).quantile((np.arange(n) + 0.5) / n))[:, None]
+
+
+def slope(solver: Solver, grids: Grids, target: GaussianMixture | None = None, denoise: Denoiser | None = None) -> float:
+    """The order in which the end states of ``solver`` converge to those of the exact flow of a 1-D law."""
+    target = target or modes()
+    x = states(target, grids[0][0])
+    errors = global_errors(solver, denoise or target.denoised, x, target.flow(x, grids[0][0], grids[0][-1]), grids)
+    return order_of([len(g) - 1 for g in grids], errors, 1e-13).slope
+
+
+def refinements(grid: Callable[..., Any], schedule: Schedule, steps: Sequence[int], start: float, end: float) -> list[list[Node]]:
+    """The grids of one kind with these numbers of steps."""
+    return [grid(schedule, n, start, end) for n in steps]
+
+
+def sheet(panels: int, draw: Callable[..., None], height: float = 3.9) -> Figure:
+    """A figure of ``panels`` axes side by side, filled by ``draw(*axes)`` in the project's style."""
+    with look():
+        figure = Figure(figsize=(5.0 * panels, height), layout="constrained")
+        axes: list[Axes] = list(np.atleast_1d(figure.subplots(1, panels)))
+        draw(*axes)
+        for axis in axes:
+            axis.grid(visible=True, which="major")
+            axis.xaxis.set_minor_formatter(NullFormatter())  # few decades: the ticks that are set say enough
+    return figure
