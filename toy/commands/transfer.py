@@ -1,0 +1,135 @@
+"""``scorebed transfer``."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toy.console import ManyValues, bar, known, main, one_thread, screen
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+
+def _budget(text: str | int) -> int:
+    try:
+        if int(text) < 2:
+            raise ValueError
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a budget: give integers of at least 2, one step and the last evaluation") from None
+    return int(text)
+
+
+@main.command(cls=ManyValues)
+def transfer(
+    model: Annotated[str, typer.Option(metavar="NAME", help="A pretrained network; an unknown name lists them.")] = "galaxy-hsc-32",
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Deterministic solvers, or all; twenty by default.")] = None,
+    nfe: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N…", parser=_budget, help="Budgets of evaluations, the last one to sigma = 0 included; 5 10 20."),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=2, help="Initial states, the same on every target.")] = 16,
+    targets: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Exact targets, or all; all by default.")] = None,
+    draws: Annotated[int, typer.Option(metavar="N", min=8, help="Samples of the network that the fitted targets are made of.")] = 256,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where results and the figure go; out/transfer/MODEL by default.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states.")] = 0,
+    dark: Annotated[bool, typer.Option("--dark", help="Draw a dark copy too.")] = False,
+) -> None:
+    """Ask whether exact targets predict which solver is best on a real network.
+
+    Runs the solvers from the same states on the network and on exact laws of the same dimension, and compares the two orders. A run that
+    was stopped goes on where it was.
+
+    [dim]scorebed transfer --model galaxy-hsc-32[/dim]
+    [dim]scorebed transfer --model galaxy-hsc-32 --solvers heun dpmpp_2m unipc_3 ddim --nfe 6 12 --targets generic samples --n 4[/dim]
+    [dim]scorebed transfer --model 21cm --solvers all --out out/transfer/21cm-all --dark[/dim]
+    """
+    one_thread()
+    try:
+        import torch
+
+        from gpu.models import MODELS, Missing, load
+    except ModuleNotFoundError as absent:
+        raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
+    from toy.style import save
+    from toy.transfer import BUDGETS, eligible, run_transfer
+    from toy.transfer_plots import figure
+    from toy.transfer_targets import TARGETS
+
+    if model not in MODELS:
+        raise typer.BadParameter(f"model {model!r} not known; known: {', '.join(MODELS)}", param_hint="--model")
+    known(solvers, eligible(), "deterministic solver with a Plan", "--solvers")
+    known(targets, TARGETS, "target", "--targets")
+    try:
+        network = load(model)
+    except Missing as absent:
+        typer.echo(str(absent), err=True)
+        raise typer.Exit(1) from None
+    folder = out or Path("out") / "transfer" / model
+    typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
+    began = time.perf_counter()
+    try:
+        with bar() as report, torch.no_grad():
+            study = run_transfer(network, solvers, nfe or BUDGETS, n, targets, folder, seed, draws, report)
+    except KeyboardInterrupt:
+        typer.echo(f"\nstopped; what was measured is in {folder}, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+    if study.agreements.empty:
+        typer.echo("too few solvers have a run on both sides at any budget for a rank correlation; give more")
+    else:
+        for space, rows in study.agreements.groupby("space", sort=False):
+            screen().print(_table(rows, str(space)))
+    drawn = save(figure(study), folder, "transfer", dark=dark)
+    for line in _remarks(study.errors):
+        typer.echo(line)
+    files = [folder / "errors.csv", folder / "agreement.csv", *(path for path in drawn if path.suffix == ".png")]
+    typer.echo(f"{len(study.errors)} runs, {time.perf_counter() - began:.0f} s. Written to {folder}:  {'  '.join(p.name for p in files)}")
+
+
+def _table(rows: pd.DataFrame, space: str) -> Table:
+    """Spearman's rho at each budget, in the mean with its interval, its gain over a generic target, and the regret.
+
+    ``gain`` is over the first generic target; ``half of the states`` is what the network's order from one half of the states says of that
+    from the other.
+    """
+    from rich.table import Table
+
+    budgets = [b for b in sorted(set(rows["budget"])) if b]
+    table = Table(title=f"Spearman's rho over solvers, error of the {space} on the target against the network's", title_justify="left")
+    means = ("mean", "95 %", "gain", "95 %", "top half", "regret")
+    for name in ("target", *(f"NFE {b}" for b in budgets), *means):
+        table.add_column(name, justify="left" if name == "target" else "right", no_wrap=True)
+    for target, mine in rows.groupby("target", sort=False):
+        at = mine.set_index("budget")
+        every = at.loc[0]
+        cells = [f"{at.loc[b, 'spearman']:+.2f}" if b in at.index else "-" for b in budgets]
+        for value, low, high in (("spearman", "low", "high"), ("gain", "gain_low", "gain_high")):
+            cells += [f"{every[value]:+.2f}", f"{every[low]:+.2f} … {every[high]:+.2f}"]
+        table.add_row(str(target), *cells, f"{every['top']:+.2f}", f"{every['regret']:.2f}")
+    table.add_section()
+    at = rows.drop_duplicates("budget").set_index("budget")
+    for mark, text in (("halves", "half of the states"), ("chance", "chance stays below")):
+        cells = [f"{at.loc[b, mark]:+.2f}" if b in at.index else "-" for b in budgets]
+        mean = at.loc[0, mark]
+        table.add_row(text, *cells, "" if math.isnan(mean) else f"{mean:+.2f}", *[""] * (len(means) - 1), style="dim")
+    return table
+
+
+def _remarks(errors: pd.DataFrame) -> list[str]:
+    """What was left out or is not resolved."""
+    lines = []
+    network = errors[errors["target"] == "network"]
+    for status, text in (("same", "one program, ranked once"), ("dear", "not affordable"), ("refused", "refused")):
+        found = network[network["status"] == status]
+        if len(found):
+            lines.append(f"{text}: " + ", ".join(f"{r.solver} at {r.budget}" for r in found.itertuples()))
+    for status, text in (("floor", "within ten times the error of the reference"), ("diverged", "diverged")):
+        found = errors[errors["status"] == status]
+        if len(found):
+            lines.append(f"{text}: " + ", ".join(f"{r.solver} at {r.budget} on {r.target}" for r in found.itertuples()))
+    return lines
