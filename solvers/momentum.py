@@ -18,7 +18,7 @@ Adams-Bashforth of order r; as beta -> 0 the stability interval becomes that of 
 
     ghvb_1: 2 (2 - beta)/beta,   ghvb_2: 2 - beta,   ghvb_3: 6 (2 - beta)/(12 - beta),   ghvb_4: 3 (2 - beta)/(11 - beta).
 
-What this means under guidance: on data far narrower than the noise, guided with scale w, D = (1 - w) y about the mean and lambda = -w/rho,
+What this means under guidance: on data far narrower than the noise, guided with scale w, D = (1 - w) y about the mean and lambda = w/rho,
 so that on steps of constant ratio q = rho'/rho all that counts is w (1 - q). The most that decays, as measured in the tests, is
 
     q      AB-1   ghvb_1(0.8)   AB-2   ghvb_2(0.8, 0.2)   AB-3   ghvb_3(0.8, 0.2)   AB-4   ghvb_4(0.8, 0.5, 0.2)

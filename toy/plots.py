@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,45 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from toy.style import FAMILIES, MUTED, appearances, look
+from solvers import SOLVERS, Solver
+from toy.style import BLUE, FAMILIES, GREEN, LINES, MUTED, ORANGE, PURPLE, VERMILLION, appearances, look
 
-YLABEL = {"path": "RMS distance from the exact flow", "law": "W2 to the exact marginal"}
+YLABEL = {"path": "RMS distance from the exact flow", "law": "W2 to the exact marginal", "weak": "weak error, RMS of a few means"}
 
+SPACE_FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "geodesic": (VERMILLION, "o", ("riemannian",)),
+    "Munthe-Kaas": (BLUE, "D", ("riemannian_rk",)),
+    "retraction": (GREEN, "s", ("riemannian_retraction",)),
+    "geodesic, stochastic": (PURPLE, "v", ("riemannian_sde",)),
+    "reflected": (ORANGE, "P", ("reflected", "reflected_second")),
+}
+"""Colour, marker and files of the kinds of method that move in a Space, told apart in figures that show no others."""
 
 MANY = 16
 """More curves than this are told apart by family only."""
+
+
+def looks(solvers: Iterable[str | Solver]) -> dict[str, dict[str, Any]]:
+    """``appearances``; where all of them move in a Space, by the kinds of ``SPACE_FAMILIES``."""
+    given = list(solvers)
+    found, seen = appearances(given), Counter[str]()
+    kinds = {name: _kind(one) for name, one in zip(found, given, strict=True)}
+    for name, kind in kinds.items() if all(kinds.values()) else ():
+        colour, marker, _ = SPACE_FAMILIES[kind]
+        line = LINES[seen[kind] % len(LINES)]
+        seen[kind] += 1
+        found[name] = {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 0.5, "markeredgecolor": "white"}
+    return found
+
+
+def _kind(one: str | Solver) -> str:
+    """The kind of a method that moves in a Space, by its file, or nothing."""
+    known = SOLVERS.get(one) if isinstance(one, str) else one
+    step = known.step if known is not None and known.spaces else None
+    while isinstance(step, partial):
+        step = step.func
+    file = str(getattr(step, "__module__", "")).rpartition(".")[2]
+    return next((kind for kind, (_, _, files) in SPACE_FAMILIES.items() if file in files), "")
 
 
 def _panels(table: pd.DataFrame, columns: int = 3) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]], int]:
@@ -46,13 +79,17 @@ def _panels(table: pd.DataFrame, columns: int = 3) -> tuple[Figure, list[tuple[A
     return figure, out, columns
 
 
-def _legend(figure: Figure, axes: Sequence[Axes], looks: dict[str, dict[str, Any]], same: dict[str, list[str]], claims: Any) -> None:
+def _legend(figure: Figure, axes: Sequence[Axes], shown: dict[str, dict[str, Any]], same: dict[str, list[str]], claims: Any) -> None:
     """One legend for all panels: in the empty last panel if there is one, else below, with height of its own."""
     title = "solver (claimed order)"
-    handles = [Line2D([], [], **looks[name], label=f"{_equal(names)}  ({claims[name]:g})") for name, names in same.items()]
+    handles = [Line2D([], [], **shown[name], label=f"{_equal(names)}  ({claims[name]:g})") for name, names in same.items()]
     if len(same) > MANY:
-        title, members = "family (methods)", Counter((look["color"], look["marker"]) for look in looks.values())
-        styles = [(colour, marker, kind) for kind, (colour, marker, _) in FAMILIES.items() if (colour, marker) in members]
+        title, members = "family (methods)", Counter((look["color"], look["marker"]) for look in shown.values())
+        styles = [
+            (colour, marker, kind)
+            for kind, (colour, marker, _) in (SPACE_FAMILIES if all(map(_kind, same)) else FAMILIES).items()
+            if (colour, marker) in members
+        ]
         handles = [Line2D([], [], color=c, marker=m, label=f"{kind}  ({members[c, m]})") for c, m, kind in styles]
     free = [axis for axis in figure.axes if axis not in axes]
     if free:
@@ -120,12 +157,12 @@ def _curves(table: pd.DataFrame, kind: str, x: str, label: str, guides: bool) ->
         raise ValueError(f"no rows of kind {kind!r} with status 'ok' to draw: give the table of a study that has some")
     figure, panels, columns = _panels(rows)
     same = _same(rows)
-    looks = appearances(same)
+    styles = looks(same)
     thin: dict[str, Any] = {"linewidth": 0.8, "markersize": 2.5} if len(same) > MANY else {}
     for i, (axis, mine) in enumerate(panels):
         for name, line in mine[mine["solver"].isin(list(same))].groupby("solver", sort=False):
             line = line.sort_values(x)
-            axis.plot(line[x], line["error"], **looks[str(name)], **thin)
+            axis.plot(line[x], line["error"], **styles[str(name)], **thin)
         if guides:
             _fan(axis, sorted(set(mine["claim"])), mine)
         top = 3.0 * float(mine[mine[x] >= 10]["error"].max())
@@ -136,5 +173,5 @@ def _curves(table: pd.DataFrame, kind: str, x: str, label: str, guides: bool) ->
         if i % columns == 0:
             axis.set_ylabel(YLABEL[kind])
     claims = rows.drop_duplicates("solver").set_index("solver")["claim"]
-    _legend(figure, [axis for axis, _ in panels], looks, same, claims)
+    _legend(figure, [axis for axis, _ in panels], styles, same, claims)
     return figure

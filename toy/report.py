@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from toy import plots, scenes
+from toy import plots, scenes, space_scenes
 from toy.problems import PROBLEMS
 from toy.store import replace_text
 from toy.style import save
@@ -18,6 +19,10 @@ LEGEND = (
     "Errors of deterministic solvers: RMS distance of the end states from the exact flow. Of stochastic ones: W2 between the\n"
     "law of the output and the exact marginal, on the Gaussian with the problem's mean and covariance. Order: slope of the\n"
     "finest refinements, and the range of their single slopes."
+)
+SPACES = (
+    "On spaces other than R^d distances are those of the space, and the error of a stochastic solver is weak: the RMS of the\n"
+    "errors of the means of a few functions of the distance from the pole, or of the coordinates, by the exact law of its chain."
 )
 
 
@@ -29,6 +34,8 @@ def captions(table: pd.DataFrame) -> dict[tuple[str, str], str]:
         first, known = rows.iloc[0], PROBLEMS.get(problem)
         text = f"{known.description}; " if known else ""
         text += f"d = {first['d']}, {first['schedule']}, {grid} grid"
+        if known and known.space is not None:
+            text += f", on {known.space}"
         paths = rows[rows["kind"] == "path"]
         if len(paths) and known and not known.closed:
             text += f"; reference integrated, its error {paths['reference_error'].max():.0e}"
@@ -56,20 +63,29 @@ def notes(summaries: Sequence[Summary]) -> str:
     """How to read the tables, and a line for every order that is not as claimed."""
     strays = [s for s in summaries if s.verdict != "as claimed"]
     lines = [f"{s.problem}, {s.grid}, {s.solver}: {s.verdict}; claim {s.claim:g}, measured {s.order or 'no order'}." for s in strays]
-    return "\n".join([LEGEND, *lines]) + "\n"
+    known = [PROBLEMS.get(s.problem) for s in summaries]
+    spaces = [SPACES] if any(p is not None and p.space is not None for p in known) else []
+    return "\n".join([LEGEND, *spaces, *lines]) + "\n"
 
 
 def figures(table: pd.DataFrame, out: Path, seed: int = 0, report: Callable[[int, int, str], Any] | None = None) -> list[Path]:
-    """Draw what the rows give: convergence, work-precision, weak order; and for the problems that have one, trajectory and digits."""
+    """Draw what the rows give: convergence, work-precision, weak order; and for the problems that have one, trajectory and digits.
+
+    Problems on spaces have figures of their own, ``spaces_….png``, and a trajectory each.
+    """
     jobs: list[tuple[str, Callable[[], Any]]] = []
-    good = table[table["status"] == "ok"]
-    path, law = good[good["kind"] == "path"], good[good["kind"] == "law"]
-    jobs += [("convergence", lambda: plots.convergence(path))] if (path["steps"] >= 5).any() else []
-    jobs += [("work_precision", lambda: plots.work_precision(path))] if (path["nfe"] <= 100).any() else []
-    jobs += [("weak_order", lambda: plots.convergence(law, kind="law"))] if (law["steps"] >= 5).any() else []
     names = set(table["problem"])
+    curved = [name for name, problem in PROBLEMS.items() if problem.space is not None and name in names]
+    good = table[table["status"] == "ok"]
+    on_space = good["problem"].isin(curved)
+    for prefix, rows, weak in (("", good[~on_space], "law"), ("spaces_", good[on_space], "weak")):
+        path, law = rows[rows["kind"] == "path"], rows[rows["kind"] == weak]
+        jobs += [(f"{prefix}convergence", partial(plots.convergence, path))] if (path["steps"] >= 5).any() else []
+        jobs += [(f"{prefix}work_precision", partial(plots.work_precision, path))] if (path["nfe"] <= 100).any() else []
+        jobs += [(f"{prefix}weak_order", partial(plots.convergence, law, kind=weak))] if (law["steps"] >= 5).any() else []
     jobs += [("trajectory", lambda: scenes.trajectory(PROBLEMS["product2d"], seed=seed))] if "product2d" in names else []
     jobs += [("digits", lambda: scenes.digits(PROBLEMS["digits"], seed=seed))] if "digits" in names else []
+    jobs += [(f"trajectory_{name}", partial(space_scenes.trajectory, PROBLEMS[name], seed=seed)) for name in curved]
     paths = []
     for i, (name, draw) in enumerate(jobs):
         if report is not None:

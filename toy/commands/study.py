@@ -24,8 +24,8 @@ def _budget(text: str | int) -> int:
 
 @main.command(cls=ManyValues)
 def study(
-    problems: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Problems, or all; all by default.")] = None,
-    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Solvers, or all; ten of the best known by default.")] = None,
+    problems: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Problems, or all; those of R^d by default.")] = None,
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Solvers, or all; a few well-known ones by default.")] = None,
     grids: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Grids, or all; each problem's own by default.")] = None,
     nfe: Annotated[
         list[int] | None, typer.Option(metavar="N…", parser=_budget, help="Budgets of evaluations of the denoiser; 5 10 20 40.")
@@ -39,16 +39,23 @@ def study(
     [dim]scorebed study[/dim]
     [dim]scorebed study --problems mixture1d product2d --solvers heun dpmpp_2m --nfe 6 12 24[/dim]
     [dim]scorebed study --problems digits --grids uniform_lam karras --out out/digits[/dim]
+    [dim]scorebed study --problems sphere so3 torus box hyperbolic --out out/spaces[/dim]
+    [dim]scorebed study --problems mixture1d --solvers heun --grids align_gaussian tangent flow_shift --out out/grids[/dim]
     """
     one_thread()
     import toy.report
-    from solvers import GRIDS, SOLVERS
+    from solvers import SOLVERS
+    from toy.grids import KINDS
     from toy.problems import PROBLEMS
-    from toy.study import run_study
+    from toy.study import pairs, run_study
 
     known(problems, PROBLEMS, "problem", "--problems")
     known(solvers, SOLVERS, "solver", "--solvers")
-    known(grids, GRIDS, "grid", "--grids")
+    known(grids, dict.fromkeys(KINDS), "grid", "--grids")
+    try:
+        pairs(problems, solvers)
+    except ValueError as apart:
+        raise typer.BadParameter(str(apart), param_hint="--solvers") from None
     began, budgets = time.perf_counter(), sorted(set(nfe or BUDGETS))
     try:
         with bar() as report:
