@@ -50,10 +50,16 @@ format: $(DEV) ## put the code in form, mend what the linter can mend
 mutants: $(DEV) ## corrupt every coefficient of every solver by 1 % and see a law fail
 	$(SCOREBED) mutants
 
-figures: $(DEV) ## draw every picture again: the study into out/, the README's from it, the notebooks in place
+figures: $(DEV) ## draw every picture again: the studies into out/, the README's from them, the notebooks in place
 	$(SCOREBED) study --out "$(OUT)" $(STUDY)
+	$(SCOREBED) study --problems sphere --out "$(OUT)/sphere"
+	$(SCOREBED) stability --out "$(OUT)/stability"
+	$(SCOREBED) peers --out "$(OUT)/peers"
 	mkdir -p docs
 	cp "$(OUT)/convergence.png" docs/convergence.png
+	cp "$(OUT)/sphere/trajectory_sphere.png" docs/sphere.png
+	cp "$(OUT)/stability/heat_map.png" docs/stability.png
+	cp "$(OUT)/peers/scoreboard.png" docs/peers.png
 	$(PY) -m jupyter execute --inplace notebooks/*.ipynb
 
 clean: ## remove results, builds and caches
