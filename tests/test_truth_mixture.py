@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -235,19 +234,17 @@ def test_methods_say_what_they_predict():
         assert (law.score.prediction, law.denoised.prediction, law.eps.prediction) == ("score", "denoised", "eps")
 
 
-def test_a_large_data_set_fits_and_is_fast():
+def test_a_large_data_set_fits():
     rng = np.random.default_rng(0)
     law = from_data(rng.random((10_000, 784)) * (rng.random((10_000, 784)) < 0.2), 0.05)
     for sigma in (1e-3, 0.3, 10.0):
         node = EDM().node(sigma)
         x = law.sample(256, rng, node)
         tracemalloc.start()
-        begin = time.perf_counter()
         denoised = law.denoised(x, node)
-        wall, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 256 * 2**20, f"{peak / 2**20:.0f} MiB at sigma = {sigma}"  # K B d numbers would be 15,000 MiB
-        assert wall < 10.0  # seconds; about 0.3 on one quiet core
         i = 17  # against the plain formula, one state at a time
         r = x[i] - law.means
         c = 0.05**2 + sigma**2
