@@ -350,6 +350,13 @@ def test_the_catalogue_measures_orders_and_stability() -> None:
     assert sde.measured_strong.inside(1)
     assert sde.interval is None
     assert (free.kind, free.measured, free.nfe) == ("adaptive", None, None)
+    curved, walled = entry("geodesic_heun_maruyama"), entry("projected_euler")
+    assert curved.measured is not None
+    assert curved.measured.inside(2)
+    assert curved.nfe == 2
+    assert walled.measured is not None
+    assert walled.measured.inside(0.5)
+    assert entry("rkmk_4", measure=False).nfe == 4
 
 
 def test_the_catalogue_reports_every_line(run: Any) -> None:

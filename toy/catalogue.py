@@ -1,8 +1,8 @@
 """The catalogue: what each solver claims, what its Plan shows, and what is measured of it.
 
 Orders are measured as the laws do: on the line of three modes with jagged VP grids (deterministic methods), by exact moments on an
-ellipsoid with EDM's grid (weak), and by exact distances of paths (strong). The stability interval is that of dy/drho = lambda y with equal
-steps of rho, for methods that are autonomous there.
+ellipsoid with EDM's grid (weak), and by exact distances of paths (strong); the weak order of methods on spaces by exact radial chains. The
+stability interval is that of dy/drho = lambda y with equal steps of rho, for methods that are autonomous there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from solvers import SOLVERS, VP, NotLinear, Solver, trace
+import numpy as np
+
+from solvers import EDM, SOLVERS, VP, NotLinear, Solver, sample, trace
 from solvers.grid import uniform_lam
 from toy.convergence import Order, global_errors, order_of
 from toy.laws.cases import cases
@@ -21,6 +23,8 @@ from toy.stability import real_interval
 
 _STEPS = (128, 256, 512)
 _PATHS = (64, 128, 256)
+_WALLS = (64, 128, 256)
+_CHAIN = (16, 32, 64)
 _FLOOR = 1e-12
 
 
@@ -56,6 +60,27 @@ def weak_measured(solver: Solver) -> Order:
     return order_of(_STEPS, [weak_error(solver, cases()[2], n) for n in _STEPS], _FLOOR)
 
 
+def space_weak_measured(solver: Solver) -> Order:
+    """Weak order of a stochastic method on spaces: by the exact law of the chain in the radius about a pole, on the first space it claims;
+    for one of order 1/2 on the interval with walls."""
+    from toy import reflected_law
+    from toy.laws.spaces import chain_grid, chains
+
+    if solver.weak is not None and solver.weak < 1.0:
+        scheme = "projected_euler" if solver.name == "thresholded_euler" else solver.name
+        return order_of(_WALLS, [reflected_law.weak_error(scheme, n) for n in _WALLS])
+    chain = next(chain for chain in reversed(chains()) if solver.claims(chain.target.space))
+    moving = solver(space=chain.target.space)
+    return order_of(_CHAIN, [chain.error(moving, chain_grid(chain, n), np.exp, np.square) for n in _CHAIN])
+
+
+def evaluations(solver: Solver) -> int:
+    """Evaluations per step of a method on spaces, counted in a run."""
+    x, nodes = np.ones((1, 1)), uniform_lam(EDM(), 17)
+    runs = [sample(solver, lambda x, node: 0.5 * x, x, nodes[:n], terminal="none", noise=0, record=True) for n in (17, 18)]
+    return runs[1].nfe - runs[0].nfe
+
+
 def interval_measured(solver: Solver) -> float | None:
     """The stability interval on the negative real axis, None for a method that has none."""
     try:
@@ -74,13 +99,15 @@ def entry(name: str, measure: bool = True) -> Entry:
         nfe, history = long.nfe - short.nfe, long.history
         start = short.nfe - 16 * nfe  # what the first steps of a multistep method cost beyond the others
     except NotLinear:
-        pass
+        nfe = evaluations(s) if s.spaces else None
     order = strong = interval = None
     if measure and kind == "ODE":
         order, interval = order_measured(s), interval_measured(s)
     if measure and kind == "SDE" and s.nonlinear is None:
         order = weak_measured(s)
         strong = order_of(_PATHS, path_errors(s, _PATHS)) if s.strong is not None else None
+    elif measure and kind == "SDE":
+        order = space_weak_measured(s)
     return Entry(name, kind, s.order, s.weak, s.strong, nfe, start, history, order, strong, interval, s.reference)
 
 
