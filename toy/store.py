@@ -28,8 +28,8 @@ class Row:
 
     Attributes:
         kind: ``path``, the RMS distance of end states from the exact flow map; ``law``, the W2 distance of the law of the output from the
-            exact marginal, on the Gaussian with the problem's mean and covariance; ``weak``, the RMS error of the means of a few observables,
-            on a space other than R^d.
+            exact marginal, on the Gaussian with the problem's mean and covariance; ``weak``, the RMS error of the means of a
+            few observables, on a space other than R^d.
         claim: the claimed order, for ``law`` the weak one.
         nfe: evaluations of the denoiser, start-up included, counted from the Plan or the run.
         error: nan where there is none, because the solver diverged or the run was refused.
