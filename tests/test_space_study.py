@@ -18,10 +18,11 @@ from toy import report
 from toy import space_problems as on
 from toy import space_scenes as scenes
 from toy.cli import main
+from toy.flat_charts import Ball, Disc, Square, heptagons
 from toy.laws.space_cases import integrated
 from toy.plots import SPACE_FAMILIES, looks
 from toy.problems import PLAIN, PROBLEMS, SpaceProblem
-from toy.space_charts import Ball, Disc, Globe, Ring, Square, Triad, camera, heptagons
+from toy.space_charts import Globe, Ring, Triad, camera
 from toy.space_scenes import _law, bounces, charts, geodesics, trajectory
 from toy.store import read
 from toy.study import DEFAULT, cell, frame, measure, pairs, per_step, run_study

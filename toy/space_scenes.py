@@ -20,9 +20,10 @@ from analytic.heat import HeatProduct
 from solvers import SOLVERS, Node, Solver, sample
 from solvers.noise import BrownianNoise
 from solvers.space import SO3, Box, Hyperbolic, Sphere, Torus
+from toy.flat_charts import Ball, Disc, Square
 from toy.plots import looks
 from toy.problems import Problem
-from toy.space_charts import HALO, Ball, Chart, Disc, Globe, Ring, Square, Triad
+from toy.space_charts import HALO, Chart, Globe, Ring, Triad
 from toy.space_problems import chains as radial_chains
 from toy.study import pick
 from toy.style import EXACT, INK, MUTED, look
