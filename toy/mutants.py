@@ -201,7 +201,8 @@ EXPLAINED = {
     "edict": (6, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
     "bdia": (4, "gamma itself off by 1 % is another BDIA of the same order"),
     "rex_stochastic_heun": (8, "the weight zeta and what brings back the pair's difference do not enter the order"),
-    "rex_rk4": (4, "the weight zeta of the pair's difference does not enter the order"),
+    "rex_dpmpp_2s": (4, "the weight zeta of the pair's difference does not enter the order"),
+    "rex_rk4": (8, "the weight zeta of the pair's difference does not enter the order"),
 }
 """How many mutants of a solver survive the laws, and why. Tests of their families, with identities and formulas, notice each of them."""
 
