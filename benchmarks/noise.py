@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from solvers.noise import BrownianNoise
-from solvers.schedule import VP, Node
+from scorebed.solvers.noise import BrownianNoise
+from scorebed.solvers.schedule import VP, Node
 
 SHAPES = ((1024, 2), (256, 3072), (64, 16384), (10000, 8), (1000, 1))
 LIMIT = 5.0

@@ -3,8 +3,8 @@
     gpu.run(solver, denoise, x, grid, noise=seed)        any solver or Plan, in place, one fused pass per step
     gpu.Runner, gpu.Graph                                the same, kept for many batches; the whole loop in one CUDA graph
     gpu.GaussianMixture                                  exact mixtures of very many components
-    gpu.guided, gpu.parallel.run                         classifier-free guidance in one call; several processes, one batch
-    gpu.wrap, gpu.edm_denoiser                           any network as a denoiser
+    gpu.guided, gpu.parallel.run         classifier-free guidance in one call; several processes, one batch
+    gpu.wrap, gpu.edm_denoiser           any network as a denoiser
     gpu.Brownian, gpu.start, gpu.weighted_sum            the noise of ``solvers.noise`` on a device; start states; the fused pass itself
 
 The packages ``solvers``, ``analytic`` and ``toy`` work without this one and without torch; when they load they import neither. Other
@@ -17,33 +17,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 # at once: the function has its file's name, which would take its place whenever that file is imported first
-from gpu.wrap import edm_denoiser, wrap
+from scorebed.gpu.network.wrap import edm_denoiser, wrap
 
 if TYPE_CHECKING:
-    from gpu import parallel
-    from gpu.execute import function, run
-    from gpu.fused import weighted_sum
-    from gpu.graph import Graph
-    from gpu.guidance import Guided, guided
-    from gpu.mixture import GaussianMixture
-    from gpu.noise import Brownian, start
-    from gpu.prediction import predicting
-    from gpu.program import Program
-    from gpu.runner import Runner
+    from scorebed.gpu.mixture import GaussianMixture
+    from scorebed.gpu.network.guidance import Guided, guided
+    from scorebed.gpu.noise import Brownian, start
+    from scorebed.gpu.plan import parallel
+    from scorebed.gpu.plan.execute import function, run
+    from scorebed.gpu.plan.fused import weighted_sum
+    from scorebed.gpu.plan.graph import Graph
+    from scorebed.gpu.plan.prediction import predicting
+    from scorebed.gpu.plan.program import Program
+    from scorebed.gpu.plan.runner import Runner
 
 _HOME = {
     "Brownian": "noise",
     "GaussianMixture": "mixture",
-    "Graph": "graph",
-    "Guided": "guidance",
-    "Program": "program",
-    "Runner": "runner",
-    "function": "execute",
-    "guided": "guidance",
-    "predicting": "prediction",
-    "run": "execute",
+    "Graph": "plan.graph",
+    "Guided": "network.guidance",
+    "Program": "plan.program",
+    "Runner": "plan.runner",
+    "function": "plan.execute",
+    "guided": "network.guidance",
+    "predicting": "plan.prediction",
+    "run": "plan.execute",
     "start": "noise",
-    "weighted_sum": "fused",
+    "weighted_sum": "plan.fused",
 }
 
 __all__ = [
@@ -67,7 +67,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "parallel":
-        return importlib.import_module("gpu.parallel")
+        return importlib.import_module("scorebed.gpu.plan.parallel")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu.mixture_parts import HALF_LOG_2PI, structure
-from solvers.predict import predicts
-from solvers.schedule import Node
+from scorebed.gpu.mixture_parts import HALF_LOG_2PI, structure
+from scorebed.solvers.model import predicts
+from scorebed.solvers.schedule import Node
 
 _HARMLESS = {torch.float32: 2e-5, torch.float64: 1e-12}
 """Round-off of a log-weight below which products are good enough."""
@@ -43,7 +43,7 @@ class GaussianMixture:
     Args:
         weights: (K,), not negative, summing to 1 within 1e-6.
         means: (K, d).
-        covariances: a number or (K,): isotropic variances; (K, d): diagonal; ``analytic.covariance.LowRank(factor (K, d, r), diagonal (K,
+        covariances: a number or (K,): isotropic variances; (K, d): diagonal; ``LowRank(factor (K, d, r), diagonal (K,
         d))``. dtype: float32 or float64, in which parameters are held and sums formed.
         device: where.
         memory: bytes that an evaluation may take, besides the parameters and the result.

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from solvers.noise import BrownianNoise, _fixed_point
-from solvers.philox import normals
-from solvers.schedule import Node
+from scorebed.solvers.noise import BrownianNoise, _fixed_point
+from scorebed.solvers.philox import normals
+from scorebed.solvers.schedule import Node
 
 _M0, _M1, _W0, _W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
 _LOW = 0xFFFFFFFF

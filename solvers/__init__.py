@@ -7,16 +7,17 @@ importing this package imports them all and so fills ``SOLVERS``. Every method i
 import importlib
 import pkgutil
 
-from solvers.base import SOLVERS, Solver, solver
-from solvers.grid import GRIDS
-from solvers.noise import BrownianNoise, Noise
-from solvers.plan import NotLinear, Plan, trace
-from solvers.predict import PREDICTIONS, Denoiser, convert, denoiser, predicts
-from solvers.sample import NonFinite, Run, StepDone, sample
-from solvers.schedule import EDM, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
+from scorebed.solvers import methods
+from scorebed.solvers.base import SOLVERS, Solver, solver
+from scorebed.solvers.grid import GRIDS
+from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, predicts
+from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.solvers.plan import NotLinear, Plan, trace
+from scorebed.solvers.sample import NonFinite, Run, StepDone, sample
+from scorebed.solvers.schedule import EDM, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.iter_modules(methods.__path__):
+    importlib.import_module(f"{methods.__name__}.{_module.name}")
 globals().update(SOLVERS)  # a method that has its file's name would be hidden behind the file
 
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from solvers.noise import Noise
-from solvers.predict import Array, Denoiser
-from solvers.schedule import Node
+from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.noise import Noise
+from scorebed.solvers.schedule import Node
 
 Carry = Any
 Space = Any

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 
-from solvers.predict import Array
-from solvers.schedule import Node
+from scorebed.solvers.model import Array
+from scorebed.solvers.schedule import Node
 
 
 def phi(k: int, z: float) -> float:

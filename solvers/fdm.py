@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from solvers.schedule import EDM, Node, _as_floats, _ordered, _positive
+from scorebed.solvers.schedule import EDM, Node, _as_floats, _ordered, _positive
 
 
 @dataclass(frozen=True)

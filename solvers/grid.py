@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
 
-from solvers.schedule import Node, Schedule
+from scorebed.solvers.schedule import Node, Schedule
 
 
 def _interior(

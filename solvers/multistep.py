@@ -7,7 +7,7 @@ The propagator is exact for constant v, so the step is the one-step update with 
 
     lam_weights   v = D,    u = lam,  k = e^lam    exponential Adams methods: DPM-Solver++(3M), UniP, UniC
     rho_weights   v = eps,  u = rho,  k = 1        Adams methods in rho: rhoAB-DEIS, iPNDM
-    tAB-DEIS (``solvers.deis``) has v = eps, u = t, k = drho/dt
+    tAB-DEIS (``solvers.methods.deis``) has v = eps, u = t, k = drho/dt
 
 The moments of k are closed forms in h = lam_t - lam_s, free of cancellation as h -> 0.
 """
@@ -17,9 +17,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from solvers.exponential import phi
-from solvers.predict import Array
-from solvers.schedule import Node
+from scorebed.solvers.exponential import phi
+from scorebed.solvers.model import Array
+from scorebed.solvers.schedule import Node
 
 Past = tuple[tuple[Node, Array], ...]
 """Evaluations and where they were made, the newest first."""

@@ -41,9 +41,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.philox import normals
-from solvers.predict import Array
-from solvers.schedule import Node
+from scorebed.solvers.model import Array
+from scorebed.solvers.philox import normals
+from scorebed.solvers.schedule import Node
 
 _BITS = 120  # of lam behind the binary point; a path ends where the bits of lam end, so that more of them cost nothing
 _LAM = 64

@@ -23,11 +23,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from solvers.base import Solver
-from solvers.noise import Noise
-from solvers.predict import Array, Denoiser
-from solvers.sample import Watched, WatchedNoise, check_run, check_state, check_step, march
-from solvers.schedule import Node
+from scorebed.solvers.base import Solver
+from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.noise import Noise
+from scorebed.solvers.sample import Watched, WatchedNoise, check_run, check_state, check_step, march
+from scorebed.solvers.schedule import Node
 
 
 class NotLinear(TypeError):

@@ -11,11 +11,11 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from solvers import grid as grids
-from solvers.base import Solver, Space, advance
-from solvers.noise import BrownianNoise, Noise
-from solvers.predict import Array, Denoiser
-from solvers.schedule import Node
+from scorebed.solvers import grid as grids
+from scorebed.solvers.base import Solver, Space, advance
+from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.solvers.schedule import Node
 
 TERMINALS = ("denoise", "none")
 """``denoise``: one more evaluation, x0 = D(x, last node), the DDIM step to sigma = 0; on a Space, which D may leave, the move from x by the
@@ -100,7 +100,7 @@ class Watched:
             raise TypeError(f"denoise = {denoise!r} is not callable: give a function of (x, node)")
         marked = getattr(denoise, "prediction", "denoised")
         if marked != "denoised":
-            raise ValueError(f"denoise predicts {marked!r}, not 'denoised': wrap it, solvers.predict.denoiser(f, {marked!r})")
+            raise ValueError(f"denoise predicts {marked!r}, not 'denoised': wrap it, solvers.model.denoiser(f, {marked!r})")
         self.denoise, self.nfe, self.step = denoise, 0, 0
         self.first: tuple[Node, Array] | None = None
 

@@ -35,8 +35,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import brentq
 
-from solvers.grid import _interior, _made, _mix, check, uniform_lam
-from solvers.schedule import Node, Schedule
+from scorebed.solvers.grid import _interior, _made, _mix, check, uniform_lam
+from scorebed.solvers.schedule import Node, Schedule
 
 Density = Callable[[Any], Any]
 """Nodes per unit of lam, up to a factor: an array of lam to an array."""

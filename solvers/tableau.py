@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from solvers.predict import Array
+from scorebed.solvers.model import Array
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import matplotlib
 import pytest
 from hypothesis import HealthCheck, settings
 
-from solvers import SOLVERS
-from toy.laws import LAWS
+from scorebed.solvers import SOLVERS
+from scorebed.toy.properties import LAWS
 
 matplotlib.use("Agg")
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from solvers import EDM, SOLVERS, VP, Node, NonFinite, NotLinear, RectifiedFlow, Solver, adaptive, grid, sample, trace
-from solvers.adaptive import BOGACKI_SHAMPINE, DORMAND_PRINCE, DPM_12, DPM_23, Pair, ToleranceNotMet, control
-from solvers.blackbox import IntegratorFailed
-from toy.convergence import rms
-from toy.laws.adaptive import black_box, chooses_steps, close, effort, tolerance, uncontrolled_order
-from toy.laws.cases import jagged, modes
-from toy.mutants import _Counter, _plain, _Tampered
+from scorebed.solvers import EDM, SOLVERS, VP, Node, NonFinite, NotLinear, RectifiedFlow, Solver, grid, sample, trace
+from scorebed.solvers.methods import adaptive
+from scorebed.solvers.methods.adaptive import BOGACKI_SHAMPINE, DORMAND_PRINCE, DPM_12, DPM_23, Pair, ToleranceNotMet, control
+from scorebed.solvers.methods.scipy_integrators import IntegratorFailed
+from scorebed.toy.measure.convergence import rms
+from scorebed.toy.properties.adaptive import black_box, chooses_steps, close, effort, tolerance, uncontrolled_order
+from scorebed.toy.properties.cases import jagged, modes
+from scorebed.toy.properties.mutants import _Counter, _plain, _Tampered
 
 PAIRS = {"bogacki_shampine": BOGACKI_SHAMPINE, "dormand_prince": DORMAND_PRINCE, "dpm_solver_12": DPM_12, "dpm_solver_23": DPM_23}
 SCIPY = ("scipy_rk45", "scipy_dop853", "scipy_radau", "scipy_lsoda")

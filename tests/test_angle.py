@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from analytic import GaussianMixture
-from solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Solver, grid, sample, trace
-from solvers.angle import adams_weights, angle, output, radius
-from toy.convergence import global_errors, order_of
-from toy.laws.cases import cases, jagged, modes
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Solver, grid, sample, trace
+from scorebed.solvers.methods.trig_flow import adams_weights, angle, output, radius
+from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.properties.cases import cases, jagged, modes
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 AB = ["trig_ab_2", "trig_ab_3", "trig_ab_4"]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from analytic import GaussianMixture
-from solvers import (
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import (
     EDM,
     SOLVERS,
     VP,
@@ -30,7 +30,7 @@ from solvers import (
     solver,
     trace,
 )
-from solvers.grid import from_times, uniform
+from scorebed.solvers.grid import from_times, uniform
 
 X = np.random.default_rng(0).standard_normal((3, 2))
 GRID = uniform(VP(), 4)
@@ -163,7 +163,7 @@ NETWORK = [
     case(
         "score as denoiser",
         ValueError,
-        r"denoise predicts 'score', not 'denoised': wrap it, solvers.predict.denoiser\(f, 'score'\)",
+        r"denoise predicts 'score', not 'denoised': wrap it, solvers.model.denoiser\(f, 'score'\)",
         denoise=LAW.score,
     ),
     case("eps as denoiser", ValueError, "denoise predicts 'eps', not 'denoised'", denoise=LAW.eps),

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytic import GaussianMixture
-from analytic.distance import gaussian_w2
-from solvers import SOLVERS, VP, Node, grid
-from toy.budget import PARTS, ScoreError, WithError, budget, budgets, figure
-from toy.convergence import order_of
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.distance import gaussian_w2
+from scorebed.solvers import SOLVERS, VP, Node, grid
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.studies.budget import PARTS, ScoreError, WithError, budget, budgets, figure
 
 PLANE = GaussianMixture([1.0], [[1.0, -0.5]], [[[1.0, 0.3], [0.3, 0.2]]])
 LINE = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15])
@@ -56,8 +56,8 @@ def test_truncation_and_initialisation_on_a_gaussian_are_the_closed_forms() -> N
 
 
 def test_the_total_is_the_distance() -> None:
-    from analytic.moments import moments
-    from solvers import trace
+    from scorebed.analytic.output.moments import moments
+    from scorebed.solvers import trace
 
     grid_ = nodes(6)
     first = grid_[0]

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from analytic.moments import moments
-from solvers import SOLVERS, VP, grid, trace
-from toy.check import Candidate, Freedom, Refused, as_candidate, check_solver, solver_test
-from toy.check.draws import Units
-from toy.check.finding import Finding
-from toy.check.formula import exact, symptoms
-from toy.check.guard import guarded
-from toy.check.trials import modes, product, trials
-from toy.check.weak import affine
-from toy.cli import main
+from scorebed.analytic.output.moments import moments
+from scorebed.solvers import SOLVERS, VP, grid, trace
+from scorebed.toy.check import Candidate, Freedom, Refused, as_candidate, check_solver, solver_test
+from scorebed.toy.check.draws import Units
+from scorebed.toy.check.finding import Finding
+from scorebed.toy.check.formula import exact, symptoms
+from scorebed.toy.check.guard import guarded
+from scorebed.toy.check.trials import modes, product, trials
+from scorebed.toy.check.weak import affine
+from scorebed.toy.cli import main
 
 REPRESENTATIVE = (
     *("euler", "heun_t", "lms_3", "rk4", "dpmpp_2m", "dpmpp_3m", "unipc_3", "deis_tab2", "dpm_solver_3", "exp_rk_4", "ipndm_3", "edict"),
@@ -164,7 +164,7 @@ def endless(denoise, x, nodes):
 
 
 def test_a_hang_is_seen_and_stopped() -> None:
-    from toy.check.robust import bad_input
+    from scorebed.toy.check.robust import bad_input
 
     found = {f.name: f for f in bad_input(as_candidate(endless), patience=0.5)}
     assert found["bad input, duplicate nodes"].status == "fail"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solvers import SOLVERS, Node, Solver, solver
-from toy.check import Report, check_solver
+from scorebed.solvers import SOLVERS, Node, Solver, solver
+from scorebed.toy.check import Report, check_solver
 
 
 def midpoint(x_weight=None, d_weight=1.0, correction=1.0, kind=float, place=lambda node: node, stage=None) -> Solver:

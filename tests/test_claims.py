@@ -11,9 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from toy.claims import registry
-from toy.claims.registry import BROKEN, CLAIMS, FALSE, HOLDS, Claim, Row, Verdict, above, below, load, near
-from toy.cli import main
+from scorebed.toy.claims import registry
+from scorebed.toy.claims.registry import BROKEN, CLAIMS, FALSE, HOLDS, Claim, Row, Verdict, above, below, load, near
+from scorebed.toy.cli import main
 
 VERDICTS = {
     3: FALSE,

@@ -6,11 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from solvers import SOLVERS, VP, RectifiedFlow, Solver, sample, trace
-from solvers.compose import compose
-from solvers.unipc import unic
-from toy.convergence import global_errors, order_of
-from toy.laws.cases import jagged, modes
+from scorebed.solvers import SOLVERS, VP, RectifiedFlow, Solver, sample, trace
+from scorebed.solvers.methods.compose import compose
+from scorebed.solvers.methods.unipc import unic
+from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.properties.cases import jagged, modes
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 GRID = jagged(VP(), 9, 0.9, 0.05)

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from analytic import GaussianMixture
-from solvers import SOLVERS, VP
-from solvers.grid import uniform_lam
-from toy.convergence import Order, global_errors, order_of, rms
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import SOLVERS, VP
+from scorebed.solvers.grid import uniform_lam
+from scorebed.toy.measure.convergence import Order, global_errors, order_of, rms
 
 STEPS = [10, 20, 40, 80, 160]
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from toy.dark import dark
-from toy.style import DENSITY, FAMILIES, INK, MUTED, look, save
+from scorebed.toy.figures.dark import dark
+from scorebed.toy.figures.style import DENSITY, FAMILIES, INK, MUTED, look, save
 
 
 def luminance(colour: object) -> float:

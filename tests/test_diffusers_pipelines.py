@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from solvers import SOLVERS, NonFinite, sample
+from scorebed.solvers import SOLVERS, NonFinite, sample
 
 diffusers.utils.logging.set_verbosity_error()
 
-from gpu.diffusers_scheduler import ScorebedScheduler  # noqa: E402
-from gpu.pipelines import PipelineNetwork, from_pipeline, load, network_of  # noqa: E402
+from scorebed.gpu.diffusers.pipelines import PipelineNetwork, from_pipeline, load, network_of  # noqa: E402
+from scorebed.gpu.diffusers.scheduler import ScorebedScheduler  # noqa: E402
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 N = 4

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from solvers import SOLVERS, VP, BrownianNoise, Solver, sample, trace
-from solvers.grid import uniform_lam
+from scorebed.solvers import SOLVERS, VP, BrownianNoise, Solver, sample, trace
+from scorebed.solvers.grid import uniform_lam
 
 diffusers.utils.logging.set_verbosity_error()
 
-from gpu.diffusers_scheduler import ScorebedScheduler  # noqa: E402
-from gpu.diffusers_scheduler_run import after_a_leap, evaluates_first  # noqa: E402
-from gpu.wrap_table import TableSchedule  # noqa: E402
+from scorebed.gpu.diffusers.run import after_a_leap, evaluates_first  # noqa: E402
+from scorebed.gpu.diffusers.scheduler import ScorebedScheduler  # noqa: E402
+from scorebed.gpu.network.wrap_table import TableSchedule  # noqa: E402
 
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 MEANS = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

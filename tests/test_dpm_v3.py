@@ -9,14 +9,14 @@ import pytest
 import torch
 from scipy.integrate import quad, solve_ivp
 
-from analytic import GaussianMixture, LowRank
-from analytic.statistics import Tabulated, denoised_rate, model_statistics
-from solvers import EDM, SOLVERS, VP, Node, NotLinear, RectifiedFlow, grid, sample, trace
-from solvers.exponential import eps_of, phi
-from solvers.multistep import lam_weights
-from solvers.statistics import Isotropic, dpm_solver_v3, integrals
-from toy.convergence import global_errors, order_of, rms
-from toy.laws.cases import ellipsoid, jagged, modes, warped
+from scorebed.analytic import GaussianMixture, LowRank
+from scorebed.analytic.gaussian.statistics import Tabulated, denoised_rate, model_statistics
+from scorebed.solvers import EDM, SOLVERS, VP, Node, NotLinear, RectifiedFlow, grid, sample, trace
+from scorebed.solvers.exponential import eps_of, phi
+from scorebed.solvers.methods.dpm_solver_v3 import Isotropic, dpm_solver_v3, integrals
+from scorebed.solvers.multistep import lam_weights
+from scorebed.toy.measure.convergence import global_errors, order_of, rms
+from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 X3 = np.linspace(-2.0, 2.0, 9)[:, None] * np.array([1.0, -0.4, 0.7])

@@ -1,7 +1,7 @@
 """Algebraic laws, for every registered solver."""
 
-from solvers import Solver
-from toy.laws import LAWS
+from scorebed.solvers import Solver
+from scorebed.toy.properties import LAWS
 
 
 def test_constant_denoiser(solver: Solver) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Solver, SubVP, grid, sample, solver, trace
-from solvers.deis import deis_weights
-from solvers.exponential import eps_of, flow_by_denoised, flow_by_eps, phi
-from solvers.multistep import lagrange, lam_weights, monomials, rho_weights
-from solvers.unipc import unic
-from toy.convergence import Order, global_errors, order_of
-from toy.laws.cases import cases, jagged, modes, warped
+from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Solver, SubVP, grid, sample, solver, trace
+from scorebed.solvers.exponential import eps_of, flow_by_denoised, flow_by_eps, phi
+from scorebed.solvers.methods.deis import deis_weights
+from scorebed.solvers.methods.unipc import unic
+from scorebed.solvers.multistep import lagrange, lam_weights, monomials, rho_weights
+from scorebed.toy.measure.convergence import Order, global_errors, order_of
+from scorebed.toy.properties.cases import cases, jagged, modes, warped
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 SCHEDULES = (VP(), SubVP(), RectifiedFlow(), EDM(0.01, 10.0))

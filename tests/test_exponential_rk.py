@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analytic import GaussianMixture
-from analytic.statistics import denoised_rate
-from solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Schedule, Solver, SubVP, grid, sample, tableau, trace
-from solvers.exponential import flow_by_denoised, phi
-from solvers.exponential_rk import Row, rows_2, rows_3, rows_4
-from solvers.rectified import at_tau, tau
-from solvers.tableau import Tableau
-from toy.convergence import global_errors, order_of
-from toy.laws.cases import ellipsoid, jagged, modes, warped
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.gaussian.statistics import denoised_rate
+from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Schedule, Solver, SubVP, grid, sample, tableau, trace
+from scorebed.solvers.exponential import flow_by_denoised, phi
+from scorebed.solvers.methods.exponential_rk import Row, rows_2, rows_3, rows_4
+from scorebed.solvers.methods.rectified import at_tau, tau
+from scorebed.solvers.tableau import Tableau
+from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 SCHEDULES = (VP(), SubVP(), RectifiedFlow(), EDM(0.01, 10.0))

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
 
-from solvers import EDM, SOLVERS, Solver, sample, trace
-from solvers.adaptive import ADAPTIVE
-from solvers.fdm import FDM
-from solvers.grid import karras
-from solvers.runge_kutta import DISCRETISED
-from solvers.spacing import transfer
-from toy.laws.cases import modes
+from scorebed.solvers import EDM, SOLVERS, Solver, sample, trace
+from scorebed.solvers.fdm import FDM
+from scorebed.solvers.grid import karras
+from scorebed.solvers.methods.adaptive import ADAPTIVE
+from scorebed.solvers.methods.runge_kutta import DISCRETISED
+from scorebed.solvers.spacing import transfer
+from scorebed.toy.properties.cases import modes
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 IN_X = {

@@ -11,12 +11,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gpu import bench
-from gpu.bench import Row, Taken
-from gpu.bench_peers import DIFFUSERS, KDIFFUSION
-from solvers import SOLVERS
-from toy.cli import main
-from toy.peers.kdiffusion import sampling
+from scorebed.gpu.bench import step as bench
+from scorebed.gpu.bench.peers import DIFFUSERS, KDIFFUSION
+from scorebed.gpu.bench.step import Row, Taken
+from scorebed.solvers import SOLVERS
+from scorebed.toy.cli import main
+from scorebed.toy.peers.kdiffusion import sampling
 
 CPU = torch.device("cpu")
 

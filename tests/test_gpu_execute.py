@@ -13,13 +13,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import gpu
-from gpu import fused
-from gpu.graph import Graph
-from gpu.program import Fill, Pass, program
-from solvers import EDM, PREDICTIONS, SOLVERS, VP, BrownianNoise, Node, NonFinite, Plan, Solver, convert, predicts, sample, trace
-from solvers.grid import uniform, uniform_lam
-from solvers.plan import Draw, Evaluate
+from scorebed import gpu
+from scorebed.gpu.plan import fused
+from scorebed.gpu.plan.graph import Graph
+from scorebed.gpu.plan.program import Fill, Pass, program
+from scorebed.solvers import EDM, PREDICTIONS, SOLVERS, VP, BrownianNoise, Node, NonFinite, Plan, Solver, convert, predicts, sample, trace
+from scorebed.solvers.grid import uniform, uniform_lam
+from scorebed.solvers.plan import Draw, Evaluate
 
 UNROLLED = [s for s in SOLVERS.values() if s.nonlinear is None]
 STOCHASTIC = [s for s in UNROLLED if s.weak is not None]

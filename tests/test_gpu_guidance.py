@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-import gpu
-from solvers import PREDICTIONS, SOLVERS, VP, Node, denoiser, predicts
-from solvers.grid import uniform_lam
+from scorebed import gpu
+from scorebed.solvers import PREDICTIONS, SOLVERS, VP, Node, denoiser, predicts
+from scorebed.solvers.grid import uniform_lam
 
 GRID = uniform_lam(VP(), 4)
 LABELS, NONE = torch.arange(6.0)[:, None], torch.full((6, 1), -1.0)
@@ -43,7 +43,7 @@ def test_a_scale_on_an_interval() -> None:
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_guided_predictions_give_the_guided_mean(prediction: str) -> None:
     """Guiding eps, v, score or flow is guiding the denoised mean."""
-    from solvers import convert
+    from scorebed.solvers import convert
 
     @predicts(prediction)
     def predict(x: torch.Tensor, node: Node, condition: torch.Tensor) -> torch.Tensor:

@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 INTERPRETED = r"""
 import json, sys
 import numpy as np, torch, triton, triton.language as tl
-import gpu
-from gpu import kernel
-from gpu.fused import Passes
-from gpu.fused_kernels import TritonPasses
-from gpu.program import Pass, Sum
-from solvers import SOLVERS, VP, trace
-from solvers.grid import uniform_lam
-from solvers.philox import philox
+from scorebed import gpu
+from scorebed.gpu.plan import kernel
+from scorebed.gpu.plan.fused import Passes
+from scorebed.gpu.plan.fused_kernels import TritonPasses
+from scorebed.gpu.plan.program import Pass, Sum
+from scorebed.solvers import SOLVERS, VP, trace
+from scorebed.solvers.grid import uniform_lam
+from scorebed.solvers.philox import philox
 
 out = {}
 grid = uniform_lam(VP(), 4, start=0.9, end=0.05)
@@ -117,7 +117,7 @@ import json
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from gpu.kernel import fused_pass
+from scorebed.gpu.plan.kernel import fused_pass
 
 names = [p.name for p in fused_pass.params]
 out = {}

@@ -12,11 +12,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import gpu
-from analytic import GaussianMixture
-from analytic.covariance import LowRank
-from solvers import EDM, SOLVERS, VP, Node, sample
-from solvers.grid import uniform_lam
+from scorebed import gpu
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.gaussian.covariance import LowRank
+from scorebed.solvers import EDM, SOLVERS, VP, Node, sample
+from scorebed.solvers.grid import uniform_lam
 
 KINDS = ("points", "common", "isotropic", "diagonal", "low rank")
 LEVELS = (3e-3, 0.03, 0.3, 3.0, 50.0)

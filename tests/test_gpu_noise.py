@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gpu
-from gpu.noise import Normals, Philox, address, round_keys
-from solvers import VP, BrownianNoise
-from solvers.grid import uniform_lam
-from solvers.philox import philox
+from scorebed import gpu
+from scorebed.gpu.noise import Normals, Philox, address, round_keys
+from scorebed.solvers import VP, BrownianNoise
+from scorebed.solvers.grid import uniform_lam
+from scorebed.solvers.philox import philox
 
 GRID = uniform_lam(VP(), 4)
 WORD = st.integers(0, 2**32 - 1)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-import gpu
-from solvers import EDM, SOLVERS, VP, Node, Solver, sample
-from solvers.blackbox import BLACK_BOX
-from solvers.grid import uniform, uniform_lam
-from solvers.space import Box, Sphere
+from scorebed import gpu
+from scorebed.solvers import EDM, SOLVERS, VP, Node, Solver, sample
+from scorebed.solvers.grid import uniform, uniform_lam
+from scorebed.solvers.methods.scipy_integrators import BLACK_BOX
+from scorebed.solvers.space import Box, Sphere
 
 NONLINEAR = [s for s in SOLVERS.values() if s.nonlinear is not None]
 GRID = uniform_lam(VP(), 3, start=0.8, end=0.1)
@@ -58,7 +58,7 @@ def test_a_refined_noise_serves_them_too() -> None:
     method = SOLVERS["geodesic_euler_maruyama"]
     x = np.random.default_rng(2).standard_normal((3, 2))
     noise = gpu.Brownian(5, (3, 2), like=torch.empty(0, dtype=torch.float64), refine=True)
-    from solvers import BrownianNoise
+    from scorebed.solvers import BrownianNoise
 
     want = sample(method, bent, x, GRID, noise=BrownianNoise(5, (3, 2), refine=True))
     assert np.abs(gpu.run(method, bent, torch.tensor(x), GRID, noise=noise).numpy() - want).max() < 1e-10

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-import gpu
-from gpu import parallel
-from solvers import SOLVERS, VP
-from solvers.grid import uniform_lam
+from scorebed import gpu
+from scorebed.gpu.plan import parallel
+from scorebed.solvers import SOLVERS, VP
+from scorebed.solvers.grid import uniform_lam
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PROCESS = r"""
 import sys
 import torch, torch.distributed as dist
-import gpu
-from gpu import parallel
-from solvers import SOLVERS, VP
-from solvers.grid import uniform_lam
+from scorebed import gpu
+from scorebed.gpu.plan import parallel
+from scorebed.solvers import SOLVERS, VP
+from scorebed.solvers.grid import uniform_lam
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solvers import EDM, GRIDS, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
-from solvers.grid import check, from_times, karras, quadratic, uniform, uniform_lam
-from toy.strategies import grids, schedules
+from scorebed.solvers import EDM, GRIDS, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
+from scorebed.solvers.grid import check, from_times, karras, quadratic, uniform, uniform_lam
+from scorebed.toy.properties.strategies import grids, schedules
 
 VARIABLE: dict[str, Callable[[Node], float]] = {
     "uniform": lambda node: node.t,

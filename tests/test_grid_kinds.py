@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from solvers import EDM, GRIDS
-from solvers.spacing import SPACINGS, align_gaussian, lipschitz
-from toy.grids import KINDS, fitted, nodes
-from toy.laws.cases import ellipsoid
-from toy.problems import PROBLEMS
-from toy.study import run_study
+from scorebed.solvers import EDM, GRIDS
+from scorebed.solvers.spacing import SPACINGS, align_gaussian, lipschitz
+from scorebed.toy.problems.euclidean import PROBLEMS
+from scorebed.toy.problems.grids import KINDS, fitted, nodes
+from scorebed.toy.properties.cases import ellipsoid
+from scorebed.toy.studies.study import run_study
 
 
 def test_every_kind_has_a_name() -> None:

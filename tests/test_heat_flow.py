@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from analytic.heat import HeatMixture, HeatProduct, heat_flow
-from solvers.schedule import EDM, VE, VP
-from solvers.space import SO3, Box, Euclidean, Hyperbolic, Product, Sphere, Torus
+from scorebed.analytic.heat import HeatMixture, HeatProduct, heat_flow
+from scorebed.solvers.schedule import EDM, VE, VP
+from scorebed.solvers.space import SO3, Box, Euclidean, Hyperbolic, Product, Sphere, Torus
 
 N = EDM().node
 BOX = HeatMixture(Box(1), [0.3, 0.5, 0.2], [[0.02], [0.3], [0.9]], [0.005, 0.02, 0.001])

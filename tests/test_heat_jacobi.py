@@ -8,10 +8,10 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from analytic.heat import Jacobi, JacobiMixture
-from analytic.heat.jacobi import lineages
-from analytic.heat.simplex import from_sticks, to_sticks
-from solvers.schedule import EDM, VP
+from scorebed.analytic.heat import Jacobi, JacobiMixture
+from scorebed.analytic.heat.jacobi import lineages
+from scorebed.analytic.heat.simplex import from_sticks, to_sticks
+from scorebed.solvers.schedule import EDM, VP
 
 N = EDM().node
 PARAMETERS = [(1.0, 1.0), (0.5, 2.0), (2.0, 3.0), (0.3, 0.4)]

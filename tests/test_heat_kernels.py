@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.special import eval_legendre
 
-from analytic.heat import hyperbolic, rotation, sphere, sphere3, wrapped
-from analytic.heat.hyperbolic import log_sinhc
-from analytic.heat.radial import radial_law
+from scorebed.analytic.heat import hyperbolic, rotation, sphere, sphere3, wrapped
+from scorebed.analytic.heat.hyperbolic import log_sinhc
+from scorebed.analytic.heat.radial import radial_law
 
 PI = math.pi
 SPACES = {f"S{d}": ("Sphere", d) for d in (1, 2, 3, 4, 5)} | {"SO3": ("SO3", 3)} | {f"H{d}": ("Hyperbolic", d) for d in (1, 2, 3, 4, 5, 7)}

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytic import GaussianMixture
-from analytic.heat import HeatMixture, HeatProduct
-from analytic.heat.kernels import kernel_of, radial_name, radial_of
-from solvers.schedule import EDM, VE, VP
-from solvers.space import SO3, SU2, Box, Euclidean, HalfSpace, Hyperbolic, Product, Simplex, Sphere, Torus
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.heat import HeatMixture, HeatProduct
+from scorebed.analytic.heat.kernels import kernel_of, radial_name, radial_of
+from scorebed.solvers.schedule import EDM, VE, VP
+from scorebed.solvers.space import SO3, SU2, Box, Euclidean, HalfSpace, Hyperbolic, Product, Simplex, Sphere, Torus
 
 PI = math.pi
 N = EDM().node

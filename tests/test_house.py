@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("solvers", "analytic", "toy", "gpu")
-GROUND_FLOOR = ("solvers.schedule", "solvers.predict", "solvers.space")
+GROUND_FLOOR = ("solvers.schedule", "solvers.model", "solvers.space")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 INSTALL = "is the tree installed? `make test` does it, or .venv/bin/python -m pip install --no-deps --no-build-isolation -e ."
 
@@ -34,14 +34,15 @@ class Import(NamedTuple):
 
 
 def imports(source: str) -> Iterator[Import]:
-    """Every import of a file; ``from room import x`` counts as ``room.x``."""
+    """Every import of a file, without the name of the house; ``from room import x`` counts as ``room.x``."""
 
     def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):
-            yield from (Import(node.lineno, alias.name, lazy, typing) for alias in node.names)
+            yield from (Import(node.lineno, alias.name.removeprefix("scorebed."), lazy, typing) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            names = [f"{module}.{alias.name}" for alias in node.names] if module in ROOMS else [module]
+            module = ("." * node.level + (node.module or "")).removeprefix("scorebed.")
+            names = [alias.name for alias in node.names] if module == "scorebed" else [module]
+            names = [f"{module}.{alias.name}" for alias in node.names] if module in ROOMS else names
             yield from (Import(node.lineno, name, lazy, typing) for name in names)
         elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             for child in node.body:
@@ -88,15 +89,15 @@ def test_imports_go_down(path: Path) -> None:
     ("room", "source"),
     [
         ("solvers", "import torch.nn"),
-        ("solvers", "def f():\n    from analytic import gaussian"),
+        ("solvers", "def f():\n    from scorebed.analytic import gaussian"),
         ("solvers", "from .. import toy"),
-        ("analytic", "from solvers import Node"),
-        ("analytic", "from solvers.dpmpp import dpmpp_2m"),
-        ("analytic", "import solvers"),
+        ("analytic", "from scorebed.solvers import Node"),
+        ("analytic", "from scorebed.solvers.methods.dpmpp import dpmpp_2m"),
+        ("analytic", "from scorebed import solvers"),
         ("analytic", "try:\n    import torch\nexcept ImportError:\n    torch = None"),
         ("toy", "import torch"),
-        ("toy", "from gpu import run"),
-        ("gpu", "def f():\n    import toy.cli"),
+        ("toy", "from scorebed.gpu import run"),
+        ("gpu", "def f():\n    import scorebed.toy.cli"),
     ],
 )
 def test_the_import_rule_bites(room: str, source: str) -> None:
@@ -106,12 +107,12 @@ def test_the_import_rule_bites(room: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("room", "source"),
     [
-        ("solvers", "from solvers.base import solver"),
-        ("analytic", "from solvers.schedule import Node"),
-        ("analytic", "from solvers import predict"),
-        ("analytic", "if TYPE_CHECKING:\n    from solvers.plan import Plan"),
-        ("toy", "from solvers import SOLVERS\nfrom analytic import moments\ndef f():\n    import torch"),
-        ("gpu", "import torch\nfrom solvers.plan import Plan\nfrom analytic import GaussianMixture"),
+        ("solvers", "from scorebed.solvers.base import solver"),
+        ("analytic", "from scorebed.solvers.schedule import Node"),
+        ("analytic", "from scorebed.solvers import model"),
+        ("analytic", "if TYPE_CHECKING:\n    from scorebed.solvers.plan import Plan"),
+        ("toy", "from scorebed.solvers import SOLVERS\nfrom scorebed.analytic import moments\ndef f():\n    import torch"),
+        ("gpu", "import torch\nfrom scorebed.solvers.plan import Plan\nfrom scorebed.analytic import GaussianMixture"),
     ],
 )
 def test_the_import_rule_allows(room: str, source: str) -> None:
@@ -126,8 +127,7 @@ def elsewhere(code: str, folder: Path) -> str:
 
 
 def test_each_package_is_ours(tmp_path: Path) -> None:
-    """Other distributions own some of these names; what an interpreter finds must be this repository."""
-    code = f"from importlib.util import find_spec\nfor room in {ROOMS!r}: print(find_spec(room).origin)"
+    code = f"from importlib.util import find_spec\nfor room in {ROOMS!r}: print(find_spec('scorebed.' + room).origin)"
     found = [Path(line).resolve() for line in elsewhere(code, tmp_path).splitlines()]
     assert found == [ROOT / room / "__init__.py" for room in ROOMS], INSTALL
 
@@ -144,7 +144,7 @@ class Hide:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {set(hidden)!r}: raise ModuleNotFoundError("not of the core: " + name, name=name)
 sys.meta_path.insert(0, Hide())
-import solvers, analytic, toy
+from scorebed import solvers, analytic, toy
 from importlib.metadata import entry_points
 (command,) = entry_points(group="console_scripts", name="scorebed")
 sys.argv = ["scorebed", "--help"]
@@ -156,15 +156,19 @@ except SystemExit as end: sys.exit(end.code)
 
 
 def test_the_command_is_declared() -> None:
-    assert PROJECT["project"]["scripts"] == {"scorebed": "toy.cli:main"}
+    assert PROJECT["project"]["scripts"] == {"scorebed": "scorebed.toy.cli:main"}
     (installed,) = metadata.entry_points(group="console_scripts", name="scorebed")
-    assert installed.value == "toy.cli:main", INSTALL
+    assert installed.value == "scorebed.toy.cli:main", INSTALL
 
 
-def test_every_package_is_listed() -> None:
-    folders = {path.parent.relative_to(ROOT) for path in FILES}
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(".".join(folder.parts) for folder in folders)
-    assert [folder for folder in folders if not (ROOT / folder / "__init__.py").is_file()] == []
+def test_every_folder_is_a_package() -> None:
+    assert [path.parent for path in FILES if not (path.parent / "__init__.py").is_file()] == []
+
+
+def test_one_name_is_owned() -> None:
+    """The rooms stand at the top of the repository, and ``scorebed`` holds links to them and nothing else of theirs."""
+    assert {room: (ROOT / "scorebed" / room).resolve() for room in ROOMS} == {room: ROOT / room for room in ROOMS}
+    assert PROJECT["tool"]["setuptools"]["packages"]["find"]["include"] == ["scorebed*"]
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from solvers import EDM, SOLVERS, VP, BrownianNoise, Node, RectifiedFlow, SubVP, grid, sample, trace
-from solvers.deis import deis_weights
-from solvers.exponential import phi
-from solvers.multistep import lagrange
-from toy.laws import LAWS
-from toy.laws.cases import jagged, modes, warped
+from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, RectifiedFlow, SubVP, grid, sample, trace
+from scorebed.solvers.exponential import phi
+from scorebed.solvers.methods.deis import deis_weights
+from scorebed.solvers.multistep import lagrange
+from scorebed.toy.properties import LAWS
+from scorebed.toy.properties.cases import jagged, modes, warped
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 SCHEDULES = (VP(), SubVP(), RectifiedFlow(), EDM(0.01, 10.0))

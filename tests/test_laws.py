@@ -6,8 +6,8 @@ from string import ascii_letters
 
 import pytest
 
-from solvers import SOLVERS
-from toy.laws import LAWS
+from scorebed.solvers import SOLVERS
+from scorebed.toy.properties import LAWS
 
 
 def test_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from gpu.models import Missing, Pretrained, crystals, load, mixer, names, spectra, weights
-from solvers import SOLVERS, sample
-from toy.cli import main
+from scorebed.gpu.models import Missing, Pretrained, crystals, load, mixer, names, spectra, weights
+from scorebed.solvers import SOLVERS, sample
+from scorebed.toy.cli import main
 
 GALAXIES = tuple(mixer.FILES)
 SIZES = {"32": 32, "64": 64, "60": 60, "120": 120, "72": 72}

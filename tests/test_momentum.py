@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analytic import GaussianMixture
-from solvers import EDM, SOLVERS, VP, Node, Solver, grid, sample, trace
-from solvers.base import advance
-from solvers.momentum import divided_differences, heavy_ball, newton_integrals
-from toy.convergence import global_errors, order_of
-from toy.laws.cases import cases, jagged, modes
-from toy.stability import real_interval
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import EDM, SOLVERS, VP, Node, Solver, grid, sample, trace
+from scorebed.solvers.base import advance
+from scorebed.solvers.methods.momentum import divided_differences, heavy_ball, newton_integrals
+from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.properties.cases import cases, jagged, modes
+from scorebed.toy.studies.stability import real_interval
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 AB = {1: 2.0, 2: 1.0, 3: 6.0 / 11.0, 4: 3.0 / 10.0}

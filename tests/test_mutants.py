@@ -2,9 +2,9 @@
 
 import pytest
 
-from solvers import SOLVERS, VP, ddim, grid, trace
-from toy.mutants import EXPLAINED, judge, same_plans, tampered
-from toy.study import DEFAULT
+from scorebed.solvers import SOLVERS, VP, ddim, grid, trace
+from scorebed.toy.properties.mutants import EXPLAINED, judge, same_plans, tampered
+from scorebed.toy.studies.study import DEFAULT
 
 
 @pytest.mark.parametrize("name", DEFAULT)

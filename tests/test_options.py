@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solvers import SOLVERS, VP, Node, Solver, sample
-from solvers.base import solver as make
-from solvers.momentum import heavy_ball
-from solvers.noise import Noise
-from solvers.predict import Array, Denoiser
-from solvers.ranges import Interval, allowed, interval, within
-from solvers.reversible import rex
-from toy.laws.cases import jagged, modes
-from toy.laws.exact import other_values
+from scorebed.solvers import SOLVERS, VP, Node, Solver, sample
+from scorebed.solvers.base import solver as make
+from scorebed.solvers.methods.momentum import heavy_ball
+from scorebed.solvers.methods.reversible import rex
+from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.noise import Noise
+from scorebed.solvers.ranges import Interval, allowed, interval, within
+from scorebed.toy.properties.cases import jagged, modes
+from scorebed.toy.properties.exact import other_values
 
 X = np.linspace(-2.0, 2.0, 5)[:, None]
 GRID = jagged(VP(), 4, 0.9, 0.05)

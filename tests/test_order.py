@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from solvers import SOLVERS, VP, BrownianNoise, Solver, sample
-from toy.convergence import order_of, rms
-from toy.laws import LAWS
-from toy.laws.cases import jagged, modes
+from scorebed.solvers import SOLVERS, VP, BrownianNoise, Solver, sample
+from scorebed.toy.measure.convergence import order_of, rms
+from scorebed.toy.properties import LAWS
+from scorebed.toy.properties.cases import jagged, modes
 
 
 def test_order(solver: Solver) -> None:

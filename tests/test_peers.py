@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from toy.cli import main
-from toy.peers import board
-from toy.peers.affine import Draws, basis, moments
-from toy.peers.affine import Path as Brownian
-from toy.peers.defects import DEFECTS
-from toy.peers.double import double
-from toy.peers.entries import APART, LIBRARIES, entries
-from toy.peers.guard import TooLong, limit
-from toy.peers.mend import line_of, mended, origin
-from toy.peers.report import formula, labelled, markdown, reached
-from toy.peers.slopes import measured
-from toy.peers.truth import carried, mixture, mixture_denoised, node, pair, pair_denoised, states
+from scorebed.toy.cli import main
+from scorebed.toy.peers import board
+from scorebed.toy.peers.affine import Draws, basis, moments
+from scorebed.toy.peers.affine import Path as Brownian
+from scorebed.toy.peers.defects import DEFECTS
+from scorebed.toy.peers.double import double
+from scorebed.toy.peers.entries import APART, LIBRARIES, entries
+from scorebed.toy.peers.guard import TooLong, limit
+from scorebed.toy.peers.mend import line_of, mended, origin
+from scorebed.toy.peers.report import formula, labelled, markdown, reached
+from scorebed.toy.peers.slopes import measured
+from scorebed.toy.peers.truth import carried, mixture, mixture_denoised, node, pair, pair_denoised, states
 
 REVIEWED = Path(__file__).resolve().parent.parent / "toy" / "PEERS.md"
 
@@ -146,7 +146,7 @@ def test_every_sampler_is_on_the_board_or_left_off_with_a_reason() -> None:
     import azula.sample
     import diffusers
 
-    from toy.peers.kdiffusion import sampling
+    from scorebed.toy.peers.kdiffusion import sampling
 
     there = {e.drive.name for e in entries()} | set(APART)
     schedulers = {name for name in dir(diffusers) if name.endswith("Scheduler") and hasattr(getattr(diffusers, name), "set_timesteps")}

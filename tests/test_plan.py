@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, NotLinear, Plan, Solver, sample, solver, trace
-from solvers.base import Step
-from solvers.grid import uniform, uniform_lam
-from solvers.plan import Combine, Draw, Evaluate
-from toy.strategies import grids, mixtures, seeds
-from toy.strategies import solvers as any_solver
+from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, NotLinear, Plan, Solver, sample, solver, trace
+from scorebed.solvers.base import Step
+from scorebed.solvers.grid import uniform, uniform_lam
+from scorebed.solvers.plan import Combine, Draw, Evaluate
+from scorebed.toy.properties.strategies import grids, mixtures, seeds
+from scorebed.toy.properties.strategies import solvers as any_solver
 
 UNROLLED = [s for s in SOLVERS.values() if s.nonlinear is None]
 

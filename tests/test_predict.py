@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solvers import EDM, PREDICTIONS, SCHEDULES, VP, Cosine, Node, RectifiedFlow, convert, denoiser, predicts, sample, solver
-from solvers.grid import uniform_lam
-from solvers.predict import from_denoised, to_denoised
-from toy.strategies import nodes, seeds
+from scorebed.solvers import EDM, PREDICTIONS, SCHEDULES, VP, Cosine, Node, RectifiedFlow, convert, denoiser, predicts, sample, solver
+from scorebed.solvers.grid import uniform_lam
+from scorebed.solvers.model import from_denoised, to_denoised
+from scorebed.toy.properties.strategies import nodes, seeds
 
 BACKENDS = ["float64", "float32", "torch.float64", "torch.float32"]
 ROUND_OFF = {"float64": 2.0**-52, "float32": 2.0**-23}
@@ -114,7 +114,7 @@ def test_tweedie_on_a_gaussian(node: Node, mean: float, std: float, at: float) -
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_wrapped_networks_sample_alike(name: str, prediction: str) -> None:
     """A network of any parameterisation, wrapped, gives the samples of the denoiser it stands for."""
-    from solvers import dpmpp_2m
+    from scorebed.solvers import dpmpp_2m
 
     def mean(x: Any, node: Node) -> Any:
         return np.tanh(node.alpha * x / (node.sigma**2 + 0.1))
@@ -254,5 +254,5 @@ def test_sample_refuses_a_marked_function_of_another_kind() -> None:
     def still(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
         return denoise(x, s), None
 
-    with pytest.raises(ValueError, match=r"denoise predicts 'score', not 'denoised': wrap it, solvers.predict.denoiser\(f, 'score'\)"):
+    with pytest.raises(ValueError, match=r"denoise predicts 'score', not 'denoised': wrap it, solvers.model.denoiser\(f, 'score'\)"):
         sample(still, Law().score, np.ones((1, 2)), uniform_lam(VP(), 2))

@@ -11,15 +11,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytic.heat import HeatMixture
-from solvers import EDM, SOLVERS, Node, sample
-from solvers.grid import karras
-from solvers.space import Box, HalfSpace, Polytope, Simplex
-from toy.convergence import order_of
-from toy.laws.space_cases import space_cases
-from toy.laws.spaces import tame
-from toy.radial_law import RadialChain
-from toy.reflected_law import SCHEMES, STRENGTH, chain_mean, clock_grid, draw, exact_mean, measure, orders, proposal, target, weak_error
+from scorebed.analytic.heat import HeatMixture
+from scorebed.solvers import EDM, SOLVERS, Node, sample
+from scorebed.solvers.grid import karras
+from scorebed.solvers.space import Box, HalfSpace, Polytope, Simplex
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.measure.radial_law import RadialChain
+from scorebed.toy.measure.reflected_law import (
+    SCHEMES,
+    STRENGTH,
+    chain_mean,
+    clock_grid,
+    draw,
+    exact_mean,
+    measure,
+    orders,
+    proposal,
+    target,
+    weak_error,
+)
+from scorebed.toy.properties.space_cases import space_cases
+from scorebed.toy.properties.spaces import tame
 
 ODES = [name for name, method in SOLVERS.items() if method.weak is None and "Box" in method.spaces]
 WALLS = [

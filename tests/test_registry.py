@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import solvers
-from solvers import SOLVERS, VP, Node, Solver, sample, solver, trace
-from solvers.base import advance
-from solvers.grid import uniform
-from toy.laws.exact import other_values
+from scorebed import solvers
+from scorebed.solvers import SOLVERS, VP, Node, Solver, sample, solver, trace
+from scorebed.solvers.base import advance
+from scorebed.solvers.grid import uniform
+from scorebed.toy.properties.exact import other_values
 
 GRID = uniform(VP(), 6, end=0.05)
 X = np.random.default_rng(1).standard_normal((4, 2))
@@ -196,7 +196,7 @@ def _wrong(change: Any) -> Any:
 
 @pytest.mark.parametrize(("method", "option"), WITH_OPTIONS, ids=lambda v: getattr(v, "name", v))
 def test_options_reach_the_step(method: Solver, option: str) -> None:
-    """A bound option is what the step gets, in the loop and in the Plan; that it matters there is the law ``options`` of toy.laws."""
+    """A bound option is what the step gets, in the loop and in the Plan; that it matters there is the law ``options`` of toy.properties."""
     value, other = method.options[option], other_values(method)[option]
     changed = method(**{option: other})
     assert changed.options == {**method.options, option: other}

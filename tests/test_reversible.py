@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solvers import EDM, SOLVERS, VP, Node, NonFinite, Solver, grid, sample
-from solvers.exponential import eps_of, flow_by_eps
-from solvers.reversible import amplification, ddim_inversion, invert, keep, rex
-from toy.convergence import global_errors, order_of
-from toy.laws.cases import jagged, modes
+from scorebed.solvers import EDM, SOLVERS, VP, Node, NonFinite, Solver, grid, sample
+from scorebed.solvers.exponential import eps_of, flow_by_eps
+from scorebed.solvers.methods.reversible import amplification, ddim_inversion, invert, keep, rex
+from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.properties.cases import jagged, modes
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 NAMES = ["edict", "bdia", "belm", "rex_dpmpp_2s", "rex_rk4"]

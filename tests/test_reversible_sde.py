@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solvers import EDM, SOLVERS, VP, BrownianNoise, Node, RectifiedFlow, Schedule, Solver, sample, trace
-from solvers.reversible import amplification, invert, keep
-from solvers.reversible_sde import rex_ddpm
-from toy.convergence import order_of, rms
-from toy.laws.cases import cases, jagged, modes
-from toy.laws.order import weak_error
+from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, RectifiedFlow, Schedule, Solver, sample, trace
+from scorebed.solvers.methods.reversible import amplification, invert, keep
+from scorebed.solvers.methods.reversible_sde import rex_ddpm
+from scorebed.toy.measure.convergence import order_of, rms
+from scorebed.toy.properties.cases import cases, jagged, modes
+from scorebed.toy.properties.order import weak_error
 
 HEUN = SOLVERS["rex_stochastic_heun"]
 X = np.linspace(-2.0, 2.0, 9)[:, None]

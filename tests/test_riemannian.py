@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-import solvers.riemannian_sde
-from analytic.heat import HeatMixture
-from solvers import EDM, SOLVERS, VE, VP, Node, NonFinite, Solver, sample, solver
-from solvers.grid import karras, uniform
-from solvers.riemannian_lie import Curved
-from solvers.riemannian_retraction import heun_by, retract
-from solvers.space import SO3, SU2, Box, Euclidean, Hyperbolic, Product, Space, Sphere, Torus
-from toy.convergence import global_errors, order_of
-from toy.laws.space_cases import space_cases, target_on
-from toy.laws.spaces import chain_grid, chains, tame
+from scorebed.analytic.heat import HeatMixture
+from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, NonFinite, Solver, sample, solver
+from scorebed.solvers.grid import karras, uniform
+from scorebed.solvers.methods import riemannian_sde
+from scorebed.solvers.methods.riemannian_lie import Curved
+from scorebed.solvers.methods.riemannian_retraction import heun_by, retract
+from scorebed.solvers.space import SO3, SU2, Box, Euclidean, Hyperbolic, Product, Space, Sphere, Torus
+from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.properties.space_cases import space_cases, target_on
+from scorebed.toy.properties.spaces import chain_grid, chains, tame
 
 MOVING = [name for name, method in SOLVERS.items() if method.spaces]
 GRID = karras(EDM(), 6, 1.0, 0.1)
@@ -57,7 +57,7 @@ def test_the_ricci_factor_is_a_first_order_effect_on_transitions_and_none_on_the
     method = SOLVERS["geodesic_heun_maruyama"](space=chain.target.space)
     ways = (chain.transition_error, chain.error)
     right = np.array([[way(method, chain_grid(chain, n)) for n in steps] for way in ways])
-    monkeypatch.setattr(solvers.riemannian_sde, "ricci", lambda space, v: 0.0 * v)
+    monkeypatch.setattr(riemannian_sde, "ricci", lambda space, v: 0.0 * v)
     gap = np.abs([[way(method, chain_grid(chain, n)) for n in steps] for way in ways] - right)
     assert order_of(steps, gap[0]).slope == pytest.approx(1.0, abs=0.1)
     assert gap[1, 1] < 0.05 * gap[0, 1]
@@ -247,7 +247,7 @@ def test_the_step_of_weak_order_2_is_its_formula() -> None:
 def test_the_ricci_curvature_of_a_product_is_that_of_its_parts() -> None:
     space = Product(Sphere(3), Torus(1), SO3())
     v = np.ones((1, *space.shape))
-    np.testing.assert_array_equal(solvers.riemannian_sde.ricci(space, v), [[2.0] * 4 + [0.0] + [0.5] * 9])
+    np.testing.assert_array_equal(riemannian_sde.ricci(space, v), [[2.0] * 4 + [0.0] + [0.5] * 9])
 
 
 def test_the_closed_form_of_dexpinv_differs_at_the_fifth_order_of_a_step() -> None:

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from solvers import VP, BrownianNoise, Solver, sample
-from toy.laws import LAWS
-from toy.laws.cases import jagged, modes
+from scorebed.solvers import VP, BrownianNoise, Solver, sample
+from scorebed.toy.properties import LAWS
+from scorebed.toy.properties.cases import jagged, modes
 
 
 def test_finite(solver: Solver) -> None:

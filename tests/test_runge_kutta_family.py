@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.polynomial import Polynomial
 
-from analytic import GaussianMixture
-from solvers import EDM, SOLVERS, VE, VP, Node, RectifiedFlow, Solver, SubVP, grid, sample, tableau, trace
-from solvers.adams import adams_weights
-from solvers.edm import at_rho
-from solvers.runge_kutta import at_time, velocity
-from solvers.tableau import Tableau
-from toy.convergence import order_of, rms
-from toy.laws.cases import jagged, modes, warped
-from toy.laws.straight import straight
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, RectifiedFlow, Solver, SubVP, grid, sample, tableau, trace
+from scorebed.solvers.methods.adams import adams_weights
+from scorebed.solvers.methods.edm import at_rho
+from scorebed.solvers.methods.runge_kutta import at_time, velocity
+from scorebed.solvers.tableau import Tableau
+from scorebed.toy.measure.convergence import order_of, rms
+from scorebed.toy.properties.cases import jagged, modes, warped
+from scorebed.toy.properties.straight import straight
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 TABLEAUX = {

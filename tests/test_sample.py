@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, Run, Solver, StepDone, ddim, ddpm, dpmpp_2m, sample, trace
-from solvers.grid import uniform, uniform_lam
-from toy.strategies import grids, schedules, seeds
-from toy.strategies import solvers as any_solver
+from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, Run, Solver, StepDone, ddim, ddpm, dpmpp_2m, sample, trace
+from scorebed.solvers.grid import uniform, uniform_lam
+from scorebed.toy.properties.strategies import grids, schedules, seeds
+from scorebed.toy.properties.strategies import solvers as any_solver
 
 UNROLLED = [s for s in SOLVERS.values() if s.nonlinear is None]
 

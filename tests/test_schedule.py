@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from solvers import EDM, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
-from toy.strategies import mixtures, nodes, schedules
+from scorebed.solvers import EDM, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
+from scorebed.toy.properties.strategies import mixtures, nodes, schedules
 
 mp = mpmath.mp.clone()
 mp.dps = 80  # 50 digits must remain where alpha is 1 - 1e-12 and sigma² is its complement

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers.space import SO3, SU2, Box, Euclidean, HalfSpace, Hyperbolic, Polytope, Product, Simplex, Space, Sphere, Torus
+from scorebed.solvers.space import SO3, SU2, Box, Euclidean, HalfSpace, Hyperbolic, Polytope, Product, Simplex, Space, Sphere, Torus
 
 TRIANGLE = ([[1.0, 1.0], [-1.0, 0.2], [0.0, -1.0]], [1.0, 1.0, 1.0])
 FLAT = [

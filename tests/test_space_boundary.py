@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from solvers.space import Box, HalfSpace, Polytope, Simplex, Space
-from solvers.space import faces as faces_module
+from scorebed.solvers.space import Box, HalfSpace, Polytope, Simplex, Space
+from scorebed.solvers.space import faces as faces_module
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=12)

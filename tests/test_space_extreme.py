@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from solvers.space import SO3, SU2, Box, Euclidean, HalfSpace, Hyperbolic, Polytope, Product, Simplex, Space, Sphere, Torus
-from solvers.space.torus import wrap
+from scorebed.solvers.space import SO3, SU2, Box, Euclidean, HalfSpace, Hyperbolic, Polytope, Product, Simplex, Space, Sphere, Torus
+from scorebed.solvers.space.torus import wrap
 
 TINY = [1e-300, 1e-160, 1e-30, 1e-12, 1e-8]
 

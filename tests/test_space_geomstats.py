@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from solvers.space import SO3, SU2, Euclidean, Hyperbolic, Product, Simplex, Space, Sphere, Torus
+from scorebed.solvers.space import SO3, SU2, Euclidean, Hyperbolic, Product, Simplex, Space, Sphere, Torus
 
 
 @pytest.fixture(scope="module")

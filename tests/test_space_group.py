@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose
 from scipy.linalg import expm
 from scipy.stats import kstest
 
-from solvers.space import SO3, SU2, Hyperbolic, Simplex, Space, Sphere, Torus
-from solvers.space.generator import apply_exp
+from scorebed.solvers.space import SO3, SU2, Hyperbolic, Simplex, Space, Sphere, Torus
+from scorebed.solvers.space.generator import apply_exp
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=10)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from solvers import Solver
-from toy.laws import LAWS
+from scorebed.solvers import Solver
+from scorebed.toy.properties import LAWS
 
 
 def test_space_order(solver: Solver) -> None:

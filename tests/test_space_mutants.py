@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from solvers import EDM, SOLVERS, sample
-from solvers.grid import karras
-from solvers.space import Sphere
-from toy.laws.space_cases import target_on
-from toy.space_mutants import MODULES, killer, mutants, mutated
+from scorebed.solvers import EDM, SOLVERS, sample
+from scorebed.solvers.grid import karras
+from scorebed.solvers.space import Sphere
+from scorebed.toy.properties.space_cases import target_on
+from scorebed.toy.properties.space_mutants import MODULES, killer, mutants, mutated
 
 X = Sphere(2).reference(3, np.random.default_rng(0))
 
@@ -26,7 +26,7 @@ def test_tampering_with_nothing_changes_nothing_and_the_registry_comes_back() ->
 
 
 def test_every_module_is_listed_in_the_order_of_its_imports() -> None:
-    assert {method.step.__module__.removeprefix("solvers.") for method in SOLVERS.values() if method.spaces} < set(MODULES)
+    assert {method.step.__module__.removeprefix("scorebed.solvers.methods.") for method in SOLVERS.values() if method.spaces} < set(MODULES)
     found = {module: len(mutants(module)) for module in MODULES}
     assert found["riemannian_rk"] >= 20
     assert found["riemannian_lie"] >= 2

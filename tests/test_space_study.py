@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from analytic.heat import HeatMixture
-from solvers import SOLVERS, Solver, sample, solver
-from solvers.space import SO3, Box, Euclidean, Hyperbolic, Sphere, Torus
-from toy import report
-from toy import space_problems as on
-from toy import space_scenes as scenes
-from toy.cli import main
-from toy.flat_charts import Ball, Disc, Square, heptagons
-from toy.laws.space_cases import integrated
-from toy.plots import SPACE_FAMILIES, looks
-from toy.problems import PLAIN, PROBLEMS, SpaceProblem
-from toy.space_charts import Globe, Ring, Triad, camera
-from toy.space_scenes import _law, bounces, charts, geodesics, trajectory
-from toy.store import read
-from toy.study import DEFAULT, cell, frame, measure, pairs, per_step, run_study
-from toy.style import appearances
-from toy.tables import summarise
+from scorebed.analytic.heat import HeatMixture
+from scorebed.solvers import SOLVERS, Solver, sample, solver
+from scorebed.solvers.space import SO3, Box, Euclidean, Hyperbolic, Sphere, Torus
+from scorebed.toy.cli import main
+from scorebed.toy.figures import report
+from scorebed.toy.figures import space_scenes as scenes
+from scorebed.toy.figures.flat_charts import Ball, Disc, Square, heptagons
+from scorebed.toy.figures.plots import SPACE_FAMILIES, looks
+from scorebed.toy.figures.space_charts import Globe, Ring, Triad, camera
+from scorebed.toy.figures.space_scenes import _law, bounces, charts, geodesics, trajectory
+from scorebed.toy.figures.style import appearances
+from scorebed.toy.problems import spaces as on
+from scorebed.toy.problems.euclidean import PLAIN, PROBLEMS, SpaceProblem
+from scorebed.toy.properties.space_cases import integrated
+from scorebed.toy.studies.store import read
+from scorebed.toy.studies.study import DEFAULT, cell, frame, measure, pairs, per_step, run_study
+from scorebed.toy.studies.tables import summarise
 
 NAMES = ("sphere", "so3", "torus", "box", "hyperbolic")
 

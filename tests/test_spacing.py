@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from analytic import GaussianMixture
-from solvers import EDM, SCHEDULES, SOLVERS, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP, sample
-from solvers.grid import uniform, uniform_lam
-from solvers.spacing import (
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP, sample
+from scorebed.solvers.grid import uniform, uniform_lam
+from scorebed.solvers.spacing import (
     SPACINGS,
     align_gaussian,
     align_klub,
@@ -28,7 +28,7 @@ from solvers.spacing import (
     tangent,
     transfer,
 )
-from toy.strategies import schedules
+from scorebed.toy.properties.strategies import schedules
 
 Error = Literal["kl", "w2"]
 ERRORS: tuple[Error, ...] = ("kl", "w2")

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from analytic import GaussianMixture, moments
-from solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, grid, sample, trace
-from solvers.base import solver
-from toy.amplification import (
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.output import moments
+from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, grid, sample, trace
+from scorebed.solvers.base import solver
+from scorebed.toy.cli import main
+from scorebed.toy.figures.amplification import heat_map, limit_lines
+from scorebed.toy.studies.amplification import (
     GUIDED,
     MANIFOLD,
     STIFF,
@@ -27,9 +30,7 @@ from toy.amplification import (
     propagators,
     step_matrices,
 )
-from toy.amplification_plots import heat_map, limit_lines
-from toy.cli import main
-from toy.stability import intervals, roots
+from scorebed.toy.studies.stability import intervals, roots
 
 KINDS = ("ddim", "heun", "dpmpp_2m", "unipc_3", "lms_4", "pndm", "ghvb_4", "hb_lms_2", "deis_tab3", "bdia", "ddpm", "churn")
 """One step and many, stages, memory of evaluations, of states and of averages, start-up, noise."""

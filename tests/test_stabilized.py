@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from numpy.polynomial import Chebyshev
 
-from solvers import EDM, SOLVERS, VP, Node, sample, trace
-from solvers.stabilized import chebyshev, gegenbauer, stork_2, stork_moment
-from toy.convergence import global_errors, order_of
-from toy.laws.cases import cases, jagged, modes
-from toy.stability import amplification, real_interval, recurrence_length, regions, roots
+from scorebed.solvers import EDM, SOLVERS, VP, Node, sample, trace
+from scorebed.solvers.methods.stabilized import chebyshev, gegenbauer, stork_2, stork_moment
+from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.properties.cases import cases, jagged, modes
+from scorebed.toy.studies.stability import amplification, real_interval, recurrence_length, regions, roots
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 STAGES = pytest.mark.parametrize("s", [2, 3, 4, 7, 12])
@@ -74,7 +74,7 @@ def test_stork_is_of_second_order(s: int) -> None:
 
 def test_stork_with_moment_one_third_is_adams_bashforth(monkeypatch: pytest.MonkeyPatch) -> None:
     """With any quadrature of order three or more, ROCK4's say, Taylor polynomials of degree two give lms_3."""
-    monkeypatch.setattr("solvers.stabilized.stork_moment", lambda stages: 1.0 / 3.0)
+    monkeypatch.setattr("scorebed.solvers.methods.stabilized.stork_moment", lambda stages: 1.0 / 3.0)
     nodes = jagged(VP(), 9, 0.9, 0.05)
     one, two = (sample(m, modes().denoised, X, nodes, terminal="none") for m in (stork_2, SOLVERS["lms_3"]))
     np.testing.assert_allclose(one, two, rtol=1e-11, atol=1e-11)

@@ -20,17 +20,17 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from analytic.moments import moments
-from solvers import EDM, SOLVERS, VE, VP, BrownianNoise, Node, RectifiedFlow, Schedule, Solver, SubVP, sample, trace
-from solvers.base import solver as make
-from solvers.exponential import diffuse_by_denoised, eps_of, flow_by_eps
-from solvers.grid import karras, uniform_lam
-from solvers.noise import Noise
-from solvers.predict import Array, Denoiser
-from toy.convergence import Order, order_of
-from toy.laws.cases import ellipsoid, jagged, modes, warped
-from toy.laws.paths import path_errors, strong_order
-from toy.laws.registry import Broken
+from scorebed.analytic.output.moments import moments
+from scorebed.solvers import EDM, SOLVERS, VE, VP, BrownianNoise, Node, RectifiedFlow, Schedule, Solver, SubVP, sample, trace
+from scorebed.solvers.base import solver as make
+from scorebed.solvers.exponential import diffuse_by_denoised, eps_of, flow_by_eps
+from scorebed.solvers.grid import karras, uniform_lam
+from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.noise import Noise
+from scorebed.toy.measure.convergence import Order, order_of
+from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
+from scorebed.toy.properties.paths import path_errors, strong_order
+from scorebed.toy.properties.registry import Broken
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 RUNS = ((VP(), 0.9, 0.05), (SubVP(), 0.8, 0.1), (RectifiedFlow(), 0.9, 0.1), (EDM(), 20.0, 0.05))

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from analytic import GaussianMixture
-from analytic.moments import moments
-from solvers import EDM, SOLVERS, VE, VP, Node, RectifiedFlow, Schedule, Solver, SubVP, sample, trace
-from solvers.base import solver as make
-from solvers.centred import MeanReverting, ResidualShift, about
-from solvers.grid import karras, uniform
-from solvers.langevin import langevin
-from solvers.noise import Noise
-from solvers.predict import Array, Denoiser
-from solvers.stochastic_rk import at_u, kick, move
-from toy.convergence import Order, order_of
-from toy.laws import LAWS, Broken
-from toy.laws.cases import ellipsoid, jagged, modes, warped
-from toy.laws.mixtures import mixture_error
-from toy.laws.paths import path_errors
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.output.moments import moments
+from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, RectifiedFlow, Schedule, Solver, SubVP, sample, trace
+from scorebed.solvers.base import solver as make
+from scorebed.solvers.grid import karras, uniform
+from scorebed.solvers.methods.centred import MeanReverting, ResidualShift, about
+from scorebed.solvers.methods.langevin import langevin
+from scorebed.solvers.methods.stochastic_rk import at_u, kick, move
+from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.noise import Noise
+from scorebed.toy.measure.convergence import Order, order_of
+from scorebed.toy.properties import LAWS, Broken
+from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
+from scorebed.toy.properties.mixtures import mixture_error
+from scorebed.toy.properties.paths import path_errors
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 RUNS = ((VP(), 0.9, 0.05), (SubVP(), 0.8, 0.1), (RectifiedFlow(), 0.9, 0.1), (EDM(), 20.0, 0.05))

@@ -13,17 +13,17 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from solvers import SOLVERS, sample, solver, trace
-from toy import plots, report, scenes
-from toy.catalogue import entry
-from toy.cli import main
-from toy.console import spread
-from toy.problems import PROBLEMS
-from toy.reference import integrate
-from toy.store import COLUMNS, Row, Store, frame, read
-from toy.study import DEFAULT, MARGIN, affordable, case, cost, law_error, measure, pick, refinements, run_study, settled
-from toy.style import FAMILIES, LINES, appearances, family, save
-from toy.tables import error_at, measured, summarise, verdict
+from scorebed.solvers import SOLVERS, sample, solver, trace
+from scorebed.toy.cli import main
+from scorebed.toy.console import spread
+from scorebed.toy.figures import plots, report, scenes
+from scorebed.toy.figures.style import FAMILIES, LINES, appearances, family, save
+from scorebed.toy.problems.euclidean import PROBLEMS
+from scorebed.toy.problems.reference import integrate
+from scorebed.toy.studies.catalogue import entry
+from scorebed.toy.studies.store import COLUMNS, Row, Store, frame, read
+from scorebed.toy.studies.study import DEFAULT, MARGIN, affordable, case, cost, law_error, measure, pick, refinements, run_study, settled
+from scorebed.toy.studies.tables import error_at, measured, summarise, verdict
 
 SOME = ["ddim", "heun", "dpmpp_2m", "deis_tab2", "ddpm", "dpmpp_2m_sde"]
 BUDGETS = (5, 10, 20)
@@ -121,7 +121,7 @@ def test_the_digits_have_a_reference_two_orders_below_every_error() -> None:
 
 
 def test_what_lies_at_the_floor_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toy.problems.ROUND_OFF", 1e-3)
+    monkeypatch.setattr("scorebed.toy.problems.ROUND_OFF", 1e-3)
     case.cache_clear()
     row = measure(PROBLEMS["mixture1d"], SOLVERS["heun"], 40)
     case.cache_clear()
@@ -324,7 +324,7 @@ def test_stopping_the_command_says_where_the_rows_are(run: Any, tmp_path: Path, 
         (tmp_path / "results.partial.csv").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("toy.study.run_study", stopped)
+    monkeypatch.setattr("scorebed.toy.studies.study.run_study", stopped)
     done = run(f"study --out {tmp_path}")
     assert done.exit_code == 130
     assert "results.partial.csv" in done.output.replace("\n", "")
@@ -368,7 +368,7 @@ def test_the_catalogue_reports_every_line(run: Any) -> None:
 
 def test_version_and_missing_extra(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("--version").stdout.startswith("scorebed")
-    monkeypatch.setitem(__import__("sys").modules, "toy.mutants", None)
+    monkeypatch.setitem(__import__("sys").modules, "scorebed.toy.properties.mutants", None)
     done = run("mutants ddim")
     assert done.exit_code == 1
     assert "scorebed[dev]" in done.output

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from gpu import blackbox
-from gpu.blackbox import METHODS, TORCHDIFFEQ, torchdiffeq_dopri5, torchdiffeq_rk4, torchdiffeq_solver
-from solvers import SOLVERS, VE, VP, Node, NotLinear, RectifiedFlow, Solver, sample, trace
-from solvers.blackbox import IntegratorFailed
-from toy.convergence import order_of
-from toy.laws.cases import jagged, modes
-from toy.laws.registry import black_box, chooses_steps
+from scorebed.gpu.network import blackbox
+from scorebed.gpu.network.blackbox import METHODS, TORCHDIFFEQ, torchdiffeq_dopri5, torchdiffeq_rk4, torchdiffeq_solver
+from scorebed.solvers import SOLVERS, VE, VP, Node, NotLinear, RectifiedFlow, Solver, sample, trace
+from scorebed.solvers.methods.scipy_integrators import IntegratorFailed
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.properties.cases import jagged, modes
+from scorebed.toy.properties.registry import black_box, chooses_steps
 
 X = torch.linspace(-2.0, 2.0, 9, dtype=torch.float64)[:, None]
 ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from analytic import GaussianMixture, RotatedProduct
-from solvers import EDM, SOLVERS, VP, Node, NotLinear, RectifiedFlow, grid, sample
-from toy import curves
-from toy.animate import animate
-from toy.cli import main
-from toy.path_measures import decided, last_crossing, measures, modes
-from toy.paths import EXACT, exact_paths, exact_sensitivity, flat, follow, principal
-from toy.problems import PROBLEMS, Problem
-from toy.sensitivity import flow_jacobians, jacobians, largest, spectrum
-from toy.trajectories import network_trajectories, trajectories
-from toy.trajectory_plots import along_paths, projections, space_time
+from scorebed.analytic import GaussianMixture, RotatedProduct
+from scorebed.solvers import EDM, SOLVERS, VP, Node, NotLinear, RectifiedFlow, grid, sample
+from scorebed.toy.cli import main
+from scorebed.toy.figures import curves
+from scorebed.toy.figures.animate import animate
+from scorebed.toy.figures.trajectories import along_paths, projections, space_time
+from scorebed.toy.problems.euclidean import PROBLEMS, Problem
+from scorebed.toy.studies.path_measures import decided, last_crossing, measures, modes
+from scorebed.toy.studies.paths import EXACT, exact_paths, exact_sensitivity, flat, follow, principal
+from scorebed.toy.studies.sensitivity import flow_jacobians, jacobians, largest, spectrum
+from scorebed.toy.studies.trajectories import network_trajectories, trajectories
 
 RNG = np.random.default_rng(5)
 
@@ -385,7 +385,7 @@ def test_animations_move(plane: Any, tmp_path: Path) -> None:
 
 
 def test_without_ffmpeg_an_mp4_is_refused(plane: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toy.animate.FFMpegWriter.isAvailable", lambda: False)
+    monkeypatch.setattr("scorebed.toy.figures.animate.FFMpegWriter.isAvailable", lambda: False)
     with pytest.raises(RuntimeError, match="needs ffmpeg"):
         animate(plane, tmp_path, kind="mp4")
 

@@ -18,15 +18,15 @@ from matplotlib.patches import Rectangle
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
-import toy.transfer as module
-from gpu.mixture import GaussianMixture
-from solvers import SOLVERS, VP, BrownianNoise, Denoiser, Node, grid
-from toy.cli import main
-from toy.transfer import NETWORK, Study, cases, eligible, pictures, run_transfer
-from toy.transfer_plots import figure
-from toy.transfer_rank import _weighted, agreement, chance, halves, spearman
-from toy.transfer_store import Folder
-from toy.transfer_targets import TARGETS, bandwidth, build, principal
+import scorebed.toy.studies.transfer as module
+from scorebed.gpu.mixture import GaussianMixture
+from scorebed.solvers import SOLVERS, VP, BrownianNoise, Denoiser, Node, grid
+from scorebed.toy.cli import main
+from scorebed.toy.figures.transfer import figure
+from scorebed.toy.studies.transfer import NETWORK, Study, cases, eligible, pictures, run_transfer
+from scorebed.toy.studies.transfer_rank import _weighted, agreement, chance, halves, spearman
+from scorebed.toy.studies.transfer_store import Folder
+from scorebed.toy.studies.transfer_targets import TARGETS, bandwidth, build, principal
 
 SHAPE = (1, 4, 4)
 FEW = ("ddim", "euler_t", "heun", "dpm_solver_2", "dpmpp_2m", "unipc_3", "ab2", "deis_tab2", "ipndm_4")
@@ -170,7 +170,7 @@ def test_stochastic_and_adaptive_methods_have_no_path_to_compare(tmp_path: Path)
 
 
 def test_a_diverged_run_is_infinitely_wrong_and_ranks_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from solvers import solver
+    from scorebed.solvers import solver
 
     @solver(order=1, reference="grows without bound", register=False)
     def wild(denoise: Denoiser, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:

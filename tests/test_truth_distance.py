@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.integrate import quad
 
-from analytic import GaussianMixture, LowRank
-from analytic.distance import (
+from scorebed.analytic import GaussianMixture, LowRank
+from scorebed.analytic.distance import (
     cramer,
     cramer_von_mises,
     gaussian_w2,

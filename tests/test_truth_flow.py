@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from analytic import GaussianMixture, LowRank, RotatedProduct
-from solvers.schedule import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
+from scorebed.analytic import GaussianMixture, LowRank, RotatedProduct
+from scorebed.solvers.schedule import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 
 SCHEDULES = {
     "VP": (VP().node(0.02), VP().node(0.9)),

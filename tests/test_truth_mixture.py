@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analytic import GaussianMixture, LowRank, RotatedProduct, from_data
-from analytic.extended import Extended, matmul
-from solvers.schedule import EDM, VP, Node, RectifiedFlow, SubVP
+from scorebed.analytic import GaussianMixture, LowRank, RotatedProduct, from_data
+from scorebed.analytic.gaussian.extended import Extended, matmul
+from scorebed.solvers.schedule import EDM, VP, Node, RectifiedFlow, SubVP
 
 NODES = [VP().node(0.02), SubVP().node(0.6), EDM().node(0.05), EDM().node(50.0), RectifiedFlow().node(0.7), RectifiedFlow().node(1.0)]
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytic import GaussianMixture, LowRank
-from analytic.moments import moments
-from solvers.schedule import EDM, VP, Node, RectifiedFlow
+from scorebed.analytic import GaussianMixture, LowRank
+from scorebed.analytic.output.moments import moments
+from scorebed.solvers.schedule import EDM, VP, Node, RectifiedFlow
 
 
 @dataclass

@@ -6,8 +6,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from analytic import GaussianMixture, LowRank, RotatedProduct
-from solvers.schedule import EDM, VP, Node, RectifiedFlow
+from scorebed.analytic import GaussianMixture, LowRank, RotatedProduct
+from scorebed.solvers.schedule import EDM, VP, Node, RectifiedFlow
 
 TOLERANCE = 1e-12
 STRUCTURES = ("point masses", "isotropic", "diagonal", "diagonal with zeros", "low rank", "low rank alone", "full", "full, singular")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solvers import SOLVERS, VP, Node, Solver
-from toy.convergence import order_of
-from toy.laws.cases import jagged, modes
+from scorebed.solvers import SOLVERS, VP, Node, Solver
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.properties.cases import jagged, modes
 
 MOMENTS = (lambda x: x, lambda x: x**2, lambda x: x**3, lambda x: x**4, lambda x: np.cos(2.0 * x))
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gpu.wrap import edm_denoiser, edm_numbers, wrap
-from gpu.wrap_table import TableSchedule, mismatch, rounding_cost
-from solvers import EDM, SCHEDULES, SOLVERS, VP, Node, RectifiedFlow, grid, sample
-from solvers.predict import from_denoised
+from scorebed.gpu.network.wrap import edm_denoiser, edm_numbers, wrap
+from scorebed.gpu.network.wrap_table import TableSchedule, mismatch, rounding_cost
+from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VP, Node, RectifiedFlow, grid, sample
+from scorebed.solvers.model import from_denoised
 
 MEANS = torch.tensor([[-1.0, 0.5], [1.0, 0.0], [0.3, -1.2]], dtype=torch.float64)
 VARIANCE = 0.04
@@ -53,7 +53,7 @@ def states(seed: int, n: int = 5, dtype: torch.dtype = torch.float64) -> Tensor:
     seed=st.integers(0, 2**20),
 )
 def test_every_parameterisation_is_the_same_denoiser(kind: str, name: str, r: float, seed: int) -> None:
-    from gpu.wrap import prediction_of
+    from scorebed.gpu.network.wrap import prediction_of
 
     schedule = SCHEDULES[kind]()
     node = schedule.node(schedule.t_min + r * (schedule.t_max - schedule.t_min))

@@ -1,11 +1,11 @@
 """What people do with exact scores and solvers: problems, orders of convergence, studies, figures, and the command ``scorebed``.
 
-    from toy import PROBLEMS, run_study, summarise
+    from scorebed.toy import PROBLEMS, run_study, summarise
     rows = run_study(["product2d"], ["heun", "dpmpp_2m"])
     for line in summarise(rows, (10, 20)):
         print(line.solver, line.order, line.errors, line.verdict)
 
-Figures are functions of ``toy.plots`` (curves, from rows) and ``toy.scenes`` (single runs, from a problem).
+Figures are functions of ``toy.figures.plots`` (curves, from rows) and ``toy.figures.scenes`` (single runs, from a problem).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toy.convergence import Order, global_errors, order_of
-    from toy.problems import PROBLEMS, Problem
-    from toy.reference import Reference, integrate
-    from toy.store import Row, Store, read
-    from toy.study import run_study
-    from toy.tables import Summary, summarise
+    from scorebed.toy.measure.convergence import Order, global_errors, order_of
+    from scorebed.toy.problems.euclidean import PROBLEMS, Problem
+    from scorebed.toy.problems.reference import Reference, integrate
+    from scorebed.toy.studies.store import Row, Store, read
+    from scorebed.toy.studies.study import run_study
+    from scorebed.toy.studies.tables import Summary, summarise
 
 __all__ = [
     "PROBLEMS",
@@ -38,12 +38,12 @@ __all__ = [
 ]
 
 _HOME = {
-    "convergence": ("Order", "global_errors", "order_of"),
-    "problems": ("PROBLEMS", "Problem"),
-    "reference": ("Reference", "integrate"),
-    "store": ("Row", "Store", "read"),
-    "study": ("run_study",),
-    "tables": ("Summary", "summarise"),
+    "measure.convergence": ("Order", "global_errors", "order_of"),
+    "problems.euclidean": ("PROBLEMS", "Problem"),
+    "problems.reference": ("Reference", "integrate"),
+    "studies.store": ("Row", "Store", "read"),
+    "studies.study": ("run_study",),
+    "studies.tables": ("Summary", "summarise"),
 }
 
 
@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
     # only when asked for: pandas, SciPy's integrators and matplotlib take a second, which the laws need not pay
     for module, names in _HOME.items():
         if name in names:
-            return getattr(import_module(f"toy.{module}"), name)
+            return getattr(import_module(f"scorebed.toy.{module}"), name)
     raise AttributeError(f"module 'toy' has no attribute {name!r}")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-import toy.commands
-from toy.console import main
+import scorebed.toy.commands as commands
+from scorebed.toy.console import main
 
-for _found in pkgutil.iter_modules(toy.commands.__path__):
-    import_module(f"toy.commands.{_found.name}")
+for _found in pkgutil.iter_modules(commands.__path__):
+    import_module(f"scorebed.toy.commands.{_found.name}")
 
 __all__ = ["main"]
 

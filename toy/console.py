@@ -107,7 +107,7 @@ def bar() -> Iterator[Callable[[int, int, str], None]]:
 
 def known(names: Sequence[str] | None, registry: Mapping[str, Any], what: str, flag: str) -> None:
     """Refuse unknown names with one message that lists the known ones; exit status 2."""
-    from toy.study import pick
+    from scorebed.toy.studies.study import pick
 
     try:
         pick(names, registry, what)

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analytic.heat.kernels import radial_name, radial_of
-from analytic.heat.radial import RadialLaw
-from analytic.line import Line, transport
-from solvers.predict import Array
-from solvers.schedule import Node
-from solvers.space import Box, Euclidean, Product, Space, Torus
+from scorebed.analytic.gaussian.line import Line, transport
+from scorebed.analytic.heat.kernels import radial_name, radial_of
+from scorebed.analytic.heat.radial import RadialLaw
+from scorebed.solvers.model import Array
+from scorebed.solvers.schedule import Node
+from scorebed.solvers.space import Box, Euclidean, Product, Space, Torus
 
 if TYPE_CHECKING:
-    from analytic.heat.mixture import HeatMixture
+    from scorebed.analytic.heat.mixture import HeatMixture
 
 _DEEP = 80.0
 _TAILS = 10.0  # standard deviations beyond which a normal holds nothing
@@ -44,7 +44,7 @@ def heat_flow(law: HeatMixture, x: Array, s: Node, t: Node) -> Array:
         ValueError: a node with alpha other than 1, a law singular at one of the nodes, or a law whose flow is not known: not in one
             dimension, not of one component on a box, torus or Euclidean space, not symmetric about a pole.
     """
-    from analytic.heat.mixture import heat_time, points
+    from scorebed.analytic.heat.mixture import heat_time, points
 
     flat, restore = points(x, law.space)
     before, after = law.times + heat_time(s), law.times + heat_time(t)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from analytic.heat.contour import circle
+from scorebed.analytic.heat.contour import circle
 
 TWO_PI = 2.0 * math.pi
 _DEEP = 80.0

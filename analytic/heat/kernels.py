@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from analytic.heat import hyperbolic, rotation, sphere
-from analytic.heat.radial import RadialLaw, radial_law
-from analytic.heat.wrapped import reflected, wrapped
-from solvers.space import SO3, Box, Euclidean, HalfSpace, Hyperbolic, Product, Space, Sphere, Torus
+from scorebed.analytic.heat import hyperbolic, rotation, sphere
+from scorebed.analytic.heat.radial import RadialLaw, radial_law
+from scorebed.analytic.heat.wrapped import reflected, wrapped
+from scorebed.solvers.space import SO3, Box, Euclidean, HalfSpace, Hyperbolic, Product, Space, Sphere, Torus
 
 Pair = tuple[np.ndarray, np.ndarray]
 

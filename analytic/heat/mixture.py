@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from analytic.arrays import back, finite, to_numpy
-from analytic.heat.kernels import kernel_of
-from solvers.predict import Array, predicts
-from solvers.schedule import Node
-from solvers.space import Space
+from scorebed.analytic.gaussian.arrays import back, finite, to_numpy
+from scorebed.analytic.heat.kernels import kernel_of
+from scorebed.solvers.model import Array, predicts
+from scorebed.solvers.schedule import Node
+from scorebed.solvers.space import Space
 
 _BLOCK = 1 << 19
 
@@ -185,6 +185,6 @@ class HeatMixture:
 
     def flow(self, x: Array, s: Node, t: Node) -> Array:
         """The exact probability-flow map from node ``s`` to node ``t``, where it is known in closed form (``flow.py``)."""
-        from analytic.heat.flow import heat_flow
+        from scorebed.analytic.heat.flow import heat_flow
 
         return heat_flow(self, x, s, t)

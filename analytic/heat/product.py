@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from analytic.heat.mixture import HeatMixture, points
-from solvers.predict import Array, predicts
-from solvers.schedule import Node
-from solvers.space import Box, Euclidean, Product, Space, Torus
+from scorebed.analytic.heat.mixture import HeatMixture, points
+from scorebed.solvers.model import Array, predicts
+from scorebed.solvers.schedule import Node
+from scorebed.solvers.space import Box, Euclidean, Product, Space, Torus
 
 
 class HeatProduct:

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import eval_legendre
 
-from analytic.heat import hyperbolic, rotation, sphere
+from scorebed.analytic.heat import hyperbolic, rotation, sphere
 
 _ORDER = 24
 _REACH = 40.0  # standard deviations that a table covers, unless the space ends before

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from analytic.heat import sphere
+from scorebed.analytic.heat import sphere
 
 LOG_VOLUME = math.log(8.0 * math.pi**2)
 

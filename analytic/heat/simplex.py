@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from analytic.arrays import back, finite, rows
-from analytic.heat.jacobi import Jacobi
-from analytic.heat.mixture import count, heat_time
-from solvers.predict import Array, predicts
-from solvers.schedule import Node
+from scorebed.analytic.gaussian.arrays import back, finite, rows
+from scorebed.analytic.heat.jacobi import Jacobi
+from scorebed.analytic.heat.mixture import count, heat_time
+from scorebed.solvers.model import Array, predicts
+from scorebed.solvers.schedule import Node
 
 
 def to_sticks(p: np.ndarray) -> np.ndarray:

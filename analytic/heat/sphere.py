@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln
 
-from analytic.heat import sphere2, sphere3
-from analytic.heat.contour import angle_shift, antipodal, circle, radius
-from analytic.heat.wrapped import TWO_PI, images, wrapped
+from scorebed.analytic.heat import sphere2, sphere3
+from scorebed.analytic.heat.contour import angle_shift, antipodal, circle, radius
+from scorebed.analytic.heat.wrapped import TWO_PI, images, wrapped
 
 _BLOCK = 1 << 15
 

@@ -18,8 +18,8 @@ import math
 
 import numpy as np
 
-from analytic.heat.contour import angle_shift, antipodal, circle, radius
-from analytic.heat.sphere3 import hyperbolics, log_sinc
+from scorebed.analytic.heat.contour import angle_shift, antipodal, circle, radius
+from scorebed.analytic.heat.sphere3 import hyperbolics, log_sinc
 
 _NODES = 20
 _DEEP = 80.0

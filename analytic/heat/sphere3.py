@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
-from analytic.heat.contour import antipodal
-from analytic.heat.wrapped import TWO_PI
+from scorebed.analytic.heat.contour import antipodal
+from scorebed.analytic.heat.wrapped import TWO_PI
 
 
 def hyperbolics(x: np.ndarray, peak: np.ndarray | float, up: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, ...]:

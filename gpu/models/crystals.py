@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu.models.pretrained import Pretrained
-from gpu.models.weights import archived, archived_licence, tensors
-from gpu.wrap import edm_denoiser
-from solvers import EDM
+from scorebed.gpu.models.pretrained import Pretrained
+from scorebed.gpu.models.weights import archived, archived_licence, tensors
+from scorebed.gpu.network.wrap import edm_denoiser
+from scorebed.solvers import EDM
 
 NAME, WHAT, PACKAGE = "crystals", "crystals of up to three elements as one-hot tables", "diffcrysgen"
 MEMBER, PREFIX = "assets/saved-model/sdm.pt", "denoise_fn_D.denoise_fn_F."

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gpu.models.pretrained import Pretrained
-from gpu.models.weights import eqx, installed, licence
-from gpu.wrap import wrap
-from solvers import VP
+from scorebed.gpu.models.pretrained import Pretrained
+from scorebed.gpu.models.weights import eqx, installed, licence
+from scorebed.gpu.network.wrap import wrap
+from scorebed.solvers import VP
 
 PACKAGE = "galaxygrad"
 FILES = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from solvers import GRIDS, BrownianNoise, Denoiser, Node, Schedule
+from scorebed.solvers import GRIDS, BrownianNoise, Denoiser, Node, Schedule
 
 _START = 0x5C0BED  # the initial states' own stream: a seed of the run xor this
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from gpu.models import crystals, mixer, spectra
-from gpu.models.pretrained import Pretrained
+from scorebed.gpu.models import crystals, mixer, spectra
+from scorebed.gpu.models.pretrained import Pretrained
 
 MODELS: dict[str, tuple[str, Callable[..., Pretrained]]] = {
     **{name: (what, partial(mixer.load, name)) for name, (_, what) in mixer.FILES.items()},

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu.models.pretrained import Pretrained
-from gpu.models.weights import installed, licence, tensors
-from gpu.wrap import wrap
-from solvers import VP, Node
+from scorebed.gpu.models.pretrained import Pretrained
+from scorebed.gpu.models.weights import installed, licence, tensors
+from scorebed.gpu.network.wrap import wrap
+from scorebed.solvers import VP, Node
 
 NAME, WHAT, PACKAGE = "21cm", "21-cm power spectra without sample variance, given a noisy one", "21cmpsdenoiser"
 SHAPE = (1, 32, 16)

@@ -4,18 +4,18 @@
 ``HalfSpace``, ``Polytope`` and ``Simplex`` reflect or project at theirs; ``Product`` puts spaces side by side.
 """
 
-from solvers.space.base import Space
-from solvers.space.box import Box
-from solvers.space.euclidean import Euclidean
-from solvers.space.halfspace import HalfSpace
-from solvers.space.hyperbolic import Hyperbolic
-from solvers.space.polytope import Polytope
-from solvers.space.product import Product
-from solvers.space.rotation import SO3
-from solvers.space.simplex import Simplex
-from solvers.space.sphere import Sphere
-from solvers.space.su2 import SU2
-from solvers.space.torus import Torus
+from scorebed.solvers.space.base import Space
+from scorebed.solvers.space.box import Box
+from scorebed.solvers.space.euclidean import Euclidean
+from scorebed.solvers.space.halfspace import HalfSpace
+from scorebed.solvers.space.hyperbolic import Hyperbolic
+from scorebed.solvers.space.polytope import Polytope
+from scorebed.solvers.space.product import Product
+from scorebed.solvers.space.rotation import SO3
+from scorebed.solvers.space.simplex import Simplex
+from scorebed.solvers.space.sphere import Sphere
+from scorebed.solvers.space.su2 import SU2
+from scorebed.solvers.space.torus import Torus
 
 __all__ = [
     "SO3",

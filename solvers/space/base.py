@@ -19,8 +19,8 @@ from math import prod
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.xp import eps, host, is_floating, namespace
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.xp import eps, host, is_floating, namespace
 
 
 class Space(ABC):

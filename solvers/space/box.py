@@ -14,10 +14,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.base import dimension
-from solvers.space.euclidean import Flat
-from solvers.space.xp import constant, namespace
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.base import dimension
+from scorebed.solvers.space.euclidean import Flat
+from scorebed.solvers.space.xp import constant, namespace
 
 Rule = Literal["reflect", "project"]
 

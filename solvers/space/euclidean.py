@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.base import Space, dimension
-from solvers.space.xp import dot, namespace, norm
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.base import Space, dimension
+from scorebed.solvers.space.xp import dot, namespace, norm
 
 
 class Flat(Space):

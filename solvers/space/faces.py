@@ -12,10 +12,10 @@ from math import inf
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.box import Rule, known_rule
-from solvers.space.euclidean import Flat
-from solvers.space.xp import constant, dot, namespace
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.box import Rule, known_rule
+from scorebed.solvers.space.euclidean import Flat
+from scorebed.solvers.space.xp import constant, dot, namespace
 
 MOST_BOUNCES = 100_000
 """A path that bounces more often is refused. A path of length l in a polytope of inner radius r has about l / r of them."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from math import ceil
 
-from solvers.predict import Array
-from solvers.space.xp import namespace
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.xp import namespace
 
 _TERMS = 18
 _MOST = 1 << 20

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.box import Rule
-from solvers.space.faces import Faces
-from solvers.space.xp import constant, dot, namespace
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.box import Rule
+from scorebed.solvers.space.faces import Faces
+from scorebed.solvers.space.xp import constant, dot, namespace
 
 
 class HalfSpace(Faces):

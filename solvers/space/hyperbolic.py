@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.base import Space, dimension
-from solvers.space.generator import apply_exp
-from solvers.space.xp import constant, dot, eps, namespace, norm, sinhc, unit
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.base import Space, dimension
+from scorebed.solvers.space.generator import apply_exp
+from scorebed.solvers.space.xp import constant, dot, eps, namespace, norm, sinhc, unit
 
 
 def lift(space: Array) -> Array:

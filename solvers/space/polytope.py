@@ -19,10 +19,10 @@ import numpy as np
 from scipy.optimize import linprog, nnls
 from scipy.spatial import ConvexHull, HalfspaceIntersection
 
-from solvers.predict import Array
-from solvers.space.box import Rule
-from solvers.space.faces import Faces
-from solvers.space.xp import constant, eps, host, namespace
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.box import Rule
+from scorebed.solvers.space.faces import Faces
+from scorebed.solvers.space.xp import constant, eps, host, namespace
 
 
 class Polytope(Faces):

@@ -11,9 +11,9 @@ from math import prod
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.base import Space
-from solvers.space.xp import namespace, norm
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.base import Space
+from scorebed.solvers.space.xp import namespace, norm
 
 
 class Product(Space):

@@ -17,9 +17,9 @@ import math
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.base import Space
-from solvers.space.xp import dot, namespace, norm, sinc, swap, unit
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.base import Space
+from scorebed.solvers.space.xp import dot, namespace, norm, sinc, swap, unit
 
 
 def cross(u: Array, w: Array) -> Array:

@@ -10,11 +10,11 @@ from math import sqrt
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.base import dimension
-from solvers.space.box import Rule
-from solvers.space.faces import Faces
-from solvers.space.xp import namespace, sort
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.base import dimension
+from scorebed.solvers.space.box import Rule
+from scorebed.solvers.space.faces import Faces
+from scorebed.solvers.space.xp import namespace, sort
 
 
 class Simplex(Faces):

@@ -15,10 +15,10 @@ from math import pi
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.base import Space, dimension
-from solvers.space.generator import apply_exp, skew_split
-from solvers.space.xp import dot, eps, namespace, norm, sinc, unit
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.base import Space, dimension
+from scorebed.solvers.space.generator import apply_exp, skew_split
+from scorebed.solvers.space.xp import dot, eps, namespace, norm, sinc, unit
 
 
 class Sphere(Space):

@@ -6,10 +6,10 @@ exp(u) stands for turns by 2|u|: distances in SO3 are twice those here, and Brow
 
 from __future__ import annotations
 
-from solvers.predict import Array
-from solvers.space.rotation import SO3, cross, half_cot
-from solvers.space.sphere import Sphere
-from solvers.space.xp import dot, namespace, norm, sinc, unit
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.rotation import SO3, cross, half_cot
+from scorebed.solvers.space.sphere import Sphere
+from scorebed.solvers.space.xp import dot, namespace, norm, sinc, unit
 
 
 class SU2(Sphere):

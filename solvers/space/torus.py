@@ -6,10 +6,10 @@ from math import pi
 
 import numpy as np
 
-from solvers.predict import Array
-from solvers.space.base import dimension
-from solvers.space.euclidean import Flat
-from solvers.space.xp import namespace, norm
+from scorebed.solvers.model import Array
+from scorebed.solvers.space.base import dimension
+from scorebed.solvers.space.euclidean import Flat
+from scorebed.solvers.space.xp import namespace, norm
 
 
 def wrap(x: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.predict import Array
+from scorebed.solvers.model import Array
 
 
 def namespace(*arrays: Array) -> Any:

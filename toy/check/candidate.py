@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Node, Schedule, Solver
-from toy.check.draws import Draws, replaced
+from scorebed.solvers import Node, Schedule, Solver
+from scorebed.toy.check.draws import Draws, replaced
 
 Denoise = Callable[[Any, Node], Any]
 Flow = Callable[[np.ndarray, Node, Node], np.ndarray]
@@ -281,14 +281,14 @@ def as_candidate(
 
 
 def _make(obj: Any, name: str | None, kind: str | None, library: str | None, options: dict[str, Any]) -> Candidate:
-    from toy.check.faces import FunctionCandidate, KDiffusionCandidate, SolverCandidate
+    from scorebed.toy.check.faces import FunctionCandidate, KDiffusionCandidate, SolverCandidate
 
     if isinstance(obj, Candidate):
         return obj
     if isinstance(obj, Solver) or kind == "solver":
         return SolverCandidate(obj)
     if kind == "diffusers" or (kind is None and is_scheduler(obj)):
-        from toy.check.scheduler import SchedulerCandidate
+        from scorebed.toy.check.scheduler import SchedulerCandidate
 
         return SchedulerCandidate(obj, name, **options)
     if not callable(obj):

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from solvers import Node, Schedule
-from toy.check import order as orders
-from toy.check import weak as weaks
-from toy.check.candidate import Candidate, Refused
-from toy.check.formula import Symptom, noise_symptom, symptoms
-from toy.check.invariance import moves, proportional
-from toy.check.order import Series
-from toy.check.trials import Make, Trial, between, trials
+from scorebed.solvers import Node, Schedule
+from scorebed.toy.check import order as orders
+from scorebed.toy.check import weak as weaks
+from scorebed.toy.check.candidate import Candidate, Refused
+from scorebed.toy.check.formula import Symptom, noise_symptom, symptoms
+from scorebed.toy.check.invariance import moves, proportional
+from scorebed.toy.check.order import Series
+from scorebed.toy.check.trials import Make, Trial, between, trials
 
 _FINE = 12  # halvings of the first or last step
 _STEPS = (32, 64, 128, 256)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from solvers import EDM, Node, Solver, sample
-from solvers.adaptive import ADAPTIVE
-from solvers.base import advance
-from solvers.blackbox import BLACK_BOX
-from solvers.noise import BrownianNoise, Noise
-from toy.check.candidate import CLEAN, Candidate, Denoise, Flow, Freedom, host, parameters, source
-from toy.check.draws import Draws, Generator
+from scorebed.solvers import EDM, Node, Solver, sample
+from scorebed.solvers.base import advance
+from scorebed.solvers.methods.adaptive import ADAPTIVE
+from scorebed.solvers.methods.scipy_integrators import BLACK_BOX
+from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.toy.check.candidate import CLEAN, Candidate, Denoise, Flow, Freedom, host, parameters, source
+from scorebed.toy.check.draws import Draws, Generator
 
 
 class SolverCandidate(Candidate):

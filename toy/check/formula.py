@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from analytic import GaussianMixture
-from solvers import VP, Node, Schedule
-from toy.check.candidate import Candidate
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import VP, Node, Schedule
+from scorebed.toy.check.candidate import Candidate
 
 _STEPS = 24
 _LENGTHS = (0.04, 0.02)
@@ -245,7 +245,7 @@ def _off(ratios: list[float], order: float, settle: bool = False) -> bool:
 
 def noise_symptom(candidate: Candidate) -> Symptom | None:
     """The noise of a run against what keeps a point mass: Σ b_k² = sigma_t² - a² sigma_s²."""
-    from toy.check.weak import affine
+    from scorebed.toy.check.weak import affine
 
     schedule = candidate.schedule if candidate.schedule is not None else VP()
     grid = [schedule.at_lam(0.02 * k - 0.1) for k in range(11)]

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Node
-from solvers.predict import denoiser
-from toy.check.candidate import Candidate, Refused
-from toy.check.finding import Finding, judged
-from toy.check.robust import some_grid
-from toy.check.trials import Affine, Trial, modes
+from scorebed.solvers import Node
+from scorebed.solvers.model import denoiser
+from scorebed.toy.check.candidate import Candidate, Refused
+from scorebed.toy.check.finding import Finding, judged
+from scorebed.toy.check.robust import some_grid
+from scorebed.toy.check.trials import Affine, Trial, modes
 
 _N = 12
 _POINT = 0.7
@@ -100,7 +100,7 @@ def parameterisations(candidate: Candidate) -> Finding:
 
 
 def _predicting(target: Any, name: str) -> Any:
-    from solvers.predict import from_denoised
+    from scorebed.solvers.model import from_denoised
 
     return lambda x, node: from_denoised(target.denoised(x, node), x, node, name) if node.sigma else x / node.alpha
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from toy.check.candidate import Candidate, Flow
-from toy.check.trials import Trial
-from toy.convergence import Order, order_of, rms
+from scorebed.toy.check.candidate import Candidate, Flow
+from scorebed.toy.check.trials import Trial
+from scorebed.toy.measure.convergence import Order, order_of, rms
 
 STEPS = (32, 64, 128, 256)
 FINER = (512, 1024, 2048)

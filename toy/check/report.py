@@ -16,12 +16,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toy.check.diagnose import Diagnosis
-from toy.check.finding import Finding
-from toy.check.order import Series
-from toy.convergence import Order
-from toy.store import replace_text, versions
-from toy.style import BLACK, BLUE, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look, save
+from scorebed.toy.check.diagnose import Diagnosis
+from scorebed.toy.check.finding import Finding
+from scorebed.toy.check.order import Series
+from scorebed.toy.figures.style import BLACK, BLUE, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look, save
+from scorebed.toy.measure.convergence import Order
+from scorebed.toy.studies.store import replace_text, versions
 
 _WIDTH = 140
 _COLOURS = {"pass": "green", "fail": "bold red", "note": "yellow", "skip": "dim"}

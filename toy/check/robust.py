@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from analytic import GaussianMixture
-from solvers import EDM, Node
-from solvers.grid import karras
-from toy.check.candidate import Candidate, Refused
-from toy.check.finding import Finding, judged
-from toy.check.guard import guarded
-from toy.check.order import error
-from toy.check.trials import Affine, Make, Trial, between, ends, modes, trials
-from toy.check.weak import affine
-from toy.convergence import rms
-from toy.laws.cases import jagged
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import EDM, Node
+from scorebed.solvers.grid import karras
+from scorebed.toy.check.candidate import Candidate, Refused
+from scorebed.toy.check.finding import Finding, judged
+from scorebed.toy.check.guard import guarded
+from scorebed.toy.check.order import error
+from scorebed.toy.check.trials import Affine, Make, Trial, between, ends, modes, trials
+from scorebed.toy.check.weak import affine
+from scorebed.toy.measure.convergence import rms
+from scorebed.toy.properties.cases import jagged
 
 _PATIENCE = 5.0
 

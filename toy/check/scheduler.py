@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from solvers import EDM, VP, Node, RectifiedFlow, Schedule
-from solvers.predict import from_denoised
-from toy.check.candidate import CLEAN, Candidate, Denoise, Flow, Freedom, Own, Refused, host, parameters
-from toy.check.draws import Draws
-from toy.check.faces import seed_all, torch_generator
+from scorebed.solvers import EDM, VP, Node, RectifiedFlow, Schedule
+from scorebed.solvers.model import from_denoised
+from scorebed.toy.check.candidate import CLEAN, Candidate, Denoise, Flow, Freedom, Own, Refused, host, parameters
+from scorebed.toy.check.draws import Draws
+from scorebed.toy.check.faces import seed_all, torch_generator
 
 PREDICTS = {"epsilon": "eps", "sample": "denoised", "v_prediction": "v", "flow_prediction": "flow"}
 _PLAIN = {"clip_sample": False, "clip_denoised": False, "thresholding": False}

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from toy.check import order as orders
-from toy.check import weak as weaks
-from toy.check.candidate import Candidate, as_candidate, host
-from toy.check.diagnose import diagnose, diagnose_weak, rounding
-from toy.check.finding import Finding
-from toy.check.invariance import batch, device, dtype, evaluations, exactness, noise, parameterisations, precision, waits
-from toy.check.order import Series
-from toy.check.report import Report
-from toy.check.robust import bad_input, finite, last_step, some_grid, stability
-from toy.check.trials import Trial, modes, own_trials, trials
-from toy.convergence import Order
+from scorebed.toy.check import order as orders
+from scorebed.toy.check import weak as weaks
+from scorebed.toy.check.candidate import Candidate, as_candidate, host
+from scorebed.toy.check.diagnose import diagnose, diagnose_weak, rounding
+from scorebed.toy.check.finding import Finding
+from scorebed.toy.check.invariance import batch, device, dtype, evaluations, exactness, noise, parameterisations, precision, waits
+from scorebed.toy.check.order import Series
+from scorebed.toy.check.report import Report
+from scorebed.toy.check.robust import bad_input, finite, last_step, some_grid, stability
+from scorebed.toy.check.trials import Trial, modes, own_trials, trials
+from scorebed.toy.measure.convergence import Order
 
 Tell = Callable[[int, int, str], object]
 _ADAPTIVE_ERROR = 0.02

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from toy.check.solver import check_solver
+from scorebed.toy.check.solver import check_solver
 
 
 def solver_test(candidate: Any, **how: Any) -> Callable[[], None]:

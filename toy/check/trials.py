@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solvers import EDM, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
-from solvers.grid import karras, uniform
-from toy.check.candidate import Candidate, Refused, host
-from toy.laws import cases
-from toy.laws.cases import ellipsoid, jagged, warped
-from toy.problems import PROBLEMS
+from scorebed.solvers import EDM, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
+from scorebed.solvers.grid import karras, uniform
+from scorebed.toy.check.candidate import Candidate, Refused, host
+from scorebed.toy.problems.euclidean import PROBLEMS
+from scorebed.toy.properties import cases
+from scorebed.toy.properties.cases import ellipsoid, jagged, warped
 
 Make = Callable[[int], list[Node]]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Node
-from toy.check.candidate import Candidate
-from toy.check.draws import Draws, Interval, Recorder, Units
-from toy.check.order import FLOOR, Series
-from toy.check.trials import Affine, Trial
-from toy.convergence import order_of, rms
+from scorebed.solvers import Node
+from scorebed.toy.check.candidate import Candidate
+from scorebed.toy.check.draws import Draws, Interval, Recorder, Units
+from scorebed.toy.check.order import FLOOR, Series
+from scorebed.toy.check.trials import Affine, Trial
+from scorebed.toy.measure.convergence import order_of, rms
 
 STEPS = (32, 64, 128, 256)
 FINER = (512, 1024)

@@ -14,16 +14,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analytic.heat import HeatMixture, hyperbolic, sphere
-from analytic.heat.wrapped import wrapped
-from solvers import EDM, SOLVERS, Node
-from solvers.space import Sphere, Torus
-from toy.claims.common import sheet
-from toy.claims.registry import Row, below, claim, near, order
-from toy.convergence import order_of
-from toy.radial_law import RadialChain
-from toy.reflected_law import clock_grid
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.analytic.heat import HeatMixture, hyperbolic, sphere
+from scorebed.analytic.heat.wrapped import wrapped
+from scorebed.solvers import EDM, SOLVERS, Node
+from scorebed.solvers.space import Sphere, Torus
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, below, claim, near, order
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.measure.radial_law import RadialChain
+from scorebed.toy.measure.reflected_law import clock_grid
 
 STEPS = (6, 12, 24)
 

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from analytic import GaussianMixture
-from solvers import Denoiser, Node, Schedule, Solver
-from toy.convergence import global_errors, order_of
-from toy.laws.cases import modes
-from toy.style import look
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import Denoiser, Node, Schedule, Solver
+from scorebed.toy.figures.style import look
+from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.properties.cases import modes
 
 Grids = Sequence[Sequence[Node]]
 

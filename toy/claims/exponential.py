@@ -13,14 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.integrate import quad
 
-from analytic import GaussianMixture
-from solvers import EDM, SOLVERS, VP, Cosine, Node, Solver, sample, solver
-from solvers.deis import deis_weights
-from toy.claims.common import refinements, sheet, slope, states
-from toy.claims.registry import Row, above, below, claim, order
-from toy.convergence import global_errors
-from toy.laws.cases import jagged, modes, warped
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import EDM, SOLVERS, VP, Cosine, Node, Solver, sample, solver
+from scorebed.solvers.methods.deis import deis_weights
+from scorebed.toy.claims.common import refinements, sheet, slope, states
+from scorebed.toy.claims.registry import Row, above, below, claim, order
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.toy.measure.convergence import global_errors
+from scorebed.toy.properties.cases import jagged, modes, warped
 
 STEPS = (64, 128, 256)
 

@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
-from analytic import GaussianMixture
-from solvers import EDM, SOLVERS, VP, Node, sample
-from toy.claims.common import sheet
-from toy.claims.registry import Row, above, below, claim
-from toy.reference import integrate
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import EDM, SOLVERS, VP, Node, sample
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, above, below, claim
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION
+from scorebed.toy.problems.reference import integrate
 
 SPECTRUM = np.array([4.0, 1.0, 0.25, 0.04])
 

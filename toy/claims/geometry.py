@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analytic import GaussianMixture, from_data
-from solvers import EDM, SOLVERS, grid, sample
-from toy.claims.common import sheet
-from toy.claims.registry import Row, above, below, claim
-from toy.style import BLUE, GREEN, MUTED, VERMILLION
+from scorebed.analytic import GaussianMixture, from_data
+from scorebed.solvers import EDM, SOLVERS, grid, sample
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, above, below, claim
+from scorebed.toy.figures.style import BLUE, GREEN, MUTED, VERMILLION
 
 DIM, COUNT = 20, 6
 

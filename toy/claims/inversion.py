@@ -13,16 +13,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analytic import GaussianMixture
-from analytic.moments import moments
-from solvers import SOLVERS, VP, Node, RectifiedFlow, Solver, grid, sample, solver, trace
-from solvers.reversible import amplification, ddim_inversion, invert, keep
-from toy.claims.common import refinements, sheet, slope, states
-from toy.claims.registry import Row, above, below, claim, near, order
-from toy.convergence import order_of
-from toy.laws.cases import modes, warped
-from toy.stability import real_interval
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.output.moments import moments
+from scorebed.solvers import SOLVERS, VP, Node, RectifiedFlow, Solver, grid, sample, solver, trace
+from scorebed.solvers.methods.reversible import amplification, ddim_inversion, invert, keep
+from scorebed.toy.claims.common import refinements, sheet, slope, states
+from scorebed.toy.claims.registry import Row, above, below, claim, near, order
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.properties.cases import modes, warped
+from scorebed.toy.studies.stability import real_interval
 
 EPS = float(np.finfo(np.float64).eps)
 

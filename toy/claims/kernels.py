@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import eval_legendre
 
-from analytic.heat import rotation, sphere
-from analytic.heat.radial import radial_law
-from toy.claims.common import sheet
-from toy.claims.registry import Row, below, claim, near, order
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.analytic.heat import rotation, sphere
+from scorebed.analytic.heat.radial import radial_law
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, below, claim, near, order
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
 
 THETA = np.linspace(0.05, 3.0, 16)
 

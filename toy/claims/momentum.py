@@ -13,13 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from solvers import EDM, SOLVERS, VP, Denoiser, Node, Solver, grid, sample
-from solvers.momentum import heavy_ball
-from toy.claims.common import refinements, sheet, slope
-from toy.claims.registry import Row, above, below, claim, near, order
-from toy.laws.cases import warped
-from toy.stability import real_interval
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.solvers import EDM, SOLVERS, VP, Denoiser, Node, Solver, grid, sample
+from scorebed.solvers.methods.momentum import heavy_ball
+from scorebed.toy.claims.common import refinements, sheet, slope
+from scorebed.toy.claims.registry import Row, above, below, claim, near, order
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.toy.properties.cases import warped
+from scorebed.toy.studies.stability import real_interval
 
 PLAIN = (2.0, 1.0, 6.0 / 11.0, 0.3)
 BETAS = (0.8, 0.5)

@@ -1,7 +1,7 @@
 r"""Claim 192: the noise scale of ER-SDE (arXiv:2309.06169).
 
 x_t = (phi_t/phi_s) x + (1 - phi_t/phi_s) D + sqrt(sigma_t² - sigma_s² phi_t²/phi_s²) xi at alpha = 1. Weak order comes from the exact
-covariance of the output on Gaussians, strong order from the kernels of runs on one Brownian path (``toy.laws.paths``): neither from
+covariance of the output on Gaussians, strong order from the kernels of runs on one Brownian path (``toy.properties.paths``): neither from
 samples.
 """
 
@@ -14,15 +14,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analytic import GaussianMixture
-from analytic.moments import moments
-from solvers import EDM, SOLVERS, VP, Node, Solver, grid, sample, trace
-from toy.claims.common import sheet
-from toy.claims.registry import Row, above, below, claim, order
-from toy.convergence import order_of
-from toy.laws.cases import warped
-from toy.laws.paths import path_errors
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.output.moments import moments
+from scorebed.solvers import EDM, SOLVERS, VP, Node, Solver, grid, sample, trace
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, above, below, claim, order
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.properties.cases import warped
+from scorebed.toy.properties.paths import path_errors
 
 SCALES = {"ode": 0.0, "sde_2": 0.5, "sde": 1.0, "sde_3": 1.5}
 """φ = ρ^{1 + η} by name, with η."""

@@ -22,12 +22,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.interpolate import CubicSpline
 
-from analytic import GaussianMixture, from_data
-from analytic.distance import wasserstein
-from solvers import Node
-from toy.claims.common import sheet
-from toy.claims.registry import Row, above, below, claim
-from toy.style import BLUE, GREEN, VERMILLION
+from scorebed.analytic import GaussianMixture, from_data
+from scorebed.analytic.distance import wasserstein
+from scorebed.solvers import Node
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, above, below, claim
+from scorebed.toy.figures.style import BLUE, GREEN, VERMILLION
 
 FINE = 2400
 """Steps of time of a path that Euler's method walks: the optimal one is not smooth at its beginning."""

@@ -21,12 +21,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
-from analytic import GaussianMixture
-from analytic.distance import mmd2
-from solvers import VP, Node, grid
-from toy.claims.common import sheet
-from toy.claims.registry import Row, above, below, claim
-from toy.style import BLUE, GREEN, INK, MUTED, VERMILLION
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.distance import mmd2
+from scorebed.solvers import VP, Node, grid
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, above, below, claim
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, VERMILLION
 
 
 class Normal(NamedTuple):

@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 from scipy.linalg import sqrtm
 
-from analytic import GaussianMixture
-from solvers import SOLVERS, Node, RectifiedFlow, grid, sample
-from toy.claims.common import sheet, states
-from toy.claims.registry import Row, above, below, claim
-from toy.laws.cases import modes
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import SOLVERS, Node, RectifiedFlow, grid, sample
+from scorebed.toy.claims.common import sheet, states
+from scorebed.toy.claims.registry import Row, above, below, claim
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.toy.properties.cases import modes
 
 A, B = np.array([[1.0, 0.0], [0.0, 0.05]]), np.array([[0.5, 0.45], [0.45, 0.5]])
 

@@ -229,8 +229,8 @@ def claim(
 
 def load() -> dict[int, Claim]:
     """Import every file of this folder, which fills ``CLAIMS``; sorted by number."""
-    import toy.claims as package
+    import scorebed.toy.claims as package
 
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"toy.claims.{module.name}")
+        importlib.import_module(f"scorebed.toy.claims.{module.name}")
     return dict(sorted(CLAIMS.items()))

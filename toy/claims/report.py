@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toy.claims.registry import Claim, Row, Verdict
+from scorebed.toy.claims.registry import Claim, Row, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console

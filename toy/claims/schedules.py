@@ -23,13 +23,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
-from analytic import GaussianMixture
-from analytic.moments import moments
-from solvers import EDM, SOLVERS, Node, grid, trace
-from toy.claims.common import sheet
-from toy.claims.registry import Row, below, claim
-from toy.law import law
-from toy.style import BLUE, GREEN, ORANGE, VERMILLION
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.output.moments import moments
+from scorebed.solvers import EDM, SOLVERS, Node, grid, trace
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, below, claim
+from scorebed.toy.figures.style import BLUE, GREEN, ORANGE, VERMILLION
+from scorebed.toy.measure.output_law import law
 
 HIGH, LOW = 80.0, 0.02
 

@@ -12,12 +12,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from solvers import EDM, VP, Schedule
-from solvers.predict import from_denoised
-from toy.claims.common import sheet, states
-from toy.claims.registry import Row, above, below, claim, near
-from toy.laws.cases import modes
-from toy.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.solvers import EDM, VP, Schedule
+from scorebed.solvers.model import from_denoised
+from scorebed.toy.claims.common import sheet, states
+from scorebed.toy.claims.registry import Row, above, below, claim, near
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
+from scorebed.toy.properties.cases import modes
 
 TIMES = np.geomspace(1e-6, 1e-3, 13)
 

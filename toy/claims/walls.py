@@ -2,7 +2,7 @@ r"""Claim 100: reflected diffusion in a box (arXiv:2304.04740).
 
 The reflected kernel on [0, 1] is a sum over images and a cosine series, 1 + 2 Σ e^{-π² n² t/2} cos(πnx) cos(πny). A mixture of such
 kernels has the normal score 0 at the walls, so that the probability flow stays inside, and the reverse SDE is reflected too. Weak errors
-are those of exact transition operators (``toy.reflected_law``), without Monte Carlo.
+are those of exact transition operators (``toy.measure.reflected_law``), without Monte Carlo.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 
-from analytic import GaussianMixture
-from analytic.heat import HeatMixture
-from analytic.heat.wrapped import reflected
-from solvers import EDM, SOLVERS, Node
-from solvers.space import Box
-from toy.claims.common import sheet
-from toy.claims.registry import Row, above, below, claim, near, order
-from toy.convergence import order_of
-from toy.reflected_law import weak_error
-from toy.style import BLUE, INK, MUTED, ORANGE, VERMILLION
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.heat import HeatMixture
+from scorebed.analytic.heat.wrapped import reflected
+from scorebed.solvers import EDM, SOLVERS, Node
+from scorebed.solvers.space import Box
+from scorebed.toy.claims.common import sheet
+from scorebed.toy.claims.registry import Row, above, below, claim, near, order
+from scorebed.toy.figures.style import BLUE, INK, MUTED, ORANGE, VERMILLION
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.measure.reflected_law import weak_error
 
 STEPS = (16, 32, 64)
 FINER = (128, 256, 512)

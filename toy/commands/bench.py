@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from toy.console import ManyValues, bar, main, screen
+from scorebed.toy.console import ManyValues, bar, main, screen
 
 
 @main.command(cls=ManyValues)
@@ -35,7 +35,7 @@ def bench(
     try:
         import torch
 
-        from gpu import bench as benches
+        from scorebed.gpu.bench import step as benches
     except ModuleNotFoundError as absent:
         raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[gpu]'") from None
     torch.set_num_threads(threads)
@@ -80,7 +80,7 @@ def _time(t: float | None) -> str:
 def _kdiffusion() -> Any:
     """k-diffusion's samplers, or None where they are not installed."""
     try:
-        from toy.peers.kdiffusion import sampling
+        from scorebed.toy.peers.kdiffusion import sampling
 
         return sampling()
     except (ImportError, StopIteration):

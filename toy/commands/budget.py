@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -29,10 +29,10 @@ def budget(
     import pandas as pd
     from rich.table import Table
 
-    from analytic import GaussianMixture
-    from solvers import SOLVERS, VP, grid
-    from toy.budget import ScoreError, budgets, figure
-    from toy.style import save
+    from scorebed.analytic import GaussianMixture
+    from scorebed.solvers import SOLVERS, VP, grid
+    from scorebed.toy.figures.style import save
+    from scorebed.toy.studies.budget import ScoreError, budgets, figure
 
     known(solvers, SOLVERS, "solver", "--solvers")
     known([target], {"gaussian": 0, "mixture": 0}, "target", "--target")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from toy.console import bar, main, one_thread, screen
+from scorebed.toy.console import bar, main, one_thread, screen
 
 
 def _found(place: str) -> Any:
@@ -17,7 +17,7 @@ def _found(place: str) -> Any:
     import importlib.util
     import sys
 
-    from solvers import SOLVERS
+    from scorebed.solvers import SOLVERS
 
     module, colon, name = place.rpartition(":")
     if not colon:
@@ -83,7 +83,7 @@ def check(
     except json.JSONDecodeError as problem:
         raise typer.BadParameter(f"{options!r} is not JSON: {problem}", param_hint="--options") from None
     candidate = _found(place)
-    from toy.check import check_solver
+    from scorebed.toy.check import check_solver
 
     try:
         with bar() as report:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toy.console import bar, main, one_thread, screen
+from scorebed.toy.console import bar, main, one_thread, screen
 
 
 @main.command()
@@ -25,9 +25,9 @@ def claims(
     [dim]scorebed claims 3 192 --figures[/dim]
     """
     one_thread()
-    from toy.claims.registry import load
-    from toy.claims.report import save_all, show
-    from toy.style import save
+    from scorebed.toy.claims.registry import load
+    from scorebed.toy.claims.report import save_all, show
+    from scorebed.toy.figures.style import save
 
     known = load()
     unknown = [i for i in ids or () if i not in known]

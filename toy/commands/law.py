@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -26,11 +26,11 @@ def law(
     import pandas as pd
     from rich.table import Table
 
-    from analytic import GaussianMixture
-    from solvers import SOLVERS, VP, grid
-    from toy.convergence import order_of
-    from toy.law import figure, weak_errors
-    from toy.style import save
+    from scorebed.analytic import GaussianMixture
+    from scorebed.solvers import SOLVERS, VP, grid
+    from scorebed.toy.figures.style import save
+    from scorebed.toy.measure.convergence import order_of
+    from scorebed.toy.measure.output_law import figure, weak_errors
 
     known(solvers, SOLVERS, "solver", "--solvers")
     chosen = [SOLVERS[name] for name in solvers or ("euler_maruyama", "ddpm", "dpmpp_2s_ancestral", "churn")]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from toy.console import known, main
+from scorebed.toy.console import known, main
 
 
 @main.command()
@@ -25,14 +25,14 @@ def mutants(
     if spaces:
         if names:
             raise typer.BadParameter("with --spaces every method on spaces is judged: give no names", param_hint="SOLVER")
-        from toy.space_mutants import main as run_spaces
+        from scorebed.toy.properties.space_mutants import main as run_spaces
 
         raise typer.Exit(min(run_spaces(), 1))
-    from solvers import SOLVERS
+    from scorebed.solvers import SOLVERS
 
     known(names, SOLVERS, "solver", "SOLVER")
     try:
-        from toy.mutants import main as run
+        from scorebed.toy.properties.mutants import main as run
     except ImportError as missing:
         typer.echo(f"scorebed mutants cannot start: {missing}. It may need the extra dev: pip install 'scorebed[dev]'", err=True)
         raise typer.Exit(1) from missing

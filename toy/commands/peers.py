@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from toy.console import ManyValues, bar, main, one_thread
+from scorebed.toy.console import ManyValues, bar, main, one_thread
 
 
 @main.command(cls=ManyValues)
@@ -28,8 +28,8 @@ def peers(
     [dim]scorebed peers --library azula k-diffusion --out out/peers[/dim]
     """
     one_thread()
-    from toy.peers.board import MissingPeer, check_installed, run_board, silence
-    from toy.peers.entries import LIBRARIES
+    from scorebed.toy.peers.board import MissingPeer, check_installed, run_board, silence
+    from scorebed.toy.peers.entries import LIBRARIES
 
     chosen = list(dict.fromkeys(library or LIBRARIES))
     for name in chosen:
@@ -47,8 +47,8 @@ def peers(
             results = run_board(out, chosen, quick, report, jobs)
             measured = time.perf_counter() - began
             report(len(results), len(results), "defects, as shipped and mended")
-            from toy.peers.figure import draw
-            from toy.peers.report import confirm, reached, write
+            from scorebed.toy.peers.figure import draw
+            from scorebed.toy.peers.report import confirm, reached, write
 
             values = confirm(chosen)
             paths = [*write(out, results, values), *draw(results, out)]

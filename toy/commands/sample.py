@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toy.console import bar, main, one_thread
+from scorebed.toy.console import bar, main, one_thread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from gpu.models import Pretrained
+    from scorebed.gpu.models import Pretrained
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -44,11 +44,11 @@ def sample(
     try:
         import torch
 
-        from gpu.models import MODELS, Missing, load
+        from scorebed.gpu.models import MODELS, Missing, load
     except ModuleNotFoundError as absent:
         raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
-    from solvers import GRIDS, SOLVERS
-    from solvers import sample as run
+    from scorebed.solvers import GRIDS, SOLVERS
+    from scorebed.solvers import sample as run
 
     for name, registry, what in ((model, MODELS, "model"), (solver, SOLVERS, "solver"), (grid, GRIDS, "grid")):
         if name is not None and name not in registry:
@@ -80,7 +80,7 @@ def sample(
 
         np.save(path, values)
     else:
-        from toy.style import look
+        from scorebed.toy.figures.style import look
 
         with look():
             _figure(network, values).savefig(path, bbox_inches="tight")
@@ -89,7 +89,7 @@ def sample(
 
 def _affordable(network: Pretrained, solver: str, nfe: int, grid: str | None) -> int:
     """The most steps that, with the terminal evaluation, take at most ``nfe`` evaluations; 0 is that evaluation alone."""
-    from solvers import SOLVERS, NotLinear, trace
+    from scorebed.solvers import SOLVERS, NotLinear, trace
 
     for steps in range(nfe - 1, 0, -1):
         try:
@@ -106,7 +106,7 @@ def _affordable(network: Pretrained, solver: str, nfe: int, grid: str | None) ->
 def _summary(model: str, x: Any) -> str:
     if model != "crystals":
         return ""
-    from gpu.models.crystals import one_hot
+    from scorebed.gpu.models.crystals import one_hot
 
     checked = one_hot(x)
     sound = int((checked["elements"] & checked["sites"]).sum())
@@ -147,8 +147,8 @@ def _crystals(x: NDArray[Any]) -> Figure:
     """The atoms of each cell seen along c: colour is the element (column), size grows with the height along c."""
     import torch
 
-    from gpu.models.crystals import ELEMENTS, PLACES, SITES, formulas
-    from toy.style import BLUE, INK, MUTED, VERMILLION, YELLOW
+    from scorebed.gpu.models.crystals import ELEMENTS, PLACES, SITES, formulas
+    from scorebed.toy.figures.style import BLUE, INK, MUTED, VERMILLION, YELLOW
 
     figure, axes = _sheet(len(x), 1.5, 0.22)
     for ax, table, formula in zip(axes, x, formulas(torch.from_numpy(x)), strict=True):
@@ -169,7 +169,7 @@ def _spectra(network: Pretrained, x: NDArray[Any]) -> Figure:
     import numpy as np
     import torch
 
-    from gpu.models.spectra import example, scales
+    from scorebed.gpu.models.spectra import example, scales
 
     draws = np.log10(scales().power(torch.from_numpy(x)))
     noisy = np.log10(example(1)[1])

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from toy.console import bar, known, main, one_thread, screen
+from scorebed.toy.console import bar, known, main, one_thread, screen
 
 
 @main.command()
@@ -21,8 +21,8 @@ def solvers(
     [dim]scorebed solvers heun dpmpp_2m unipc_2[/dim]
     """
     one_thread()
-    from solvers import SOLVERS
-    from toy.catalogue import catalogue
+    from scorebed.solvers import SOLVERS
+    from scorebed.toy.studies.catalogue import catalogue
 
     known(names, SOLVERS, "solver", "SOLVER")
     with bar() as report:

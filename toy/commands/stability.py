@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,11 +35,11 @@ def stability(
     one_thread()
     from rich.table import Table
 
-    from solvers import SOLVERS
-    from toy.amplification import DEFAULT, SCALES, SETTINGS, STEPS, amplifications, fewest_steps, limits
-    from toy.amplification_plots import heat_map, limit_lines
-    from toy.stability import families, intervals, regions
-    from toy.style import save
+    from scorebed.solvers import SOLVERS
+    from scorebed.toy.figures.amplification import heat_map, limit_lines
+    from scorebed.toy.figures.style import save
+    from scorebed.toy.studies.amplification import DEFAULT, SCALES, SETTINGS, STEPS, amplifications, fewest_steps, limits
+    from scorebed.toy.studies.stability import families, intervals, regions
 
     known(solvers, SOLVERS, "solver", "--solvers")
     names = list(SOLVERS) if solvers == ["all"] else list(dict.fromkeys(solvers or DEFAULT))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
 
 BUDGETS = (5, 10, 20, 40)
 
@@ -43,11 +43,11 @@ def study(
     [dim]scorebed study --problems mixture1d --solvers heun --grids align_gaussian tangent flow_shift --out out/grids[/dim]
     """
     one_thread()
-    import toy.report
-    from solvers import SOLVERS
-    from toy.grids import KINDS
-    from toy.problems import PROBLEMS
-    from toy.study import pairs, run_study
+    from scorebed.solvers import SOLVERS
+    from scorebed.toy.figures import report as pictures
+    from scorebed.toy.problems.euclidean import PROBLEMS
+    from scorebed.toy.problems.grids import KINDS
+    from scorebed.toy.studies.study import pairs, run_study
 
     known(problems, PROBLEMS, "problem", "--problems")
     known(solvers, SOLVERS, "solver", "--solvers")
@@ -61,8 +61,8 @@ def study(
         with bar() as report:
             table = run_study(problems, solvers, grids, budgets, seed, out, report)
             took = time.perf_counter() - began
-            pages = toy.report.tables(table, budgets, out, screen().print)
-            drawn = toy.report.figures(table, out, seed, report) if figures else []
+            pages = pictures.tables(table, budgets, out, screen().print)
+            drawn = pictures.figures(table, out, seed, report) if figures else []
     except KeyboardInterrupt:
         partial = out / "results.partial.csv"
         typer.echo(f"\nstopped; the rows so far are in {partial if partial.exists() else out / 'results.csv'}", err=True)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, known, main, one_thread, screen
 
 if TYPE_CHECKING:
-    from toy.trajectories import Trajectories
+    from scorebed.toy.studies.trajectories import Trajectories
 
 
 @main.command(cls=ManyValues)
@@ -36,11 +36,11 @@ def trajectories(
     [dim]scorebed trajectories --model galaxy-hsc-32 --solvers ddim dpmpp_2m --nfe 12 --paths 8 --jacobian 4[/dim]
     """
     one_thread()
-    from solvers import SOLVERS, NonFinite
-    from toy.paths import COORDINATES
-    from toy.problems import PROBLEMS
-    from toy.trajectories import DEFAULT
-    from toy.trajectories import trajectories as study
+    from scorebed.solvers import SOLVERS, NonFinite
+    from scorebed.toy.problems.euclidean import PROBLEMS
+    from scorebed.toy.studies.paths import COORDINATES
+    from scorebed.toy.studies.trajectories import DEFAULT
+    from scorebed.toy.studies.trajectories import trajectories as study
 
     known(solvers, SOLVERS, "solver", "--solvers")
     known([problem], PROBLEMS, "problem", "--problem")
@@ -74,7 +74,7 @@ def trajectories(
     screen().print(_summary(found))
     written += _draw(found, out, name, dark)
     if animate:
-        from toy.animate import animate as film
+        from scorebed.toy.figures.animate import animate as film
 
         written += [film(found, out, name, dark=d, kind="mp4" if mp4 else "gif").name for d in ((False, True) if dark else (False,))]
     typer.echo(f"Written to {out}: " + "  ".join(written))
@@ -82,11 +82,11 @@ def trajectories(
 
 def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordinates: str, jacobian: int) -> Trajectories:
     try:
-        from gpu.models import Missing, load
+        from scorebed.gpu.models import Missing, load
     except ModuleNotFoundError as absent:
         raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
-    from toy.paths import flat
-    from toy.trajectories import network_trajectories
+    from scorebed.toy.studies.paths import flat
+    from scorebed.toy.studies.trajectories import network_trajectories
 
     try:
         network = load(model)
@@ -110,9 +110,9 @@ def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordina
 
 
 def _draw(found: Trajectories, out: Path, name: str, dark: bool) -> list[str]:
-    from toy.scenes import trajectory
-    from toy.style import save
-    from toy.trajectory_plots import along_paths, projections, space_time
+    from scorebed.toy.figures.scenes import trajectory
+    from scorebed.toy.figures.style import save
+    from scorebed.toy.figures.trajectories import along_paths, projections, space_time
 
     figures = {"along": along_paths(found)}
     if found.problem.d == 1:

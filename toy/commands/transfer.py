@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,13 +53,13 @@ def transfer(
     try:
         import torch
 
-        from gpu.models import MODELS, Missing, load
+        from scorebed.gpu.models import MODELS, Missing, load
     except ModuleNotFoundError as absent:
         raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
-    from toy.style import save
-    from toy.transfer import BUDGETS, eligible, run_transfer
-    from toy.transfer_plots import figure
-    from toy.transfer_targets import TARGETS
+    from scorebed.toy.figures.style import save
+    from scorebed.toy.figures.transfer import figure
+    from scorebed.toy.studies.transfer import BUDGETS, eligible, run_transfer
+    from scorebed.toy.studies.transfer_targets import TARGETS
 
     if model not in MODELS:
         raise typer.BadParameter(f"model {model!r} not known; known: {', '.join(MODELS)}", param_hint="--model")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Node
-from toy.peers.kdiffusion import drawn
-from toy.peers.schedulers import SHIPPED, Mode, Ran
-from toy.peers.truth import node
+from scorebed.solvers import Node
+from scorebed.toy.peers.kdiffusion import drawn
+from scorebed.toy.peers.schedulers import SHIPPED, Mode, Ran
+from scorebed.toy.peers.truth import node
 
 
 @dataclass

@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from toy.peers.entries import LIBRARIES, PACKAGES, entries
-from toy.peers.entry import Entry
-from toy.store import replace_text, versions
+from scorebed.toy.peers.entries import LIBRARIES, PACKAGES, entries
+from scorebed.toy.peers.entry import Entry
+from scorebed.toy.studies.store import replace_text, versions
 
 STALE_AFTER = 600.0
 """Seconds without any result after which the rest is given up."""
@@ -89,7 +89,7 @@ def _one(library: str, name: str, folder: Path, quick: bool) -> dict[str, Any]:
     """Measure one entry in a worker and write it."""
     import torch
 
-    from toy.peers.measure import measure
+    from scorebed.toy.peers.measure import measure
 
     torch.set_num_threads(1)
     silence()

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from toy.peers.guard import TooLong, limit, quiet
-from toy.peers.measure import gentle, law_error, path_error
-from toy.peers.mend import line_of, mended, origin
-from toy.peers.schedulers import IDEAL, SHIPPED, Drive, Mode, even, karras
-from toy.peers.slopes import measured
+from scorebed.toy.peers.guard import TooLong, limit, quiet
+from scorebed.toy.peers.measure import gentle, law_error, path_error
+from scorebed.toy.peers.mend import line_of, mended, origin
+from scorebed.toy.peers.schedulers import IDEAL, SHIPPED, Drive, Mode, even, karras
+from scorebed.toy.peers.slopes import measured
 
 OWN = Mode(wide=True, ideal=True, grid=karras)
 GENTLE = Mode(wide=True, ideal=True, grid=gentle)

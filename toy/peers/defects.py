@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from toy.peers.defect import Defect
-from toy.peers.defects_grids import GRIDS
-from toy.peers.defects_multistep import MULTISTEP
-from toy.peers.defects_others import OTHERS
+from scorebed.toy.peers.defect import Defect
+from scorebed.toy.peers.defects_grids import GRIDS
+from scorebed.toy.peers.defects_multistep import MULTISTEP
+from scorebed.toy.peers.defects_others import OTHERS
 
 DEFECTS: dict[str, Defect] = {d.key: d for d in (*MULTISTEP, *GRIDS, *OTHERS)}
 """Every defect by its key, in the order of the report."""

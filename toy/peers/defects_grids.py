@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from toy.peers import reproductions as show
-from toy.peers.defect import (
+from scorebed.toy.peers import reproductions as show
+from scorebed.toy.peers.defect import (
     ERROR,
     EVEN,
     FINE,
@@ -20,8 +20,8 @@ from toy.peers.defect import (
     subclass,
     with_options,
 )
-from toy.peers.kdiffusion import Sampler
-from toy.peers.remedies import adams_in_rho, churns_on_the_flow, clean_first_step, honest_timesteps, spends_every_evaluation
+from scorebed.toy.peers.kdiffusion import Sampler
+from scorebed.toy.peers.remedies import adams_in_rho, churns_on_the_flow, clean_first_step, honest_timesteps, spends_every_evaluation
 
 _M = "diffusers.schedulers.scheduling_"
 _INT = "self.timesteps = torch.from_numpy(timesteps).to(device=device, dtype=torch.int64)"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from toy.peers import reproductions as show
-from toy.peers.defect import EVEN, GENTLE, ORDER, SHIPPED, WEAK, WORKS, Defect, Drive, Trial, subclass
-from toy.peers.remedies import one_path, skips_empty_steps
+from scorebed.toy.peers import reproductions as show
+from scorebed.toy.peers.defect import EVEN, GENTLE, ORDER, SHIPPED, WEAK, WORKS, Defect, Drive, Trial, subclass
+from scorebed.toy.peers.remedies import one_path, skips_empty_steps
 
 _M = "diffusers.schedulers.scheduling_"
 _DATA = "- (alpha_t * ((torch.exp(-h) - 1.0 + h) / h**2 - 0.5)) * D2"

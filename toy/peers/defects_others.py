@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from toy.peers import reproductions as show
-from toy.peers.azula_samplers import Azula
-from toy.peers.defect import EVEN, GENTLE, ORDER, SHIPPED, WORKS, Defect, Trial
-from toy.peers.kdiffusion import Sampler
+from scorebed.toy.peers import reproductions as show
+from scorebed.toy.peers.azula_samplers import Azula
+from scorebed.toy.peers.defect import EVEN, GENTLE, ORDER, SHIPPED, WORKS, Defect, Trial
+from scorebed.toy.peers.kdiffusion import Sampler
 
 _K = "k_diffusion.sampling"
 _A = "azula.sample"
@@ -23,7 +23,7 @@ class _Broken(Sampler):
 
 def _refuses(drive: Any) -> Any:
     """The adaptive sampler with one line that refuses a nan; that it raises is that it works."""
-    from toy.peers.mend import mended
+    from scorebed.toy.peers.mend import mended
 
     line = "            accept = pid.propose_step(error)\n"
     module = mended(_K, (line, '            if error != error: raise ValueError("the error is nan")\n' + line))

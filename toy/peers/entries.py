@@ -7,9 +7,9 @@ library's own words, or the paper that the library names. Samplers that are no s
 
 from __future__ import annotations
 
-from toy.peers.entries_diffusers import diffusers_entries
-from toy.peers.entries_others import azula_entries, kdiffusion_entries
-from toy.peers.entry import Entry
+from scorebed.toy.peers.entries_diffusers import diffusers_entries
+from scorebed.toy.peers.entries_others import azula_entries, kdiffusion_entries
+from scorebed.toy.peers.entry import Entry
 
 LIBRARIES = ("diffusers", "k-diffusion", "azula")
 PACKAGES = {"diffusers": "diffusers", "k-diffusion": "k_diffusion", "azula": "azula"}

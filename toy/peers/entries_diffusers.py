@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from toy.peers.entry import DDIM, DDPM, DEIS, DPM, DPMPP, EDM, KD, PNDM, SA, UNIPC, Entry, label
-from toy.peers.schedulers import Drive
+from scorebed.toy.peers.entry import DDIM, DDPM, DEIS, DPM, DPMPP, EDM, KD, PNDM, SA, UNIPC, Entry, label
+from scorebed.toy.peers.schedulers import Drive
 
 
 class Constant:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from toy.peers.azula_samplers import Azula
-from toy.peers.entry import AZ, DDIM, DDPM, DPM, DPMPP, EDM, Entry, label
-from toy.peers.kdiffusion import Sampler
+from scorebed.toy.peers.azula_samplers import Azula
+from scorebed.toy.peers.entry import AZ, DDIM, DDPM, DPM, DPMPP, EDM, Entry, label
+from scorebed.toy.peers.kdiffusion import Sampler
 
 _BIAS = (
     "by design: the corrector has a bias that grows with delta and that no number of steps removes, 2e-2 at delta = 0.3; at the "

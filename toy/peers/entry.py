@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toy.peers.azula_samplers import Azula
-from toy.peers.kdiffusion import Sampler
-from toy.peers.schedulers import Drive
+from scorebed.toy.peers.azula_samplers import Azula
+from scorebed.toy.peers.kdiffusion import Sampler
+from scorebed.toy.peers.schedulers import Drive
 
 DPM = "arXiv:2206.00927"
 DPMPP = "arXiv:2211.01095"

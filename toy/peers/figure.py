@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from toy.peers.report import formula, labelled, nominal, reached
-from toy.style import BLUE, MUTED, VERMILLION, look, save
+from scorebed.toy.figures.style import BLUE, MUTED, VERMILLION, look, save
+from scorebed.toy.peers.report import formula, labelled, nominal, reached
 
 
 def _lines(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Node
-from toy.peers.affine import Path
-from toy.peers.schedulers import SHIPPED, Mode, Ran
-from toy.peers.truth import node
+from scorebed.solvers import Node
+from scorebed.toy.peers.affine import Path
+from scorebed.toy.peers.schedulers import SHIPPED, Mode, Ran
+from scorebed.toy.peers.truth import node
 
 NAME = "scorebed_peers_k_diffusion"
 

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Node
-from toy.peers.affine import Draws, basis, moments
-from toy.peers.entry import Entry
-from toy.peers.guard import TooLong, limit, quiet, said
-from toy.peers.schedulers import IDEAL, SHIPPED, Drive, Mode, Ran, karras
-from toy.peers.slopes import Measured, measured
-from toy.peers.truth import carried, mixture_denoised, pair_denoised, spread, states
+from scorebed.solvers import Node
+from scorebed.toy.peers.affine import Draws, basis, moments
+from scorebed.toy.peers.entry import Entry
+from scorebed.toy.peers.guard import TooLong, limit, quiet, said
+from scorebed.toy.peers.schedulers import IDEAL, SHIPPED, Drive, Mode, Ran, karras
+from scorebed.toy.peers.slopes import Measured, measured
+from scorebed.toy.peers.truth import carried, mixture_denoised, pair_denoised, spread, states
 
 STEPS = (25, 49, 97, 193, 385)
 """6 k + 1 nodes: whole cycles of single-step methods of order 2 and 3."""

@@ -12,7 +12,7 @@ from types import ModuleType
 def origin(module: str) -> Path:
     """The installed file of a module; ``k_diffusion.sampling`` is found without importing its package."""
     if module == "k_diffusion.sampling":
-        from toy.peers.kdiffusion import source
+        from scorebed.toy.peers.kdiffusion import source
 
         return source()
     spec = importlib.util.find_spec(module)
@@ -46,7 +46,7 @@ def mended(module: str, *changes: tuple[str, str]) -> ModuleType:
             raise LookupError(f"{module} has no {old!r}: another release than the one that was read")
         text = text.replace(old, new)
     if module == "k_diffusion.sampling":
-        from toy.peers.kdiffusion import sampling
+        from scorebed.toy.peers.kdiffusion import sampling
 
         base = sampling().__name__
     else:

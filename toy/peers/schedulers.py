@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Node
-from toy.peers.double import double
-from toy.peers.truth import as_output, node
+from scorebed.solvers import Node
+from scorebed.toy.peers.double import double
+from scorebed.toy.peers.truth import as_output, node
 
 TABLE = 1 << 17
 """Entries of the fine table that takes the rounding of integer timesteps out: a power of two, so that equal steps stay equal."""
@@ -312,7 +312,7 @@ def _noise(module: Any, s: Any, noise: Any, x: Any) -> Any:
     """Our normals instead of the scheduler's, for the time of a ``with``."""
     from contextlib import contextmanager
 
-    from toy.peers.affine import Path
+    from scorebed.toy.peers.affine import Path
 
     @contextmanager
     def patched() -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from analytic import GaussianMixture
-from solvers import Node
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import Node
 
 LEVELS = 33
 """States per run: quantiles of the marginal between 2 % and 98 %."""

@@ -1,0 +1,1 @@
+"""Gaussian mixtures: densities, scores, posteriors, exact flow maps, in every covariance structure."""

@@ -1,0 +1,1 @@
+"""The exact law of a solver's output."""

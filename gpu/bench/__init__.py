@@ -1,0 +1,1 @@
+"""What is spent outside the network, as ratios."""

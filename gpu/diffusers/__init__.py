@@ -1,0 +1,1 @@
+"""The scheduler for diffusers, and pipelines by name."""

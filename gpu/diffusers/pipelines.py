@@ -1,0 +1,171 @@
+r"""A diffusers pipeline's network as our ``Denoiser``, with the schedule and grids of its scheduler's config.
+
+    net = from_pipeline(pipe, encoder_hidden_states=embeds)
+    x0 = sample(SOLVERS["unipc_3"], net.denoise, net.start(4, seed=0), net.grid(10))
+
+Conditions are named as the network's own forward names them, one row per sample or one for all. Families differ in what the network is
+told: most take the timestep; Flux takes t/N, Lumina 1 − t/N and predicts the velocity towards the data; networks that also predict a
+variance return twice the channels. ``load`` reads a whole pipeline from a local folder, safetensors only, without any network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from scorebed.gpu.diffusers.scheduler import ScorebedScheduler
+from scorebed.gpu.network.wrap import first, wrap
+from scorebed.gpu.network.wrap_table import TableSchedule
+from scorebed.solvers import BrownianNoise, Denoiser, Node, Schedule
+
+Call = Callable[..., Any]
+_START = 0x5C0BED
+
+
+def _unet(net: nn.Module) -> Call:
+    return lambda x, t, **given: net(x, t, **given, return_dict=False)
+
+
+def _transformer(net: nn.Module) -> Call:
+    return lambda x, t, **given: net(hidden_states=x, timestep=t, **given, return_dict=False)
+
+
+def _towards_data(net: nn.Module) -> Call:
+    return lambda x, t, **given: -_half(net(hidden_states=x, timestep=1.0 - t, **given, return_dict=False), x)
+
+
+def _half(output: Any, x: Tensor) -> Tensor:
+    """The prediction without the variance that some networks learn beside it."""
+    value = first(output, x)
+    return value.chunk(2, dim=1)[0] if value.ndim > 1 and value.shape[1] == 2 * x.shape[1] else value
+
+
+CALLS: dict[str, tuple[Callable[[nn.Module], Call], bool]] = {
+    "UNet2DModel": (_unet, False),
+    "UNet2DConditionModel": (_unet, False),
+    "FluxTransformer2DModel": (_transformer, True),
+    "LuminaNextDiT2DModel": (_towards_data, True),
+}
+"""Class of network: (how it is called, whether its times are divided by num_train_timesteps). Others are transformers with timesteps."""
+
+
+@dataclass(frozen=True)
+class PipelineNetwork:
+    """A pipeline's network with its schedule; ``shape`` is that of one sample as far as the config tells, or None."""
+
+    network: nn.Module
+    schedule: Schedule
+    scheduler: ScorebedScheduler
+    denoise: Denoiser = field(repr=False)
+    shape: tuple[int, ...] | None
+
+    def grid(self, n: int, *, mu: float | None = None) -> list[Node]:
+        """The noise levels that the pipeline itself would use for n inference steps: n nodes, n − 1 steps."""
+        self.scheduler.set_timesteps(n, mu=mu)
+        return self.scheduler.grid
+
+    def start(self, n: int, seed: int = 0, shape: tuple[int, ...] | None = None) -> Tensor:
+        """``n`` samples of unit normals, float32, on the network's device; sample i is the same whatever n.
+
+        Raises:
+            ValueError: the config does not tell the shape of a sample, and none is given.
+        """
+        one = shape or self.shape
+        if one is None:
+            raise ValueError(f"{type(self.network).__name__} does not tell the shape of a sample: give shape")
+        like = torch.zeros(1, device=next(self.network.parameters()).device)
+        top, bottom = self.schedule.node(self.schedule.t_max), self.schedule.node(self.schedule.t_min)
+        return BrownianNoise(seed ^ _START, (n, *one), like=like)(top, bottom)
+
+
+def network_of(pipe: Any) -> nn.Module:
+    """The network of a pipeline.
+
+    Raises:
+        TypeError: it has neither a unet nor a transformer.
+    """
+    found = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    if not isinstance(found, nn.Module):
+        raise TypeError(f"{type(pipe).__name__} has neither a unet nor a transformer; its components: {', '.join(pipe.components)}")
+    return found
+
+
+def from_pipeline(
+    pipe: Any,
+    *,
+    constant: Mapping[str, Any] | None = None,
+    null: Mapping[str, Any] | None = None,
+    guidance: float = 1.0,
+    chunk: int | None = None,
+    round_timesteps: bool = False,
+    **condition: Any,
+) -> PipelineNetwork:
+    """The network of ``pipe`` as E[x0 | x].
+
+    Args:
+        constant: keyword arguments that are the same in every call and are no rows (``img_ids``, ``image_rotary_emb``).
+        null, guidance, chunk: as in ``gpu.wrap``.
+        round_timesteps: hand over the nearest integer timesteps.
+        condition: the network's own keyword arguments, with one row per sample or one for all.
+
+    Raises:
+        TypeError: a pipeline without a unet or transformer.
+        ValueError: a scheduler config that cannot be honoured.
+    """
+    net = network_of(pipe)
+    scheduler = ScorebedScheduler.from_config(pipe.scheduler.config, solver="ddim", round_timesteps=round_timesteps)
+    call, divided = CALLS.get(type(net).__name__, (_transformer, False))
+    total = scheduler.config.num_train_timesteps
+    table = isinstance(scheduler.schedule, TableSchedule)
+    unit = (1.0 if table else float(total)) / (total if divided else 1)
+
+    def time(node: Node) -> float:
+        return unit * (scheduler.schedule.time(node) if isinstance(scheduler.schedule, TableSchedule) else node.t)
+
+    denoise = wrap(
+        call(net.eval()),
+        scheduler.schedule,
+        scheduler.config.prediction_type,
+        time=time,
+        condition=constant,
+        per_sample=condition,
+        null=null,
+        guidance=guidance,
+        dtype=next(p.dtype for p in net.parameters() if p.dtype.is_floating_point),
+        chunk=chunk,
+        pick=_half,
+    )
+    return PipelineNetwork(net, scheduler.schedule, scheduler, denoise, _shape(net))
+
+
+def _shape(net: nn.Module) -> tuple[int, ...] | None:
+    size, channels = (getattr(net.config, key, None) for key in ("sample_size", "in_channels"))
+    if size is None or channels is None:
+        return None
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    return (int(channels), *sides) if math.prod(sides) > 0 else None
+
+
+def load(folder: str | Path, **options: Any) -> Any:
+    """A pipeline from a local folder: safetensors only, no network, no code from the folder.
+
+    Args:
+        options: those of ``DiffusionPipeline.from_pretrained`` besides.
+
+    Raises:
+        FileNotFoundError: no such folder, or not a pipeline's.
+        ValueError: an option that would undo the above.
+    """
+    path = Path(folder)
+    if not (path / "model_index.json").is_file():
+        raise FileNotFoundError(f"{path} has no model_index.json: give the folder of a pipeline that save_pretrained wrote")
+    if loose := {"use_safetensors", "local_files_only", "trust_remote_code", "custom_pipeline"} & options.keys():
+        raise ValueError(f"{', '.join(sorted(loose))} cannot be chosen here: weights are read from safetensors files of this folder only")
+    return DiffusionPipeline.from_pretrained(str(path), use_safetensors=True, local_files_only=True, **options)

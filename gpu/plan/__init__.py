@@ -1,0 +1,1 @@
+"""Plans on torch tensors: programs over registers, fused passes, graphs, several processes."""

@@ -1,0 +1,194 @@
+r"""Running a solver batched on torch tensors, in place.
+
+``run`` is the one entry. A method with a Plan is compiled to a ``Program`` (buffers, fused passes) and walked by a ``Runner``: after the
+buffers are made no step allocates and none waits for the device, apart from what the network does itself. A method without a Plan
+(adaptive, reflected, Riemannian) goes through the ordinary loop of ``solvers.sample`` on the same tensors, with the same noise; adaptive
+ones wait for their errors once per sub-step.
+
+The noise of a sample depends on (seed, its index, interval), so neither the batch, nor its split into chunks or over processes, nor the
+device changes it. The state given is never written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scorebed.gpu.noise import Brownian
+from scorebed.gpu.plan.prediction import predicting
+from scorebed.gpu.plan.runner import Runner, on_host
+from scorebed.solvers.base import Solver
+from scorebed.solvers.model import Denoiser, denoiser
+from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.solvers.plan import Combine, Draw, Evaluate, Plan, trace
+from scorebed.solvers.sample import StepDone, check_run, check_state, sample
+from scorebed.solvers.schedule import Node
+
+
+def run(
+    method: Solver | Plan,
+    denoise: Denoiser,
+    x: Tensor,
+    grid: Sequence[Node] | None = None,
+    *,
+    noise: Noise | int | None = None,
+    terminal: str = "denoise",
+    prediction: str = "denoised",
+    index: Any = None,
+    chunk: int | None = None,
+    backend: str = "auto",
+    compile: bool = False,
+    graph: bool = False,
+    check: str = "end",
+    callback: Callable[[StepDone], None] | None = None,
+) -> Tensor:
+    """Run a solver or a Plan on the batch ``x``; the same samples as ``solvers.sample``, to rounding.
+
+    Args:
+        method: a ``Solver`` with a ``grid``, or a ``Plan``, which has its own grid and terminal rule.
+        denoise: (x, node) -> E[x0 | x], a tensor of x's shape, dtype and device. It may not write to x, and x is written to after it
+            returns. With ``take(rows)`` it gives the denoiser of a part of the batch, which ``chunk`` then uses (conditions that differ by
+            sample).
+        x: (B, …), floating point, at the first node.
+        noise: a seed, or a ``Noise``; None is seed 0.
+        terminal: ``denoise`` or ``none``, as in ``solvers.sample``; for a solver.
+        prediction: what ``denoise`` gives, one of ``solvers.PREDICTIONS``; turned into D inside the fused pass, at no pass of its own.
+        index: B distinct sample indices, 0 … B - 1 by default: the noise of a sample goes by its index.
+        chunk: at most this many samples at once, which bounds the memory; the samples are the same.
+        backend: ``auto``, ``torch`` or ``triton``, for the sums.
+        compile: make the sums into kernels by ``torch.compile``. The network is yours to compile.
+        graph: capture the whole loop in one CUDA graph and replay it: needs CUDA and a network that can be captured (``gpu.Graph`` keeps
+            one for many batches).
+        check: ``end``, ``step`` or ``none``: when to look for nan and inf.
+        callback: called with a ``StepDone`` after every step.
+
+    Raises:
+        TypeError, ValueError: arguments not as above; ``graph`` without CUDA; ``compile`` or ``graph`` with a method that has no Plan.
+        NonFinite: nan or inf, where ``check`` looks for it.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is a {type(x).__name__}: give a torch tensor (solvers.sample takes NumPy arrays)")
+    check_state(x)
+    if compile:
+        if backend not in ("auto", "compile"):
+            raise ValueError(f"compile=True and backend={backend!r}: give one of them")
+        backend = "compile"
+    plan = _plan(method, grid, terminal)
+    marked = getattr(denoise, "prediction", prediction)
+    if marked != prediction:
+        raise ValueError(f"denoise predicts {marked!r}, not {prediction!r}: give prediction={marked!r}")
+    if plan is None:
+        denoise = denoiser(denoise, prediction)
+    elif prediction != "denoised":
+        plan = predicting(plan, prediction)
+    if plan is None and (compile or graph):
+        assert isinstance(method, Solver)
+        raise ValueError(f"{method.name} has no Plan ({method.nonlinear}): compile and graph need one")
+    if graph and callback is not None:
+        raise ValueError("graph=True replays the loop without the host: it cannot call back")
+    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
+        raise ValueError(f"chunk = {chunk!r}: give a number of samples, at least 1")
+    if chunk is None or chunk >= x.shape[0]:
+        return _whole(method, plan, denoise, x, grid, noise, terminal, index, backend, graph, check, callback)
+    if callback is not None:
+        raise ValueError("callback goes with the whole batch: give chunk=None")
+    if callable(noise) and not isinstance(noise, BrownianNoise):
+        raise ValueError("chunk needs a seed or a BrownianNoise: another noise cannot be asked for a part of the batch")
+    seed = noise.seed if isinstance(noise, BrownianNoise) else noise
+    given = noise.index if isinstance(noise, BrownianNoise) and index is None else on_host(index)
+    names = BrownianNoise(0, (x.shape[0],), given).index
+    out, runner = torch.empty_like(x), None
+    refine = isinstance(noise, BrownianNoise) and noise.refine
+    for i in range(0, x.shape[0], chunk):
+        rows = slice(i, min(i + chunk, x.shape[0]))
+        part = denoise.take(rows) if hasattr(denoise, "take") else denoise
+        if plan is None or refine or graph:
+            drawn = noise.take(np.arange(rows.start, rows.stop)) if isinstance(noise, BrownianNoise) else noise
+            own = None if isinstance(noise, BrownianNoise) else names[rows]
+            out[rows] = _whole(method, plan, part, x[rows], grid, drawn, terminal, own, backend, graph, check, None)
+            continue
+        if runner is None or runner.shape[0] != rows.stop - rows.start:
+            runner = Runner(plan, x[rows], noise=seed, index=names[rows], backend=backend, check=check)
+        else:
+            runner.rename(names[rows])
+        runner(part, x[rows], out=out[rows])
+    return out
+
+
+def _plan(method: Solver | Plan, grid: Sequence[Node] | None, terminal: str) -> Plan | None:
+    """The Plan of the method, or None if it has none."""
+    if isinstance(method, Plan):
+        if grid is not None:
+            raise ValueError("a Plan has its own grid: give either a Plan, or a Solver and a grid")
+        return method
+    if not isinstance(method, Solver):
+        raise TypeError(
+            f"method = {method!r} is neither a Solver nor a Plan: take one from solvers.SOLVERS, or solvers.trace(solver, grid)"
+        )
+    if grid is None:
+        raise ValueError(f"{method.name} needs a grid: gpu.run(solver, denoise, x, grid)")
+    if method.nonlinear is not None:
+        check_run(method, grid, terminal)
+        return None
+    return trace(method, grid, terminal)
+
+
+def _whole(
+    method: Any, plan: Plan | None, denoise: Denoiser, x: Tensor, grid: Any, noise: Any, terminal: str, index: Any, backend: str,
+    graph: bool, check: str, callback: Any,
+) -> Tensor:  # fmt: skip
+    """The batch at once."""
+    if plan is not None and graph:
+        from scorebed.gpu.plan.graph import Graph
+
+        return Graph(plan, denoise, x, noise=noise, index=index, backend=backend, check=check)(x)
+    if plan is not None:
+        return Runner(plan, x, noise=noise, index=index, backend=backend, check=check, callback=callback)(denoise, x)
+    if noise is None or isinstance(noise, Integral):
+        noise = Brownian(int(noise or 0), tuple(x.shape), index, like=x)
+    elif isinstance(noise, BrownianNoise) and not isinstance(noise, Brownian):
+        noise = Brownian(noise.seed, noise.shape, noise.index if index is None else index, like=x, refine=noise.refine)
+    with torch.no_grad():
+        result = sample(method, denoise, x.detach(), grid, noise=noise, terminal=terminal, callback=callback)
+    made: Tensor = result
+    return made
+
+
+def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None) -> Callable[[Tensor], Tensor]:
+    """The whole loop as one function of the state without side effects, for ``torch.compile``, ``torch.export`` or gradients.
+
+    Nothing is checked and nothing is in place. The noise is made when the function is called first, for the shape that it then sees.
+    """
+    drawn: dict[int, Tensor] = {}
+
+    def loop(x: Tensor) -> Tensor:
+        registers: list[Any] = [x]
+        for i, op in enumerate(plan.ops):
+            if isinstance(op, Evaluate):
+                registers.append(denoise(registers[op.source], op.node))
+            elif isinstance(op, Combine):
+                wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+                total = torch.zeros_like(x, dtype=wide)
+                for j, c in op.terms:
+                    total = total + c * registers[j].to(wide)
+                registers.append(total.to(x.dtype))
+            else:
+                registers.append(drawn[i])
+        result: Tensor = registers[plan.result]
+        return result
+
+    if not plan.stochastic:
+        return loop
+
+    def whole(x: Tensor) -> Tensor:
+        if not drawn:
+            made = Brownian(int(noise or 0), tuple(x.shape), like=x) if not callable(noise) else noise
+            drawn.update({i: made(op.s, op.t) for i, op in enumerate(plan.ops) if isinstance(op, Draw)})
+        return loop(x)
+
+    return whole

@@ -1,0 +1,75 @@
+"""scorebed: the oracle for samplers.
+
+    import scorebed as sb
+
+    law = sb.GaussianMixture([0.4, 0.6], [[-1.0], [1.0]], [0.05, 0.1])
+    nodes = sb.grid.uniform_lam(sb.VP(), 20)
+    x0 = sb.sample(sb.SOLVERS["dpmpp_2m"], law.denoised, law.sample(1000, rng, nodes[0]), nodes)
+    print(sb.check_solver(my_sampler, order=2))
+
+The rooms are ``scorebed.solvers`` (the methods), ``scorebed.analytic`` (closed-form truth), ``scorebed.toy`` (problems, properties, checks,
+studies, the command) and ``scorebed.gpu`` (everything that needs torch). Names and rooms are loaded when they are asked for: importing this
+package costs nothing, and nobody pays for torch or matplotlib who does not use them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scorebed import analytic, gpu, solvers, toy
+    from scorebed.analytic import GaussianMixture, RotatedProduct, from_data
+    from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
+    from scorebed.toy.check import check_solver, solver_test
+
+_HOME = {
+    "solvers": (
+        *("EDM", "GRIDS", "SOLVERS", "VE", "VP", "Cosine", "Plan", "RectifiedFlow", "SubVP"),
+        *("denoiser", "grid", "sample", "solver", "trace"),
+    ),
+    "analytic": ("GaussianMixture", "RotatedProduct", "from_data"),
+    "toy.check": ("check_solver", "solver_test"),
+}
+_ROOMS = ("analytic", "gpu", "solvers", "toy")
+_WHERE = {name: room for room, names in _HOME.items() for name in names}
+
+__all__ = [
+    "EDM",
+    "GRIDS",
+    "SOLVERS",
+    "VE",
+    "VP",
+    "Cosine",
+    "GaussianMixture",
+    "Plan",
+    "RectifiedFlow",
+    "RotatedProduct",
+    "SubVP",
+    "analytic",
+    "check_solver",
+    "denoiser",
+    "from_data",
+    "gpu",
+    "grid",
+    "sample",
+    "solver",
+    "solver_test",
+    "solvers",
+    "toy",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"scorebed.{name}")
+    if name in _WHERE:
+        value = getattr(import_module(f"scorebed.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'scorebed' has no attribute {name!r}; it offers {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

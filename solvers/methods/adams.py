@@ -1,0 +1,143 @@
+r"""Adams methods with variable steps: Adams-Bashforth on x(t) (``ab``), on eps in rho (``lms``), and Heun with one evaluation per step
+(``pec``).
+
+dy/du = d is integrated through the polynomial that interpolates the last k slopes at their own u,
+
+    y_t = y + ∫_{u_s}^{u_t} Σ_j ℓ_j(u) d_j du = y + (u_t - u_s) Σ_j b_j d_j,
+
+with exact integrals, so that the order is k on any grid. ``ab``: u = t, y = x, d = dx/dt. ``lms``: u = rho = sigma/alpha, y = x/alpha, d =
+eps; these are k-diffusion's linear multistep methods, on every schedule. Two variables for the two families, because that is how each is
+known. The first k - 1 steps are taken by a one-step method whose own error does not lower the order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scorebed.solvers.base import Carry, solver
+from scorebed.solvers.exponential import eps_of, flow_by_eps
+from scorebed.solvers.methods.edm import heun, kutta3
+from scorebed.solvers.methods.runge_kutta import DISCRETISED, heun_t, kutta3_t, velocity
+from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.noise import Noise
+from scorebed.solvers.schedule import Node
+
+_GAUSS = (0.5 - math.sqrt(3.0) / 6.0, 0.5 + math.sqrt(3.0) / 6.0)
+"""The two points of Gauss-Legendre quadrature on [0, 1]: with weights 1/2 exact for cubics, which is what four slopes need."""
+Past = tuple[tuple[float, Array], ...]
+"""(u, slope) of the last evaluations, the newest first."""
+
+
+def adams_weights(past: Sequence[float], end: float) -> list[float]:
+    """b_j = ∫ ℓ_j du / (end − u_0) over [u_0, end], ℓ_j the Lagrange polynomials through u_0, u_1, … (at most four); they add up to 1."""
+    points = [past[0] + c * (end - past[0]) for c in _GAUSS]
+
+    def mean(j: int) -> float:
+        others = [u for k, u in enumerate(past) if k != j]
+        return 0.5 * math.fsum(math.prod((p - u) / (past[j] - u) for u in others) for p in points)
+
+    old = [mean(j) for j in range(1, len(past))]
+    return [1.0 - math.fsum(old), *old]
+
+
+def mean_slope(past: Past, end: float) -> Array:
+    """Σ_j b_j d_j."""
+    weights = adams_weights([u for u, _ in past], end)
+    total = weights[0] * past[0][1]
+    for b, (_, d) in zip(weights[1:], past[1:], strict=True):
+        total = total + b * d
+    return total
+
+
+def adams_in_time(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry) -> tuple[Array, Past]:
+    past = ((s.t, velocity(x, denoise(x, s), s)), *(carry or ()))
+    return x + (t.t - s.t) * mean_slope(past, t.t), past[: k - 1]
+
+
+def adams_in_rho(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry) -> tuple[Array, Past]:
+    past = ((s.rho, eps_of(x, denoise(x, s), s)), *(carry or ()))
+    return flow_by_eps(x, mean_slope(past, t.rho), s, t), past[: k - 1]
+
+
+@solver(order=1, reference="Hairer, Nørsett & Wanner I, section III.1 with k = 1, on arXiv:2011.13456, eq. 13", inexact=DISCRETISED)
+def ab1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""x_t = x + (t − s) v_s.  Equal to ``euler_t``."""
+    return adams_in_time(1, denoise, x, s, t, carry)
+
+
+@solver(
+    order=2,
+    reference="Hairer, Nørsett & Wanner I, section III.5 with k = 2, on arXiv:2011.13456, eq. 13",
+    start=heun_t,
+    inexact=DISCRETISED,
+)
+def ab2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""x_t = x + (t − s)(b₀ v_s + b₁ v_r),  (3 v_s − v_r)/2 on equal steps."""
+    return adams_in_time(2, denoise, x, s, t, carry)
+
+
+@solver(
+    order=3,
+    reference="Hairer, Nørsett & Wanner I, section III.5 with k = 3, on arXiv:2011.13456, eq. 13",
+    start=heun_t,
+    inexact=DISCRETISED,
+)
+def ab3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""x_t = x + (t − s) Σ b_j v_j,  weights (23, −16, 5)/12 on equal steps."""
+    return adams_in_time(3, denoise, x, s, t, carry)
+
+
+@solver(
+    order=4,
+    reference="Hairer, Nørsett & Wanner I, section III.5 with k = 4, on arXiv:2011.13456, eq. 13",
+    start=kutta3_t,
+    inexact=DISCRETISED,
+)
+def ab4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""x_t = x + (t − s) Σ b_j v_j,  weights (55, −59, 37, −9)/24 on equal steps."""
+    return adams_in_time(4, denoise, x, s, t, carry)
+
+
+@solver(order=1, reference="k-diffusion, sample_lms with order 1")
+def lms_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) ε_s.  Equal to ``euler`` and DDIM."""
+    return adams_in_rho(1, denoise, x, s, t, carry)
+
+
+@solver(order=2, reference="k-diffusion, sample_lms with order 2", start=heun)
+def lms_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s)(b₀ ε_s + b₁ ε_r),  b_j the mean of ℓ_j(ρ) over the step."""
+    return adams_in_rho(2, denoise, x, s, t, carry)
+
+
+@solver(order=3, reference="k-diffusion, sample_lms with order 3", start=heun)
+def lms_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) Σ b_j ε_j through the last three ρ."""
+    return adams_in_rho(3, denoise, x, s, t, carry)
+
+
+@solver(order=4, reference="k-diffusion, sample_lms with order 4", start=kutta3)
+def lms_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) Σ b_j ε_j through the last four ρ."""
+    return adams_in_rho(4, denoise, x, s, t, carry)
+
+
+@solver(order=2, reference="arXiv:2409.18128, the pseudo corrector, in the variable of arXiv:2206.00364")
+def pec(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""u = x + (ρ_t − ρ_s) ε̂_s,  ε̂_t = ε(u, t),  x_t = x + (ρ_t − ρ_s)(ε̂_s + ε̂_t)/2 for x/α: Heun with the slope at the predicted u
+    kept for the next step, ε̂_s = ε(x, s) in the first. Predict, evaluate, correct: u is O(h²) off, and so is ε̂, which order 2 allows."""
+    (eps,) = carry or (eps_of(x, denoise(x, s), s),)
+    u = flow_by_eps(x, eps, s, t)
+    eps_t = eps_of(u, denoise(u, t), t)
+    return flow_by_eps(x, 0.5 * (eps + eps_t), s, t), (eps_t,)
+
+
+@solver(order=2, reference="arXiv:2409.18128, the pseudo corrector", inexact=DISCRETISED)
+def pec_t(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+    r"""u = x + (t − s) v̂_s,  v̂_t = v(u, t),  x_t = x + (t − s)(v̂_s + v̂_t)/2: ``pec`` on x(t)."""
+    (v,) = carry or (velocity(x, denoise(x, s), s),)
+    h = t.t - s.t
+    u = x + h * v
+    v_t = velocity(u, denoise(u, t), t)
+    return x + (0.5 * h) * (v + v_t), (v_t,)

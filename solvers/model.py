@@ -1,0 +1,127 @@
+r"""Parameterisations of one and the same regression, and the wrapper that turns any of them into a ``Denoiser``.
+
+With x = alpha x0 + sigma eps and D = E[x0 | x], every prediction is linear in (x, D):
+
+    eps    = (x - alpha D) / sigma                 E[eps | x]
+    score  = -eps / sigma = (alpha D - x)/sigma²   grad log p_t(x), Tweedie's formula
+    v      = alpha eps - sigma D                   arXiv:2202.00512, appendix D
+    flow   = eps - D                               the velocity of the rectified flow, arXiv:2209.03003
+
+and the way back is D = a x + b prediction with the two numbers of ``to_denoised``. They hold for every alpha and sigma, not only where
+alpha² + sigma² = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from scorebed.solvers.schedule import Node
+
+Array = Any
+"""A NumPy array, a torch tensor, or the tracer's linear form: whatever knows +, - and float *."""
+
+Denoiser = Callable[[Array, Node], Array]
+"""E[x0 | x_t] as a function of (x, node)."""
+
+PREDICTIONS = ("denoised", "eps", "score", "v", "flow")
+
+
+def _known(prediction: str) -> None:
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction = {prediction!r} is not known: give one of {', '.join(PREDICTIONS)}")
+
+
+def _finite(prediction: str, node: Node, *coefficients: float) -> tuple[float, ...]:
+    if not all(map(math.isfinite, coefficients)):
+        raise ValueError(f"{prediction!r} and 'denoised' do not determine each other at alpha = {node.alpha}, sigma = {node.sigma}")
+    return coefficients
+
+
+def _over(a: float, b: float) -> float:
+    return a / b if b else math.inf
+
+
+def to_denoised(value: Array, x: Array, node: Node, prediction: str) -> Array:
+    """The denoised mean that a ``prediction`` called ``value`` at (x, node) stands for.
+
+    Raises:
+        ValueError: unknown prediction, or one that does not determine the mean at this node (eps where alpha = 0).
+    """
+    _known(prediction)
+    alpha, sigma = node.alpha, node.sigma
+    if prediction == "denoised":
+        return value
+    if prediction == "eps":
+        a, b = _over(1.0, alpha), -_over(sigma, alpha)
+    elif prediction == "score":
+        a, b = _over(1.0, alpha), _over(sigma * sigma, alpha)
+    elif prediction == "v":
+        norm = alpha * alpha + sigma * sigma
+        a, b = _over(alpha, norm), -_over(sigma, norm)
+    else:
+        a, b = _over(1.0, alpha + sigma), -_over(sigma, alpha + sigma)
+    a, b = _finite(prediction, node, a, b)
+    return a * x + b * value
+
+
+def from_denoised(denoised: Array, x: Array, node: Node, prediction: str) -> Array:
+    """The ``prediction`` at (x, node) that belongs to this denoised mean; the inverse of ``to_denoised``.
+
+    Raises:
+        ValueError: unknown prediction, or one that is not defined at this node (eps or score where sigma = 0).
+    """
+    _known(prediction)
+    alpha, sigma = node.alpha, node.sigma
+    if prediction == "denoised":
+        return denoised
+    if prediction == "eps":
+        a, b = _over(1.0, sigma), -_over(alpha, sigma)
+    elif prediction == "score":
+        a, b = -_over(1.0, sigma * sigma), _over(alpha, sigma * sigma)
+    elif prediction == "v":
+        a, b = _over(alpha, sigma), -_over(alpha * alpha + sigma * sigma, sigma)
+    else:
+        a, b = _over(1.0, sigma), -_over(alpha + sigma, sigma)
+    a, b = _finite(prediction, node, a, b)
+    return a * x + b * denoised
+
+
+def convert(value: Array, x: Array, node: Node, source: str, target: str) -> Array:
+    """``value``, a ``source`` prediction at (x, node), as a ``target`` prediction."""
+    _known(source)
+    _known(target)
+    return value if source == target else from_denoised(to_denoised(value, x, node, source), x, node, target)
+
+
+def predicts(prediction: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Mark a function with what it predicts, so that handing it over as something else is an error instead of garbage."""
+    _known(prediction)
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.prediction = prediction  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def denoiser(function: Callable[[Array, Node], Array], prediction: str = "denoised") -> Denoiser:
+    """Wrap ``function(x, node)``, which predicts ``prediction``, into a ``Denoiser``.
+
+    Raises:
+        TypeError: ``function`` is not callable.
+        ValueError: unknown prediction, or ``function`` is marked (``predicts``) as another one.
+    """
+    _known(prediction)
+    if not callable(function):
+        raise TypeError(f"function = {function!r} is not callable: give a function of (x, node)")
+    marked = getattr(function, "prediction", prediction)
+    if marked != prediction:
+        raise ValueError(f"prediction = {prediction!r}, but {function!r} predicts {marked!r}")
+
+    @predicts("denoised")
+    def denoise(x: Array, node: Node) -> Array:
+        return to_denoised(function(x, node), x, node, prediction)
+
+    return denoise

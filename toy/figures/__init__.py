@@ -1,0 +1,1 @@
+"""Pictures. Only this folder, the claims and the report files import matplotlib."""

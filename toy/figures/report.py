@@ -1,0 +1,94 @@
+"""What a study leaves for people: the tables on the terminal and in Markdown, and the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scorebed.toy.figures import plots, scenes, space_scenes
+from scorebed.toy.figures.style import save
+from scorebed.toy.problems.euclidean import PROBLEMS
+from scorebed.toy.studies.store import replace_text
+from scorebed.toy.studies.tables import Summary, markdown, overview, summarise, terminal
+
+LEGEND = (
+    "Errors of deterministic solvers: RMS distance of the end states from the exact flow. Of stochastic ones: W2 between the\n"
+    "law of the output and the exact marginal, on the Gaussian with the problem's mean and covariance. Order: slope of the\n"
+    "finest refinements, and the range of their single slopes."
+)
+SPACES = (
+    "On spaces other than R^d distances are those of the space, and the error of a stochastic solver is weak: the RMS of the\n"
+    "errors of the means of a few functions of the distance from the pole, or of the coordinates, by the exact law of its chain."
+)
+
+
+def captions(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """What each table is about, by (problem, grid)."""
+    out = {}
+    for key, rows in table.groupby(["problem", "grid"], sort=False):
+        problem, grid = map(str, key)
+        first, known = rows.iloc[0], PROBLEMS.get(problem)
+        text = f"{known.description}; " if known else ""
+        text += f"d = {first['d']}, {first['schedule']}, {grid} grid"
+        if known and known.space is not None:
+            text += f", on {known.space}"
+        paths = rows[rows["kind"] == "path"]
+        if len(paths) and known and not known.closed:
+            text += f"; reference integrated, its error {paths['reference_error'].max():.0e}"
+        out[problem, grid] = text
+    return out
+
+
+def tables(table: pd.DataFrame, nfe: Sequence[int], out: Path, show: Callable[..., Any]) -> list[Path]:
+    """Print the tables with ``show`` and write ``table.md``."""
+    summaries = summarise(table, nfe)
+    pages = ["# Measured against closed-form truth\n", LEGEND.replace("\n", " ") + "\n"]
+    for (problem, grid), caption in captions(table).items():
+        mine = [s for s in summaries if (s.problem, s.grid) == (problem, grid)]
+        show(terminal(problem, caption, mine, nfe))
+        show()
+        pages.append(markdown(problem, caption, mine, nfe))
+    show(overview(summaries))
+    show()
+    show(notes(summaries))
+    replace_text(out / "table.md", "\n".join([*pages, notes(summaries)]))
+    return [out / "table.md"]
+
+
+def notes(summaries: Sequence[Summary]) -> str:
+    """How to read the tables, and a line for every order that is not as claimed."""
+    strays = [s for s in summaries if s.verdict != "as claimed"]
+    lines = [f"{s.problem}, {s.grid}, {s.solver}: {s.verdict}; claim {s.claim:g}, measured {s.order or 'no order'}." for s in strays]
+    known = [PROBLEMS.get(s.problem) for s in summaries]
+    spaces = [SPACES] if any(p is not None and p.space is not None for p in known) else []
+    return "\n".join([LEGEND, *spaces, *lines]) + "\n"
+
+
+def figures(table: pd.DataFrame, out: Path, seed: int = 0, report: Callable[[int, int, str], Any] | None = None) -> list[Path]:
+    """Draw what the rows give: convergence, work-precision, weak order; and for the problems that have one, trajectory and digits.
+
+    Problems on spaces have figures of their own, ``spaces_….png``, and a trajectory each.
+    """
+    jobs: list[tuple[str, Callable[[], Any]]] = []
+    names = set(table["problem"])
+    curved = [name for name, problem in PROBLEMS.items() if problem.space is not None and name in names]
+    good = table[table["status"] == "ok"]
+    on_space = good["problem"].isin(curved)
+    for prefix, rows, weak in (("", good[~on_space], "law"), ("spaces_", good[on_space], "weak")):
+        path, law = rows[rows["kind"] == "path"], rows[rows["kind"] == weak]
+        jobs += [(f"{prefix}convergence", partial(plots.convergence, path))] if (path["steps"] >= 5).any() else []
+        jobs += [(f"{prefix}work_precision", partial(plots.work_precision, path))] if (path["nfe"] <= 100).any() else []
+        jobs += [(f"{prefix}weak_order", partial(plots.convergence, law, kind=weak))] if (law["steps"] >= 5).any() else []
+    jobs += [("trajectory", lambda: scenes.trajectory(PROBLEMS["product2d"], seed=seed))] if "product2d" in names else []
+    jobs += [("digits", lambda: scenes.digits(PROBLEMS["digits"], seed=seed))] if "digits" in names else []
+    jobs += [(f"trajectory_{name}", partial(space_scenes.trajectory, PROBLEMS[name], seed=seed)) for name in curved]
+    paths = []
+    for i, (name, draw) in enumerate(jobs):
+        if report is not None:
+            report(i, len(jobs), f"drawing {name}")
+        paths += save(draw(), out, name)
+    return paths

@@ -1,0 +1,234 @@
+"""Figures of ``toy.studies.trajectories``: paths over the density in space and time, measures along the paths, projections and spectra.
+
+Paths over densities in the plane are in ``toy.figures.scenes``.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
+
+from scorebed.solvers import SOLVERS, Node
+from scorebed.toy.figures import curves
+from scorebed.toy.figures.style import DENSITY, EXACT, INK, MUTED, appearances, look
+from scorebed.toy.studies.paths import EXACT as FLOW
+from scorebed.toy.studies.paths import Learned, Paths, axes_of
+from scorebed.toy.studies.trajectories import Trajectories
+
+NOISE_LEVEL = r"half log-SNR $\lambda$   (noise → data)"
+_RING: Any = {
+    "marker": "o",
+    "markersize": 4.6,
+    "markerfacecolor": "none",
+    "markeredgecolor": EXACT,
+    "markeredgewidth": 0.7,
+    "linestyle": "none",
+}
+
+
+def styles(found: Trajectories) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line of every run; the exact flow is broad and grey."""
+    solvers = [name for name in found.runs if name != FLOW]
+    known = appearances([SOLVERS.get(name.split("(")[0], name) for name in solvers])
+    looks = dict(zip(solvers, known.values(), strict=True)) if len(known) == len(solvers) else appearances(solvers)
+    return {FLOW: {"color": EXACT, "linewidth": 3.4, "alpha": 0.3, "marker": "", "linestyle": "-"}, **looks}
+
+
+def _about(found: Trajectories) -> str:
+    p = found.problem
+    return f"{p.description}; {type(p.schedule).__name__}, {p.grid} grid"
+
+
+def _legend(figure: Figure, found: Trajectories, looks: dict[str, dict[str, Any]]) -> None:
+    names = [f"{n}, {run.nfe} NFE" if n != FLOW else n for n, run in found.runs.items()]
+    handles = [Line2D([], [], **looks[n], label=label) for n, label in zip(found.runs, names, strict=True)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+
+
+def _unit(node: Node) -> float:
+    return float(np.hypot(node.alpha, node.sigma))
+
+
+def density_in_time(target: Any, nodes: list[Node], box: float, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
+    """Ticks of u = x/(α² + σ²)^{1/2} in [−box, box] and the density of u at every node, (points, nodes), each scaled to a peak of 1."""
+    ticks = np.linspace(-box, box, points)
+    values = np.stack([np.exp(np.asarray(target.log_prob(_unit(n) * ticks[:, None], n))) for n in nodes], axis=1)
+    return ticks, values / values.max(axis=0)
+
+
+def space_time(found: Trajectories, shown: int = 24) -> Figure:
+    """The density of every marginal on a line, and the paths of each solver through it, a panel for each.
+
+    Raises:
+        ValueError: a target that is not one-dimensional.
+    """
+    problem = found.problem
+    if problem.d != 1:
+        raise ValueError(f"{problem.name} has d = {problem.d}: space and time fit into one picture for d = 1")
+    looks, fine = styles(found), problem.nodes(120, "uniform_lam")
+    runs = {name: run.states("unit") for name, run in found.runs.items()}
+    box = 1.12 * max(float(np.abs(p[:, :shown]).max()) for p in runs.values())
+    ticks, density = density_in_time(problem.target, fine, box)
+    lams = np.array([n.lam for n in fine])
+    columns = min(3, len(runs))
+    lines = -(-len(runs) // columns)
+    with look():
+        figure = Figure(figsize=(3.7 * columns, 2.9 * lines + 0.5), layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        for axis in axes.ravel()[len(runs) :]:
+            axis.set_axis_off()
+        for axis, (name, points) in zip(axes.ravel(), runs.items(), strict=False):
+            run = found.runs[name]
+            axis.pcolormesh(lams, ticks, np.sqrt(density), cmap=DENSITY, vmin=0.0, vmax=1.6, shading="nearest", rasterized=True)
+            at = [n.lam for n in run.nodes]
+            colour = looks[name]["color"]
+            axis.plot(at, points[:, :shown, 0], color=colour, linewidth=0.9, alpha=0.85)
+            if name != FLOW:
+                axis.plot(at, points[:, :shown, 0], ".", color=colour, markersize=2.4)
+                if run.exact is not None:
+                    axis.plot(
+                        np.full(shown, at[-1])[: points.shape[1]], run.exact[-1, :shown, 0] / _unit(run.nodes[-1]), clip_on=False, **_RING
+                    )
+            axis.set_title(name if name == FLOW else f"{name}, {run.nfe} NFE", color=colour)
+            axis.set(xlim=(lams[0], lams[-1]), ylim=(-box, box))
+        for axis in axes.ravel()[max(0, len(runs) - columns) : len(runs)]:  # the lowest of each column
+            axis.set_xlabel(NOISE_LEVEL)
+            axis.tick_params(labelbottom=True)
+        for axis in axes[:, 0]:
+            axis.set_ylabel(r"$x_t\,/\sqrt{\alpha^2+\sigma^2}$")
+        text = f"{_about(found)}. Shades: the marginal density, each scaled to its peak. Rings: where the exact flow ends."
+        figure.supxlabel(textwrap.fill(text, int(13 * figure.get_figwidth())), fontsize=8.5, color=MUTED)
+    return figure
+
+
+_PANELS = {
+    "distance": ("distance to the exact path, RMS", "log"),
+    "sensitivity": ("stretch of small differences,\nlargest singular value, median", "log"),
+    "weight": ("posterior weight of the mode\nwhere the path ends, mean", "linear"),
+    "curvature": ("curvature, median", "log"),
+    "torsion": ("torsion, median", "log"),
+}
+
+
+def along_paths(found: Trajectories) -> Figure:
+    """Distance to the exact path, sensitivity, commitment, curvature and torsion along the paths, and their straightness."""
+    looks, rows = styles(found), found.nodes
+    wanted = [key for key in _PANELS if key in rows and rows[key].notna().any() and rows[key].max() > 0.0]
+    wanted = [key for key in wanted if not (key == "torsion" and found.problem.d < 3) and not (key == "curvature" and found.problem.d < 2)]
+    columns = 2 if len(wanted) == 3 else 3
+    lines = -(-(len(wanted) + 1) // columns)
+    with look():
+        figure = Figure(figsize=(3.8 * columns, 3.0 * lines + 0.8), layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axis in axes[len(wanted) + 1 :]:
+            axis.set_axis_off()
+        for axis, key in zip(axes, wanted, strict=False):
+            label, scale = _PANELS[key]
+            if key == "distance" and isinstance(found.problem.target, Learned):
+                label = "distance to a run of finer steps, RMS"
+            for name in found.runs:
+                part = rows[rows["solver"] == name]
+                if key == "distance" and name == FLOW:
+                    continue
+                groups = part.groupby("node")[key]
+                value = (
+                    groups.apply(lambda v: np.sqrt(np.mean(v**2)))
+                    if key == "distance"
+                    else groups.mean()
+                    if key == "weight"
+                    else groups.median()
+                )
+                lam = part.groupby("node")["lam"].first()
+                keep = value.to_numpy() > 0.0 if scale == "log" else value.notna().to_numpy()
+                axis.plot(lam[keep], value[keep], **looks[name])
+            axis.set(xlabel=NOISE_LEVEL, ylabel=label, yscale=scale)
+            axis.grid(visible=True, which="major")
+        _straightness(axes[len(wanted)], found, looks)
+        _legend(figure, found, looks)
+    return figure
+
+
+def _straightness(axis: Axes, found: Trajectories, looks: dict[str, dict[str, Any]]) -> None:
+    """Straightness of every path, and a bar at the median of each solver."""
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(found.runs):
+        values = found.paths.loc[found.paths["solver"] == name, "straightness"].to_numpy()
+        colour = looks[name]["color"]
+        axis.plot(values, i + rng.uniform(-0.22, 0.22, len(values)), ".", color=colour, alpha=0.5, markersize=5)
+        axis.plot([np.median(values)] * 2, [i - 0.35, i + 0.35], color=colour, linewidth=2.0)
+    axis.set_yticks(range(len(found.runs)), list(found.runs))
+    axis.set(xlim=(0.0, 1.03), ylim=(len(found.runs) - 0.5, -0.5), xlabel="straightness, chord over length")
+    axis.grid(visible=True, axis="x")
+
+
+def projections(found: Trajectories, shown: int = 6) -> Figure:
+    """Many dimensions: paths in their own planes and on the data's two widest directions, spectra of paths, when directions are decided.
+
+    Raises:
+        ValueError: fewer than two dimensions.
+    """
+    if found.problem.d < 2:
+        raise ValueError(f"{found.problem.name} has d = 1: projections need at least 2")
+    looks = styles(found)
+    mean, _, directions = axes_of(found.problem.target)
+    if len(directions) < 2:
+        raise ValueError(f"{found.problem.name}: these paths end on a line; projections need at least 2 directions")
+    with look():
+        figure = Figure(figsize=(10.8, 8.2), layout="constrained")
+        (own, wide), (spectra, order) = figure.subplots(2, 2)
+        for name, run in found.runs.items():
+            _own_plane(own, run, looks[name], shown, found.coordinates)
+            line = {k: v for k, v in looks[name].items() if k in ("color", "linestyle", "linewidth")}
+            alpha = 0.35 if name == FLOW else 0.85
+            on = (run.denoised[:, :shown] - mean) @ directions[:2].T
+            wide.plot(on[..., 0], on[..., 1], **{"linewidth": 1.0, **line}, alpha=alpha)
+            wide.plot(on[-1, :, 0], on[-1, :, 1], "o", color=line["color"], markersize=3.2, alpha=alpha)
+            share = curves.components(run.states(found.coordinates)).mean(axis=0)
+            share = share[share > 1e-12][:12]
+            spectra.plot(np.arange(1, len(share) + 1), share, **looks[name])
+            rows = found.directions[(found.directions["solver"] == name) & (found.directions["variance"] > 0)]
+            dots = {**looks[name], "linestyle": "none"}
+            order.plot(rows["variance"], rows["decided_rho"], **(dots | {"marker": "o", "markersize": 7} if name == FLOW else dots))
+        first = found.directions[found.directions["solver"] == next(iter(found.runs))]
+        first = first[first["variance"] > 0]
+        for column, text, dash in (("gaussian_rho", "flow of a Gaussian", "solid"), ("gaussian_sde_rho", "its reverse SDE", "dashed")):
+            order.plot(first["variance"], first[column], color=INK, linewidth=1.2, linestyle=dash, label=text)
+        order.legend(loc="upper left")
+        own.set(
+            title="Each path in its own plane", xlabel=r"along $x_0$, in its length", ylabel=r"beside it, in the span of $x_0$ and $x_T$"
+        )
+        wide.set(
+            title="Denoised paths on the data's widest directions", xlabel="first principal direction", ylabel="second principal direction"
+        )
+        spectra.set(title="Principal components of a path", yscale="log", xlabel="component", ylabel="share of the path, mean over paths")
+        order.set(title="When directions are decided", xscale="log", yscale="log", xlabel="variance of the data along the direction")
+        order.set_ylabel(r"noise level $\sigma/\alpha$")
+        for ruler in (order.xaxis, order.yaxis):
+            ruler.set_major_formatter("{x:g}")
+            ruler.set_minor_formatter("{x:g}")
+            ruler.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+        spectra.xaxis.get_major_locator().set_params(integer=True)
+        for axis in (own, wide, spectra, order):
+            axis.grid(visible=True, which="major")
+        _legend(figure, found, looks)
+        figure.suptitle(_about(found), fontsize=8.5, color=MUTED)
+    return figure
+
+
+def _own_plane(axis: Axes, run: Paths, appearance: dict[str, Any], shown: int, coordinates: str) -> None:
+    points = run.states("unit" if coordinates == "x" else coordinates)[:, :shown]
+    at = curves.plane(points).coordinates / np.linalg.norm(points[-1], axis=-1)[None, :, None]
+    axis.plot(
+        at[..., 0],
+        at[..., 1],
+        color=appearance["color"],
+        linewidth=2.6 if run.solver == FLOW else 1.0,
+        alpha=0.3 if run.solver == FLOW else 0.8,
+    )
+    axis.axhline(0.0, color=MUTED, linewidth=0.6, zorder=0)

@@ -1,0 +1,204 @@
+r"""The exact law of what a stochastic solver returns in one dimension: a transfer operator on grids, no Monte Carlo.
+
+    found = law(SOLVERS["ddpm"], target, grid.uniform_lam(VP(), 20))
+    found.density(x), found.cdf(x), found.moment(4), found.expect(np.cos)
+
+How it is computed is said in ``studies.ensemble``. ``weak_errors`` measures weak orders with it: errors of any moment, without sampling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.interpolate import make_interp_spline
+from scipy.special import ndtr
+
+from scorebed.analytic import GaussianMixture
+from scorebed.solvers import Node, Solver, trace
+from scorebed.toy.figures.style import EXACT, MUTED, appearances, look
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.studies.ensemble import POINTS, Ensemble, TooCoarse
+
+
+@dataclass(frozen=True)
+class Law:
+    """Σ_i weights_i N(points_i, s²); with s = 0 the pushed-forward points of a quadrature, whose density is known at the points.
+
+    Attributes:
+        points, weights: quadrature points of the law and their probabilities, sorted by point.
+        s: standard deviation of the last noise.
+        at_points: density at the points where s = 0, or None where the last map is not monotone.
+    """
+
+    points: np.ndarray
+    weights: np.ndarray
+    s: float
+    at_points: np.ndarray | None = field(default=None, repr=False)
+
+    def expect(self, f: Callable[[np.ndarray], np.ndarray], nodes: int = 64) -> float:
+        """E f(x), by the quadrature of the law (and Gauss-Hermite in the last noise)."""
+        if self.s == 0.0:
+            return float(self.weights @ f(self.points))
+        xi, w = _hermite(nodes)
+        return float(sum(wi * (self.weights @ f(self.points + self.s * z)) for z, wi in zip(xi, w, strict=True)))
+
+    def moment(self, k: int) -> float:
+        """E x^k."""
+        return self.expect(lambda x: x**k)
+
+    @property
+    def mean(self) -> float:
+        return self.moment(1)
+
+    @property
+    def variance(self) -> float:
+        mean = self.mean
+        return self.expect(lambda x: (x - mean) ** 2)
+
+    @cached_property
+    def _spline(self) -> Any:
+        if self.at_points is None:
+            raise ValueError("the last map of this run is not monotone: its law has moments and a distribution function, but no density")
+        keep = self.at_points > 1e-15 * self.at_points.max()
+        return make_interp_spline(self.points[keep], np.log(self.at_points[keep]), k=5)
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """The density at points x, zero where there is no mass."""
+        x = np.asarray(x, np.float64)
+        if self.s == 0.0:
+            inside = (x >= self._spline.t[0]) & (x <= self._spline.t[-1])
+            return np.where(inside, np.exp(self._spline(np.where(inside, x, self._spline.t[0]))), 0.0)
+        return self._mix(x, lambda z: np.exp(-0.5 * z * z) / (math.sqrt(2 * math.pi) * self.s))
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        """P(X <= x)."""
+        x = np.asarray(x, np.float64)
+        if self.s > 0.0:
+            return self._mix(x, ndtr)
+        total = np.cumsum(self.weights)
+        middle = total - 0.5 * self.weights  # half of a point's mass lies to its left
+        return np.interp(x, self.points, middle, left=0.0, right=1.0)
+
+    def _mix(self, x: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        flat, out = x.ravel(), np.empty(x.size)
+        for i in range(0, flat.size, 256):
+            out[i : i + 256] = f((flat[i : i + 256, None] - self.points) / self.s) @ self.weights
+        return out.reshape(x.shape)
+
+
+def _hermite(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of a standard normal."""
+    z, w = np.polynomial.hermite_e.hermegauss(n)
+    return z, w / w.sum()
+
+
+def law(
+    solver: Solver,
+    target: GaussianMixture,
+    grid: Sequence[Node],
+    *,
+    initial: Literal["exact", "prior"] = "exact",
+    terminal: str = "none",
+) -> Law:
+    """The exact law of the solver's output, started from the exact marginal of the target at the first node, or from N(0, sigma²).
+
+    Args:
+        target: a mixture in one dimension.
+        initial, terminal: how the run begins, and its terminal rule as in ``sample``.
+
+    Raises:
+        ValueError: a target of another dimension; a deterministic solver whose law is only a push-forward is allowed, a method that
+            remembers more than one past state is not, nor one without a Plan (``NotLinear``).
+    """
+    if target.d != 1:
+        raise ValueError(f"target has d = {target.d}: the exact law is computed in one dimension")
+    if initial not in ("exact", "prior"):
+        raise ValueError(f"initial = {initial!r} is not known: give 'exact' or 'prior'")
+    plan, fine = trace(solver, grid, terminal), dict[int, float]()
+    for _ in range(20 + 2 * len(plan.grid)):
+        try:
+            return Law(*Ensemble(plan, target, fine, initial == "prior").run())
+        except TooCoarse as grid_too_coarse:
+            which = grid_too_coarse.which
+            fine[which] = fine.get(which, POINTS if which >= 0 else 1.0) * grid_too_coarse.times
+    raise ValueError(f"{solver.name}: the noise changes too fast from step to step on this grid to resolve its law; give more steps")
+
+
+def weak_errors(
+    solver: Solver,
+    target: GaussianMixture,
+    grids: Sequence[Sequence[Node]],
+    moments: Sequence[int] = (1, 2, 3, 4),
+    terminal: str = "none",
+) -> pd.DataFrame:
+    """|E f(x_N) - E f(x)| for f = x^k and for the distribution function (its largest error), on each grid; one row for each.
+
+    Columns: solver, steps, quantity, value, exact, error.
+    """
+    rows = []
+    for nodes in grids:
+        found, end = law(solver, target, nodes, terminal=terminal), nodes[-1]
+        truth = target.line(end) if terminal == "none" else target.line()
+        spread = float(np.sqrt(truth.weights @ (truth.means**2 + truth.scales**2)))
+        for k in moments:
+            exact = float(truth.weights @ _normal_moment(truth.means, truth.scales, k))
+            rows.append((f"x^{k}", found.moment(k), exact, abs(found.moment(k) - exact)))
+        x = np.linspace(truth.means.min() - 5 * spread, truth.means.max() + 5 * spread, 801)
+        gap = float(np.abs(found.cdf(x) - truth.cdf(x)).max())
+        rows.append(("cdf", gap, 0.0, gap))
+    each = len(moments) + 1
+    table = pd.DataFrame(rows, columns=["quantity", "value", "exact", "error"])
+    table.insert(0, "steps", np.repeat([len(nodes) - 1 for nodes in grids], each))
+    table.insert(0, "solver", solver.name)
+    return table
+
+
+def _normal_moment(mean: np.ndarray, s: np.ndarray, k: int) -> np.ndarray:
+    """E (m + s ξ)^k = Σ_j C(k, 2j) (2j - 1)!! m^{k-2j} s^{2j}."""
+    terms = [math.comb(k, 2 * j) * math.prod(range(1, 2 * j, 2)) * mean ** (k - 2 * j) * s ** (2 * j) for j in range(k // 2 + 1)]
+    return np.sum(terms, axis=0)
+
+
+def figure(solvers: Sequence[Solver], target: GaussianMixture, grids: Sequence[Sequence[Node]]) -> Figure:
+    """The law of each solver on the first grid against the target, its tails, and the weak error of the variance against the steps."""
+    looks, first = appearances(solvers), grids[0]
+    slopes: dict[str, float] = {}
+    truth = target.line(first[-1])
+    spread = float(truth.scales.max())
+    x = np.linspace(truth.means.min() - 5 * spread, truth.means.max() + 5 * spread, 1200)
+    exact = np.exp(np.asarray(target.log_prob(x[:, None], first[-1])))
+    with look():
+        result = Figure(figsize=(10.5, 3.9), layout="constrained")
+        body, tails, errors = result.subplots(1, 3)
+        for axis in (body, tails):
+            axis.plot(x, exact, color=EXACT, linewidth=3.2, alpha=0.3)
+        for solver in solvers:
+            style = {k: v for k, v in looks[solver.name].items() if k in ("color", "linestyle")}
+            density = law(solver, target, first).density(x)
+            body.plot(x, density, **style)
+            tails.plot(x, np.where(density > 1e-14, density, np.nan), **style)
+            table = weak_errors(solver, target, grids, (2,))
+            rows = table[table.quantity == "x^2"]
+            errors.plot(rows.steps, rows.error, **looks[solver.name])
+            slopes[solver.name] = order_of(list(rows.steps), list(rows.error)).slope
+        body.set(title=f"density after {len(first) - 1} steps", xlabel="x")
+        tails.set(title="the same, logarithmic", xlabel="x", yscale="log", ylim=(1e-10, 3 * exact.max()))
+        errors.set(title="error of E x²", xlabel="steps", xscale="log", yscale="log")
+        steps = [len(nodes) - 1 for nodes in grids]
+        errors.set_xticks(steps, [str(n) for n in steps])
+        errors.minorticks_off()
+        handles = [Line2D([], [], color=EXACT, linewidth=3.2, alpha=0.3, label="exact")]
+        handles += [Line2D([], [], **looks[s.name], label=f"{s.name} (slope {slopes[s.name]:.2f})") for s in solvers]
+        result.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+        for axis in result.axes:
+            axis.grid(visible=True, which="major")
+            axis.tick_params(colors=MUTED)
+    return result

@@ -1,0 +1,1 @@
+"""What a solver is tried on: targets, grids, exact answers, references."""

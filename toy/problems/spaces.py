@@ -1,0 +1,210 @@
+r"""Problems on curved, closed and walled spaces: their targets, and the exact weak error of the methods that move there.
+
+The targets have exact flow maps (``analytic.heat.flow``): on the sphere, SO(3) and the hyperbolic plane mixtures of heat kernels of several
+times about one pole (and its antipode), on the torus and in the box products of mixtures on the circle and on [0, 1].
+
+A weak error is the root mean square of the errors of the means of the problem's observables, in the coordinate u of ``measure.radial_law``,
+
+    sphere, SO(3), torus   cos kθ, k = 1, 2, 3, θ the distance from the pole, on the torus each coordinate
+    box                    cos kπx, k = 1, 2, 3, each coordinate
+    hyperbolic plane       e^{-r²/2s²}, s = ½, 1, 2, r the distance from the pole
+
+started from the exact law at the first node, against the exact law at the last. It comes from the exact law of the chain of one coordinate,
+which a method on a product follows by itself where it treats coordinates alike and apart; else with the noise of all coordinates. Methods
+that clip have kinks that no Gauss rule sees: for them the chain on [0, 1] is followed on fine panels. Where there is no such chain (a
+method that draws twice in a step, in more than one dimension), Monte Carlo, with half of its 95 % interval as the error of the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from scorebed.analytic.heat import HeatMixture, HeatProduct
+from scorebed.solvers import Node, Solver, sample
+from scorebed.solvers.base import advance
+from scorebed.solvers.noise import BrownianNoise
+from scorebed.solvers.space import SO3, Box, Hyperbolic, Sphere, Torus
+from scorebed.toy.measure.radial_law import RadialChain
+from scorebed.toy.measure.reflected_law import panels
+
+ROUND_OFF = 1e-12
+"""RMS distance at which the exact flow maps of spaces are trusted: their round trips close to 1e-14."""
+RESOLVED = 3e-6
+"""How far a weak error at 10 steps is from that of a chain of more nodes, at most; it falls faster than (10/steps)²."""
+CLIPPING = ("projected_euler", "thresholded_euler", "penalised_euler")
+PATHS = 2000
+"""Of a Monte Carlo error."""
+
+Observable = Callable[[np.ndarray], np.ndarray]
+
+
+def sphere() -> HeatMixture:
+    """A cap about the north pole with a wide foot, and a smaller one about the south pole."""
+    north = np.array([1.0, 0.0, 0.0])
+    return HeatMixture(Sphere(2), [0.45, 0.2, 0.35], [north, north, -north], [0.08, 0.6, 0.12])
+
+
+def so3() -> HeatMixture:
+    """Rotations near the identity, some very near."""
+    return HeatMixture(SO3(), [0.6, 0.4], [np.eye(3), np.eye(3)], [0.12, 0.7])
+
+
+def hyperbolic() -> HeatMixture:
+    """A core and a halo about the origin of the hyperbolic plane."""
+    space = Hyperbolic(2)
+    return HeatMixture(space, [0.55, 0.45], [space.origin, space.origin], [0.2, 1.2])
+
+
+def torus() -> HeatProduct:
+    """Six modes: three meridians by two parallels."""
+    ring = HeatMixture(Torus(1), [0.3, 0.3, 0.4], [[-1.2], [1.2], [-math.pi]], [0.08, 0.08, 0.2])
+    return HeatProduct([ring, HeatMixture(Torus(1), [0.6, 0.4], [[0.0], [-math.pi]], [0.15, 0.3])])
+
+
+def box() -> HeatProduct:
+    """Six modes in the unit square, four of them at walls."""
+    across = HeatMixture(Box(1), [0.45, 0.55], [[0.1], [0.7]], [0.006, 0.012])
+    return HeatProduct([across, HeatMixture(Box(1), [0.35, 0.3, 0.35], [[0.05], [0.45], [0.95]], [0.006, 0.005, 0.012])])
+
+
+def cosine(k: int, u: np.ndarray) -> np.ndarray:
+    """cos kθ of u = cos θ."""
+    return np.cos(k * np.arccos(np.clip(u, -1.0, 1.0)))
+
+
+def bell(s: float, chain: RadialChain, u: np.ndarray) -> np.ndarray:
+    """e^{-r²/2s²}."""
+    return np.exp(-0.5 * np.square(chain.radius(u) / s))
+
+
+@dataclass(frozen=True, eq=False)
+class Side(RadialChain):
+    """The first coordinate of a product on a torus or a box, with the noise of all coordinates: the others stand at 0.3."""
+
+    target: Any
+
+    def states(self, r: np.ndarray) -> np.ndarray:
+        """A point at each r."""
+        return np.concatenate([r[:, None], np.full((len(r), self.space.dim - 1), 0.3)], axis=-1)
+
+    def normals(self, r: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """The noise along the coordinate and the rest of it across."""
+        rest = np.zeros((len(r), self.space.dim - 1))
+        rest[:, 0] = z[:, 1]
+        return np.concatenate([z[:, :1], rest], axis=-1)
+
+
+@lru_cache(maxsize=32)
+def chains(target: Any, draws: int = 1) -> list[RadialChain]:
+    """The chains of one coordinate: the radius, or each factor's. Kept, for they keep what they know of their target's scores."""
+    if isinstance(target, HeatMixture):
+        return [RadialChain(target, points=64 if isinstance(target.space, Hyperbolic) else 40, rule=(9, 12))]
+    return [RadialChain(factor, points=64, rule=(22 if draws == 1 else 10, 2)) for factor in target.factors]
+
+
+@lru_cache(maxsize=16)
+def sides(target: HeatProduct) -> list[RadialChain]:
+    """The same of a product whose coordinates share their noise."""
+    order = range(len(target.factors))
+    turned = [HeatProduct([target.factors[j] for j in sorted(order, key=lambda j, i=i: j != i)]) for i in order]  # type: ignore[misc]
+    return [Side(one, points=40, rule=(11, 12)) for one in turned]
+
+
+def observables(chain: RadialChain) -> list[Observable]:
+    """Functions of the chain's coordinate u."""
+    if isinstance(chain.space, Hyperbolic):
+        return [partial(bell, s, chain) for s in (0.5, 1.0, 2.0)]
+    return [partial(cosine, k) for k in (1, 2, 3)]
+
+
+def coupled(solver: Solver, target: HeatProduct, s: Node, t: Node) -> bool:
+    """Whether a step of the method lets the noise of one coordinate act on another."""
+    x = np.full((1, target.space.dim), 0.3)
+    first = np.arange(target.space.dim) == 0
+    ends = []
+    for other in (0.4, -1.3):
+        z = np.where(first, 0.7, other)[None]
+        ends.append(advance(solver, target.denoised, x, s, t, None, lambda a, b, z=z: z)[0][0, 0])
+    return bool(abs(ends[1] - ends[0]) > 1e-12)
+
+
+def weak_error(target: Any, solver: Solver, grid: Sequence[Node], seed: int = 0) -> tuple[float, float, int]:
+    """(error, error of the reference, paths) of a stochastic method on a target of this module or of its kind; paths 0 where it is exact.
+
+    The target is a ``HeatMixture`` about the base of its space, or a ``HeatProduct`` of such on circles or on [0, 1].
+    """
+    product = isinstance(target, HeatProduct)
+    kept = "strength" not in solver.options or solver.options["strength"] == 1.0  # then the pull is a projection
+    if product and isinstance(target.space, Box) and solver.name.split("(")[0] in CLIPPING:
+        if kept:
+            off = [clipped_error(factor, grid) for factor in target.factors]
+            return _rms(off), ROUND_OFF, 0
+        return monte_carlo(target, solver, grid, seed)
+    together, draws = product and coupled(solver, target, grid[0], grid[1]), count_draws(solver, target, grid[0], grid[1])
+    if draws > 1 and (together or not product):
+        return monte_carlo(target, solver, grid, seed)
+    followed = sides(target) if together else chains(target, draws)
+    off = [chain.error(solver(space=chain.space), grid, *observables(chain)) / math.sqrt(3.0) for chain in followed]
+    return _rms(off), RESOLVED * (10.0 / (len(grid) - 1)) ** 2, 0
+
+
+def count_draws(solver: Solver, target: Any, s: Node, t: Node) -> int:
+    """On how many intervals a step draws."""
+    x, asked = target.sample(1, 0, s), set()
+
+    def ones(s: Node, t: Node) -> np.ndarray:
+        asked.add((s.lam, t.lam))
+        return np.ones_like(x)
+
+    advance(solver, target.denoised, x, s, t, None, ones)
+    return len(asked)
+
+
+def clipped_error(law: HeatMixture, grid: Sequence[Node]) -> float:
+    """The same of the chain on [0, 1] that is clipped to it after each step, on panels of Gauss-Legendre nodes.
+
+    (P f)(x) = ∫ f(u) φ_h(u − m) du + f(0) Φ(−m/√h) + f(1) Φ((m − 1)/√h),  m = x + h score(x).
+    """
+    inner, weights = panels(min(math.sqrt(s.sigma**2 - t.sigma**2) for s, t in pairwise(grid)), 0.0, 1.0)
+    x = np.concatenate([[0.0, 1.0], inner])
+    f = np.stack([np.cos(k * math.pi * x) for k in (1, 2, 3)], axis=-1)
+    wanted = _mean(law, inner, weights, f[2:], grid[-1])
+    for s, t in reversed(list(pairwise(grid))):
+        root = math.sqrt(s.sigma**2 - t.sigma**2)
+        m = x + root * root * law.score(x[:, None], s)[:, 0]
+        free = (np.exp(-0.5 * np.square((inner - m[:, None]) / root)) * (weights / (root * math.sqrt(2.0 * math.pi)))) @ f[2:]
+        f = free + ndtr(-m / root)[:, None] * f[0] + ndtr((m - 1.0) / root)[:, None] * f[1]
+    return _rms(_mean(law, inner, weights, f[2:], grid[0]) - wanted)
+
+
+def _mean(law: HeatMixture, x: np.ndarray, weights: np.ndarray, f: np.ndarray, node: Node) -> np.ndarray:
+    density = weights * np.exp(law.log_prob(x[:, None], node))
+    return np.asarray(density @ f / density.sum())
+
+
+def monte_carlo(target: Any, solver: Solver, grid: Sequence[Node], seed: int, paths: int = PATHS) -> tuple[float, float, int]:
+    """(error, half of its 95 % interval, paths): the same observables over paths from the exact law at the first node."""
+    rng = np.random.default_rng(seed)
+    x = target.sample(paths, rng, grid[0])
+    y = sample(solver, target.denoised, x, grid, terminal="none", noise=BrownianNoise(seed, x.shape))
+    y = target.space.project(y)
+    off, spread = [], []
+    for i, chain in enumerate(chains(target)):
+        part = y[..., i : i + 1] if isinstance(target, HeatProduct) else y
+        for f in observables(chain):
+            values = f(chain.coordinate(part))
+            off.append(values.mean() - chain._means(f(chain.nodes)[:, None], grid[-1])[0])
+            spread.append(values.var() / paths)
+    return _rms(off), 1.96 * math.sqrt(float(np.mean(spread))), paths
+
+
+def _rms(values: Any) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

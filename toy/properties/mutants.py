@@ -1,0 +1,243 @@
+"""Mutants: every coefficient of every solver corrupted by 1 %, one at a time, and held against the laws.
+
+A step is linear in the arrays that it handles, so its coefficients are what it multiplies and adds them with. ``tampered(solver, k)``
+runs the same step on arrays that count these operations and scale the result of the k-th of each step by 1.01; ``misplaced(solver, k)``
+makes the k-th evaluation at a node 1 % of the way further on. A mutant is killed by the first law that it breaks; one whose Plan equals
+the original's is no mutant (a coefficient that is zero). Methods without a Plan have no mutants.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from scorebed.solvers import SOLVERS, Node, NonFinite, Solver, trace
+from scorebed.solvers.base import Step
+from scorebed.solvers.grid import uniform
+from scorebed.solvers.schedule import VP
+from scorebed.toy.properties import LAWS
+from scorebed.toy.properties.exact import other_values
+
+_OFF = 1.01
+_COSTLY = ("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite")
+"""Laws that are asked last."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    what: str
+    solver: Solver
+    original: Solver
+
+
+class _Counter:
+    """Numbers the operations of one step and says which result is scaled."""
+
+    def __init__(self, wrong: int) -> None:
+        self.wrong, self.seen = wrong, -1
+
+    def __call__(self, value: Any) -> _Tampered:
+        self.seen += 1
+        return _Tampered(_OFF * value if self.seen == self.wrong else value, self)
+
+
+class _Tampered:
+    """An array whose operations are counted. Only what a step may do with arrays."""
+
+    def __init__(self, value: Any, count: _Counter) -> None:
+        self.value, self.count = value, count
+
+    def __add__(self, other: Any) -> _Tampered:
+        return self.count(self.value + _plain(other))
+
+    def __sub__(self, other: Any) -> _Tampered:
+        return self.count(self.value - _plain(other))
+
+    def __rsub__(self, other: Any) -> _Tampered:
+        return self.count(_plain(other) - self.value)
+
+    def __mul__(self, other: Any) -> _Tampered:
+        return self.count(self.value * other)
+
+    def __truediv__(self, other: Any) -> _Tampered:
+        return self.count(self.value / other)
+
+    def __neg__(self) -> _Tampered:
+        return self.count(-self.value)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def _plain(value: Any) -> Any:
+    """``value``, a carry perhaps, without the counting."""
+    if isinstance(value, _Tampered):
+        return value.value
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in (tuple, list) else value
+
+
+def _counted(value: Any, count: _Counter) -> Any:
+    """``value`` with every array in it counting; nodes, numbers and None as they are."""
+    if isinstance(value, dict):
+        return {k: _counted(v, count) for k, v in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_counted(v, count) for v in value)
+    return value if value is None or isinstance(value, Node | float | int | str | bool) else _Tampered(value, count)
+
+
+def _with(solver: Solver, step: Step, what: str) -> Solver:
+    return replace(solver, name=f"{solver.name} with {what}", step=step)
+
+
+def tampered(solver: Solver, k: int) -> Solver:
+    """The solver with the result of the k-th array operation of every step scaled by 1.01."""
+
+    def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
+        count = _Counter(k)
+        x_t, memory = solver.step(
+            lambda y, node: _Tampered(denoise(_plain(y), node), count),
+            _Tampered(x, count),
+            s,
+            t,
+            _counted(carry, count),
+            lambda a, b: _Tampered(noise(a, b), count),
+        )
+        return _plain(x_t), _plain(memory)
+
+    return _with(solver, step, f"operation {k} off")
+
+
+def misplaced(solver: Solver, k: int) -> Solver:
+    """The solver with the k-th evaluation of every step made 1 % further on the way to t, or back to s where it is t."""
+
+    def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
+        seen = -1
+
+        def elsewhere(y: Any, node: Node) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen != k or s == t:
+                return denoise(y, node)
+            return denoise(y, node.toward(s, 0.01) if node is t else node.toward(t, 0.01))
+
+        return solver.step(elsewhere, x, s, t, carry, noise)
+
+    return _with(solver, step, f"evaluation {k} misplaced")
+
+
+def _sizes(solver: Solver) -> tuple[int, int]:
+    """The most array operations and evaluations in one step."""
+    operations = evaluations = 0
+
+    def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
+        nonlocal operations, evaluations
+        count, calls = _Counter(-1), 0
+
+        def denoised(y: Any, node: Node) -> Any:
+            nonlocal calls
+            calls += 1
+            return _Tampered(denoise(_plain(y), node), count)
+
+        out = solver.step(denoised, _Tampered(x, count), s, t, _counted(carry, count), lambda a, b: _Tampered(noise(a, b), count))
+        operations, evaluations = max(operations, count.seen + 1), max(evaluations, calls)
+        return _plain(out)
+
+    trace(replace(solver, step=step), uniform(VP(), 8))
+    return operations, evaluations
+
+
+def same_plans(a: Solver, b: Solver) -> bool:
+    """Whether two solvers unroll to the same program on a sample grid."""
+    one, two = (trace(solver, uniform(VP(), 6, 0.9, 0.1)) for solver in (a, b))
+    if len(one.ops) != len(two.ops) or one.nodes != two.nodes:
+        return False
+    return bool(np.array_equal(one.output, two.output) and np.array_equal(one.inputs, two.inputs))
+
+
+def mutants(solver: Solver) -> Iterator[Mutant]:
+    """Every mutant of a solver, and of the solver with each option at another value."""
+    if solver.nonlinear is not None:
+        return
+    variants = [solver, *(solver(**{name: value}) for name, value in other_values(solver).items())]
+    for variant in variants:
+        operations, evaluations = _sizes(variant)
+        for k in range(operations):
+            yield Mutant(f"{variant.name}, operation {k}", tampered(variant, k), variant)
+        for k in range(evaluations):
+            yield Mutant(f"{variant.name}, evaluation {k}", misplaced(variant, k), variant)
+
+
+def killer(mutant: Mutant) -> str | None:
+    """The name of the first law that the mutant breaks, ``"same"`` if it is none, None if it survives."""
+    if same_plans(mutant.solver, mutant.original):
+        return "same"
+    for name, law in sorted(LAWS.items(), key=lambda item: item[0] in _COSTLY):
+        if law.exempt(mutant.solver) is None:
+            try:
+                law(mutant.solver)
+            except (AssertionError, NonFinite):
+                return name
+    return None
+
+
+EXPLAINED = {
+    "dpmpp_3m_sde": (8, "third-order terms of the drift do not show in the weak order 2 that it claims"),
+    "seeds_3": (5, "third-order terms of the drift do not show in the weak order 2 that it claims"),
+    "hb_dpmpp_2m": (4, "the second-order correction of D does not matter to a method of order 1"),
+    "stork_2": (6, "the weight of the second derivative does not matter to a method of order 2"),
+    "srk_2": (1, "the smallest of a stage's noise weights is below what weak order 2 shows at these steps"),
+    "pc_langevin": (2, "the corrector's first noise is forgotten before the next evaluation on a point mass"),
+    "langevin_gibbs": (1, "the first sweep's noise is forgotten before the next evaluation on a point mass"),
+    "euler_maruyama": (1, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
+    "exp_euler_maruyama": (2, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
+    "ghvb_3": (4, "1 % of the highest difference, averaged besides, is too little to show in the order at these steps"),
+    "ghvb_4": (6, "1 % of the highest difference, averaged besides, is too little to show in the order at these steps"),
+    "edict": (6, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
+    "bdia": (4, "gamma itself off by 1 % is another BDIA of the same order"),
+    "rex_stochastic_heun": (8, "the weight zeta and what brings back the pair's difference do not enter the order"),
+    "rex_dpmpp_2s": (4, "the weight zeta of the pair's difference does not enter the order"),
+    "rex_rk4": (8, "the weight zeta of the pair's difference does not enter the order"),
+}
+"""How many mutants of a solver survive the laws, and why. Tests of their families, with identities and formulas, notice each of them."""
+
+
+def judge(name: str) -> dict[str, str | None]:
+    """For every mutant of a solver the law that kills it, or None."""
+    found = {mutant.what: killer(mutant) for mutant in mutants(SOLVERS[name])}
+    return {what: by for what, by in found.items() if by != "same"}
+
+
+def main(names: list[str] | None = None) -> int:
+    """Print the table; the exit status is 1 if more mutants of a solver survive than are explained, or over 2 % of the whole catalogue."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    console, table = Console(), Table(title="mutants: coefficients corrupted by 1 %", caption="killed by the first law that breaks")
+    for heading in ("solver", "mutants", "killed", "by"):
+        table.add_column(heading, justify="left" if heading in ("solver", "by") else "right")
+    allowed = 1.0 if names else 0.02  # the share is a property of the whole catalogue
+    names, total, survivors = names or list(SOLVERS), 0, []
+    with ProcessPoolExecutor() as pool:
+        for name, found in zip(names, track(pool.map(judge, names), "mutants", len(names), console=console, transient=True), strict=True):
+            killers = Counter(by for by in found.values() if by is not None)
+            survivors += [(name, what) for what, by in found.items() if by is None]
+            total += len(found)
+            by = ", ".join(f"{law} {n}" for law, n in killers.most_common()) or "no Plan"
+            table.add_row(name, str(len(found)), str(killers.total()), by)
+    console.print(table)
+    for name, what in survivors:
+        console.print(f"survivor: {what}: {EXPLAINED.get(name, (0, 'NOT EXPLAINED'))[1]}", soft_wrap=True)
+    left = Counter(name for name, _ in survivors)
+    for name in (surplus := [name for name, n in left.items() if n > EXPLAINED.get(name, (0, ""))[0]]):
+        console.print(f"{name}: {left[name]} survivors, {EXPLAINED.get(name, (0, ''))[0]} explained")
+    console.print(f"{total - len(survivors)} of {total} mutants killed")
+    return int(len(survivors) > allowed * total or bool(surplus))

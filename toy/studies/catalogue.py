@@ -1,0 +1,131 @@
+"""The catalogue: what each solver claims, what its Plan shows, and what is measured of it.
+
+Orders are measured as the laws do: on the line of three modes with jagged VP grids (deterministic methods), by exact moments on an
+ellipsoid with EDM's grid (weak), and by exact distances of paths (strong); the weak order of methods on spaces by exact radial chains. The
+stability interval is that of dy/drho = lambda y with equal steps of rho, for methods that are autonomous there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scorebed.solvers import EDM, SOLVERS, VP, NotLinear, Solver, sample, trace
+from scorebed.solvers.grid import uniform_lam
+from scorebed.toy.measure.convergence import Order, global_errors, order_of
+from scorebed.toy.properties.cases import cases
+from scorebed.toy.properties.order import weak_error
+from scorebed.toy.properties.paths import path_errors
+from scorebed.toy.properties.registry import chooses_steps
+from scorebed.toy.studies.stability import real_interval
+
+_STEPS = (128, 256, 512)
+_PATHS = (64, 128, 256)
+_WALLS = (64, 128, 256)
+_CHAIN = (16, 32, 64)
+_FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the catalogue. None where a method has no such thing, or it was not measured."""
+
+    name: str
+    kind: str
+    order: int
+    weak: float | None
+    strong: float | None
+    nfe: int | None
+    start: int | None
+    history: int | None
+    measured: Order | None
+    measured_strong: Order | None
+    interval: float | None
+    reference: str
+
+
+def order_measured(solver: Solver) -> Order:
+    """Order of a deterministic method that keeps to its grid."""
+    case = cases()[0]
+    first, last = case.schedule.node(case.noisy), case.schedule.node(case.clean)
+    x = case.states(first)
+    grids = [case.grid(case.schedule, n, case.noisy, case.clean) for n in _STEPS]
+    return order_of(_STEPS, global_errors(solver, case.target.denoised, x, case.target.flow(x, first, last), grids), _FLOOR)
+
+
+def weak_measured(solver: Solver) -> Order:
+    """Weak order of a stochastic method by exact moments."""
+    return order_of(_STEPS, [weak_error(solver, cases()[2], n) for n in _STEPS], _FLOOR)
+
+
+def space_weak_measured(solver: Solver) -> Order:
+    """Weak order of a stochastic method on spaces: by the exact law of the chain in the radius about a pole, on the first space it claims;
+    for one of order 1/2 on the interval with walls."""
+    from scorebed.toy.measure import reflected_law
+    from scorebed.toy.properties.spaces import chain_grid, chains
+
+    if solver.weak is not None and solver.weak < 1.0:
+        scheme = "projected_euler" if solver.name == "thresholded_euler" else solver.name
+        return order_of(_WALLS, [reflected_law.weak_error(scheme, n) for n in _WALLS])
+    chain = next(chain for chain in reversed(chains()) if solver.claims(chain.target.space))
+    moving = solver(space=chain.target.space)
+    return order_of(_CHAIN, [chain.error(moving, chain_grid(chain, n), np.exp, np.square) for n in _CHAIN])
+
+
+def evaluations(solver: Solver) -> int:
+    """Evaluations per step of a method on spaces, counted in a run."""
+    x, nodes = np.ones((1, 1)), uniform_lam(EDM(), 17)
+    runs = [sample(solver, lambda x, node: 0.5 * x, x, nodes[:n], terminal="none", noise=0, record=True) for n in (17, 18)]
+    return runs[1].nfe - runs[0].nfe
+
+
+def interval_measured(solver: Solver) -> float | None:
+    """The stability interval on the negative real axis, None for a method that has none."""
+    try:
+        return real_interval(solver)
+    except ValueError:
+        return None
+
+
+def entry(name: str, measure: bool = True) -> Entry:
+    """The line of one solver."""
+    s = SOLVERS[name]
+    kind = "adaptive" if chooses_steps(s) else "SDE" if s.weak is not None else "ODE"
+    nfe = start = history = None
+    try:
+        short, long = (trace(s, uniform_lam(VP(), n)) for n in (16, 17))
+        nfe, history = long.nfe - short.nfe, long.history
+        start = short.nfe - 16 * nfe  # what the first steps of a multistep method cost beyond the others
+    except NotLinear:
+        nfe = evaluations(s) if s.spaces else None
+    order = strong = interval = None
+    if measure and kind == "ODE":
+        order, interval = order_measured(s), interval_measured(s)
+    if measure and kind == "SDE" and s.nonlinear is None:
+        order = weak_measured(s)
+        strong = order_of(_PATHS, path_errors(s, _PATHS)) if s.strong is not None else None
+    elif measure and kind == "SDE":
+        order = space_weak_measured(s)
+    return Entry(name, kind, s.order, s.weak, s.strong, nfe, start, history, order, strong, interval, s.reference)
+
+
+def catalogue(
+    names: Sequence[str] | None = None, measure: bool = True, report: Callable[[int, int, str], object] | None = None
+) -> list[Entry]:
+    """The lines of these solvers, of all by default; measured in parallel.
+
+    ``report(done, all, name)`` is told of every line.
+    """
+    names = list(names or SOLVERS)
+    if not measure:
+        return [entry(name, measure=False) for name in names]
+    from joblib import Parallel, delayed
+
+    lines: list[Entry] = []
+    for line in Parallel(n_jobs=-1, return_as="generator")(delayed(entry)(name) for name in names):
+        lines.append(line)
+        if report is not None:
+            report(len(lines), len(names), line.name)
+    return lines

@@ -1,0 +1,212 @@
+r"""Linear stability: the test equation dy/drho = lambda y, on equal steps of rho, through the real step of a solver.
+
+On the EDM schedule (alpha = 1, sigma = rho) the denoiser D = y - rho lambda y has the slope (y - D)/rho = lambda y. A step of length h = -1
+is then a linear map of the state and of every array in the carry, and its coefficients are found by handing it unit vectors. Several steps
+in a row give x_0, x_1, x_2, … as linear functions of where they began, and for a method that is autonomous in rho these obey
+
+    x_{n+k} = Σ_{j<k} a_j(z) x_{n+j},      z = lambda h,
+
+whose roots decide: the region of absolute stability is where none of them exceeds one in modulus. That the recurrence also holds one step
+later is checked, so that a method that is not autonomous in rho (an exponential integrator in lam) is refused and not measured wrongly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from scorebed.solvers import EDM, SOLVERS, Node, Solver
+from scorebed.solvers.base import advance
+from scorebed.solvers.methods.stabilized import stork_2
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
+
+_WARM = 6  # steps that fill any memory
+_LONGEST = 8  # the longest recurrence looked for
+_PROBE = -0.3141 + 0.2718j  # a point where no root is special
+_EDGE = 1e-10  # a root may exceed one by this: round-off at a root of modulus one
+
+
+def _nodes() -> list[Node]:
+    n = _WARM + _LONGEST + 3
+    return [EDM().node(float(n + 2 - i)) for i in range(n + 1)]
+
+
+def _no_noise(s: Node, t: Node) -> Any:
+    raise ValueError("the solver draws noise: a region of absolute stability is that of a deterministic method")
+
+
+def _replaced(value: Any, fill: Any) -> Any:
+    """The carry with each array in it replaced by ``fill()``."""
+    if isinstance(value, np.ndarray):
+        return fill()
+    if isinstance(value, dict):
+        return {k: _replaced(v, fill) for k, v in value.items()}
+    return type(value)(_replaced(v, fill) for v in value) if type(value) in (tuple, list) else value
+
+
+def _orbits(solver: Solver, z: NDArray[np.complex128], steps: int) -> NDArray[np.complex128]:
+    """x_0 … x_steps for every z and every unit vector of (x, arrays of the carry): shape (steps + 1, z, unknowns)."""
+    if solver.weak is not None or solver.nonlinear is not None:
+        raise ValueError(
+            f"{solver.name} {'draws noise' if solver.weak is not None else solver.nonlinear}: it has no region of absolute stability"
+        )
+    nodes = _nodes()
+
+    def denoise(rates: NDArray[np.complex128]) -> Any:
+        return lambda x, node: x + node.rho * rates * x  # h = -1, so lambda = -z
+
+    carry: Any = None
+    x = np.ones((1, 1), complex)
+    for s, t in pairwise(nodes[: _WARM + 1]):
+        x, carry = advance(solver, denoise(np.array([[_PROBE]])), x, s, t, carry, _no_noise)
+    count = 1
+
+    def counted() -> None:
+        nonlocal count
+        count += 1
+
+    _replaced(carry, counted)
+    units = iter(np.eye(count, dtype=complex)[:, None, :] + np.zeros((1, len(z), 1)))
+    x = next(units)
+    carry = _replaced(carry, lambda: next(units))
+    orbit = [x]
+    for s, t in pairwise(nodes[_WARM : _WARM + steps + 1]):
+        x, carry = advance(solver, denoise(z[:, None]), x, s, t, carry, _no_noise)
+        orbit.append(x)
+    return np.array(orbit)
+
+
+def recurrence_length(solver: Solver) -> int:
+    """k, the number of roots: 1 for a one-step method.
+
+    Raises:
+        ValueError: stochastic, nonlinear, or not autonomous in rho.
+    """
+    orbit = _orbits(solver, np.array([_PROBE]), _LONGEST + 1)[:, 0]
+    for k in range(1, _LONGEST + 1):
+        coefficients, *_ = np.linalg.lstsq(orbit[:k].T, orbit[k], rcond=1e-10)
+        if all(
+            np.allclose(orbit[j : j + k].T @ coefficients, orbit[j + k], rtol=0.0, atol=1e-8 * np.abs(orbit[: j + k + 1]).max())
+            for j in (0, 1)
+        ):
+            return k
+    raise ValueError(f"{solver.name} obeys no recurrence with constant coefficients on equal steps of rho: it is not autonomous in rho")
+
+
+def roots(solver: Solver, z: ArrayLike) -> NDArray[np.complex128]:
+    """The roots of the recurrence at each z = lambda h; shape (…, k)."""
+    flat = np.atleast_1d(np.asarray(z, complex)).ravel()
+    k = recurrence_length(solver)
+    orbit = np.moveaxis(_orbits(solver, flat, k), 0, -1)
+    coefficients = (np.linalg.pinv(orbit[..., :k], rcond=1e-11) @ orbit[..., k:])[..., 0]
+    companion = np.zeros((len(flat), k, k), complex)
+    companion[:, range(k - 1), range(1, k)] = 1.0
+    companion[:, -1, :] = coefficients
+    return np.asarray(np.linalg.eigvals(companion), complex).reshape(*np.shape(z), k)
+
+
+def amplification(solver: Solver, z: ArrayLike) -> NDArray[np.float64]:
+    """The largest modulus of a root at each z = lambda h: below one, the solution decays as it should."""
+    return np.abs(roots(solver, z)).max(axis=-1)
+
+
+def real_interval(solver: Solver, longest: float = 1000.0, step: float = 0.02) -> float:
+    """The length of the interval (-length, 0) of real z in which the method is stable, to about 1e-9.
+
+    The first crossing is looked for at multiples of ``step`` that grow by 1 % and then found by bisection; ``longest`` where there is none.
+    """
+    marks = [step]
+    while marks[-1] < longest:
+        marks.append(min(longest, max(marks[-1] + step, 1.003 * marks[-1])))
+    # off the round numbers, where roots may coincide
+    outside = np.flatnonzero(amplification(solver, -np.array(marks) * (1.0 + 1e-7)) > 1.0 + _EDGE)
+    if not len(outside):
+        return longest
+    first = int(outside[0])
+    low, high = (marks[first - 1] if first else 0.0), marks[first]
+    while high - low > 1e-10 * high:
+        middle = 0.5 * (low + high)
+        if amplification(solver, -middle) > 1.0 + _EDGE:
+            high = middle
+        else:
+            low = middle
+    return 0.5 * (low + high)
+
+
+def intervals(solvers: Mapping[str, Solver]) -> pd.DataFrame:
+    """``real_interval`` of each solver, by label. Columns: solver, length (NaN where there is no region), roots, why (there is none)."""
+    rows: list[tuple[str, float, float, str]] = []
+    for label, solver in solvers.items():
+        try:
+            rows.append((label, real_interval(solver), float(recurrence_length(solver)), ""))
+        except ValueError as refused:
+            rows.append((label, math.nan, math.nan, str(refused)))
+    return pd.DataFrame(rows, columns=["solver", "length", "roots", "why"])
+
+
+def families() -> dict[str, dict[str, Solver]]:
+    """The regions that belong side by side: what momentum, and what stages, do to those of the plain methods above them."""
+    betas = (1.0, 0.8, 0.5, 0.3)
+    return {
+        "Adams-Bashforth": {f"order {r}": SOLVERS[f"lms_{r}"] for r in (1, 2, 3, 4)},
+        "Generalised heavy ball, β = 0.5": {f"order {r}": SOLVERS[f"ghvb_{r}"](beta=0.5) for r in (1, 2, 3, 4)},
+        "Runge-Kutta": {name: SOLVERS[name] for name in ("euler", "heun", "kutta3", "rk4")},
+        "Chebyshev (RKC2)": {f"{s} stages": SOLVERS["rkc2"](stages=s) for s in (2, 3, 4, 5)},
+        "Heavy ball on order 4": {f"β = {b:g}": SOLVERS["hb_lms_4"](beta=b) for b in betas},
+        "Generalised heavy ball, order 4": {f"β = {b:g}": SOLVERS["ghvb_4"](beta=b) for b in betas},
+        "Nesterov on order 4": {f"β = {b:g}": SOLVERS["nesterov_lms_4"](beta=b) for b in betas},
+        "STORK-2": {f"{s} stages": stork_2(stages=s) for s in (2, 3, 10, 50)},
+    }
+
+
+def regions(groups: Mapping[str, Mapping[str, Solver]] | None = None, points: int = 141, columns: int = 4) -> Figure:
+    """Regions of absolute stability in the plane of z = lambda h, a panel for each group, with the length of each real interval."""
+    groups = families() if groups is None else groups
+    columns = min(columns, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    with look():
+        figure = Figure(figsize=(3.4 * columns, 4.1 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes[len(groups) :]:
+            axis.set_axis_off()
+        for axis, (title, solvers) in zip(axes, groups.items(), strict=False):
+            _panel(axis, solvers, points)
+            axis.set_title(title)
+        figure.supxlabel("Re λh", fontsize=9.5)
+        figure.supylabel("Im λh", fontsize=9.5)
+    return figure
+
+
+def _sizes(solvers: Mapping[str, Solver], left: float, right: float, top: float, points: int) -> tuple[Any, Any, list[NDArray[np.float64]]]:
+    """The grid of the upper half plane and the amplification of every solver on it."""
+    re, im = np.meshgrid(np.linspace(-left, right, points), np.linspace(0.0, top, points))
+    z = re + 1j * im + 1e-6 * (1.0 + 1j)  # off the axes, where roots may coincide
+    return re, im, [amplification(solver, z) for solver in solvers.values()]
+
+
+def _panel(axis: Axes, solvers: Mapping[str, Solver], points: int) -> None:
+    colours = (INK, BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+    lengths = {label: real_interval(solver) for label, solver in solvers.items()}
+    reach = max(lengths.values())
+    re, im, sizes = _sizes(solvers, 1.1 * reach, 0.3 * reach, 1.5 * reach, 45)  # a coarse look, to find the window
+    inside = np.min(sizes, axis=0) <= 1.0
+    window = 1.1 * reach, max(0.08 * reach, re[inside].max() + 0.06 * reach), im[inside].max() + 0.12 * reach
+    re, im, sizes = _sizes(solvers, *window, points)
+    for (label, length), size, colour in zip(lengths.items(), sizes, colours, strict=False):
+        for sign in (1.0, -1.0):
+            axis.contourf(re, sign * im, size, levels=[0.0, 1.0], colors=[colour], alpha=0.1)
+            axis.contour(re, sign * im, size, levels=[1.0], colors=[colour], linewidths=1.5)
+        axis.plot([], [], color=colour, label=f"{label}:  {length:.3g}")
+    axis.axhline(0.0, color=MUTED, linewidth=0.6, zorder=0)
+    axis.axvline(0.0, color=MUTED, linewidth=0.6, zorder=0)
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.locator_params(axis="x", nbins=5)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, title="real interval", title_fontsize=8.5, fontsize=8.5)
