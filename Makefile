@@ -47,7 +47,7 @@ format: $(DEV) ## put the code in form, mend what the linter can mend
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-mutants: $(DEV) ## corrupt every coefficient of every solver by 1 % and see a law fail
+mutants: $(DEV) ## corrupt every coefficient of every solver by 1 % and see a property fail
 	$(SCOREBED) mutants
 
 figures: $(DEV) ## draw every picture again: the studies into out/, the README's from them, the notebooks in place

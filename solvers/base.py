@@ -8,7 +8,7 @@ with Python-float coefficients and +, -, float * on arrays. ``carry`` is None be
 in it as a tuple that grows by one entry per step until it is full; while it still grows the method's ``start`` moves x, and the method's
 own step only fills the memory. So a body says what it does with the memory it has, and nothing about starting.
 
-``order``, ``weak`` and ``strong`` are claims, held by the laws. What can be counted (evaluations, memory, draws) is read from the Plan.
+``order``, ``weak`` and ``strong`` are claims; properties test them. What can be counted (evaluations, memory, draws) the Plan shows.
 
 A method that moves in a ``Space`` takes it as ``method(space=Sphere(2))``. It claims the kinds of space of its ``spaces``; without one it
 is a method of R^d. The space is where the method moves and not one of its ``options``.
@@ -143,7 +143,7 @@ def solver(
     spaces: tuple[str, ...] = (),
     register: bool = True,
 ) -> Callable[[Step], Solver]:
-    """Make a step function a ``Solver`` of the function's name and enter it in ``SOLVERS``, which enrols it in every law.
+    """Make a step function a ``Solver`` of the function's name and enter it in ``SOLVERS``, which enrols it in every property.
 
     ``register=False`` leaves it out of the registry (an experiment, a deliberately broken copy).
 

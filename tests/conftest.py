@@ -1,4 +1,4 @@
-"""Enrolment: a test that asks for ``solver`` and is named after a law runs for every registered solver of which the law speaks."""
+"""Enrolment: a test that asks for ``solver`` and is named after a property runs for every registered solver that it speaks of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scorebed.solvers import SOLVERS
-from scorebed.toy.properties import LAWS
+from scorebed.toy.properties import PROPERTIES
 
 matplotlib.use("Agg")
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
@@ -16,6 +16,6 @@ settings.load_profile("ci")
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "solver" in metafunc.fixturenames:
-        law = LAWS.get(metafunc.function.__name__.removeprefix("test_"))
-        enrolled = [s for s in SOLVERS.values() if law is None or law.exempt(s) is None]
+        asked = PROPERTIES.get(metafunc.function.__name__.removeprefix("test_"))
+        enrolled = [s for s in SOLVERS.values() if asked is None or asked.exempt(s) is None]
         metafunc.parametrize("solver", enrolled, ids=[s.name for s in enrolled])

@@ -15,7 +15,7 @@ from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, RectifiedFlo
 from scorebed.solvers.exponential import phi
 from scorebed.solvers.methods.deis import deis_weights
 from scorebed.solvers.multistep import lagrange
-from scorebed.toy.properties import LAWS
+from scorebed.toy.properties import PROPERTIES
 from scorebed.toy.properties.cases import jagged, modes, warped
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
@@ -147,7 +147,7 @@ def test_dpmpp_2m_sde_without_noise_steps_as_dpmpp_2m() -> None:
 
 @pytest.mark.parametrize("eta", [0.5, 1.3])
 def test_dpmpp_2m_sde_has_weak_order_two_at_any_noise(eta: float) -> None:
-    LAWS["weak_order"](SOLVERS["dpmpp_2m_sde"](eta=eta))
+    PROPERTIES["weak_order"](SOLVERS["dpmpp_2m_sde"](eta=eta))
 
 
 @given(st.integers(1, 4), st.floats(-60.0, 60.0))

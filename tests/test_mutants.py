@@ -1,4 +1,4 @@
-"""Every coefficient of the study's ten solvers, off by 1 %, breaks a law. ``make mutants`` does the same to the whole catalogue."""
+"""Every coefficient of the study's ten solvers, off by 1 %, breaks a property. ``make mutants`` does the same to the whole catalogue."""
 
 import pytest
 

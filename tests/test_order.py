@@ -1,32 +1,32 @@
-"""Convergence laws, for every registered solver."""
+"""Properties of convergence, for every registered solver."""
 
 import numpy as np
 import pytest
 
 from scorebed.solvers import SOLVERS, VP, BrownianNoise, Solver, sample
 from scorebed.toy.measure.convergence import order_of, rms
-from scorebed.toy.properties import LAWS
+from scorebed.toy.properties import PROPERTIES
 from scorebed.toy.properties.cases import jagged, modes
 
 
 def test_order(solver: Solver) -> None:
-    LAWS["order"](solver)
+    PROPERTIES["order"](solver)
 
 
 def test_order_towards_noise(solver: Solver) -> None:
-    LAWS["order_towards_noise"](solver)
+    PROPERTIES["order_towards_noise"](solver)
 
 
 def test_weak_order(solver: Solver) -> None:
-    LAWS["weak_order"](solver)
+    PROPERTIES["weak_order"](solver)
 
 
 def test_weak_order_on_a_mixture(solver: Solver) -> None:
-    LAWS["weak_order_on_a_mixture"](solver)
+    PROPERTIES["weak_order_on_a_mixture"](solver)
 
 
 def test_strong_order(solver: Solver) -> None:
-    LAWS["strong_order"](solver)
+    PROPERTIES["strong_order"](solver)
 
 
 @pytest.mark.parametrize("name", ["ddpm", "dpmpp_2m_sde"])

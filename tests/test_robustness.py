@@ -4,16 +4,16 @@ import numpy as np
 import torch
 
 from scorebed.solvers import VP, BrownianNoise, Solver, sample
-from scorebed.toy.properties import LAWS
+from scorebed.toy.properties import PROPERTIES
 from scorebed.toy.properties.cases import jagged, modes
 
 
 def test_finite(solver: Solver) -> None:
-    LAWS["finite"](solver)
+    PROPERTIES["finite"](solver)
 
 
 def test_keeps_dtype(solver: Solver) -> None:
-    LAWS["keeps_dtype"](solver)
+    PROPERTIES["keeps_dtype"](solver)
 
 
 def test_torch_states(solver: Solver) -> None:

@@ -33,16 +33,16 @@ def test_every_module_is_listed_in_the_order_of_its_imports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "literal", "law"),
+    ("module", "literal", "by"),
     [
         ("riemannian_lie", "0.5", "space_order: rkmk_"),
         ("riemannian_rk", "3 / 4", "space_order: cf_3"),
         ("riemannian_rk", "1 / 4", "space_order: cf_4"),
     ],
 )
-def test_a_mutant_is_killed_by_the_law_of_order(module: str, literal: str, law: str) -> None:
+def test_a_mutant_is_killed_by_the_property_of_order(module: str, literal: str, by: str) -> None:
     k = [mutant.literal for mutant in mutants(module)].index(literal)
     with mutated(module, k) as methods:
-        own = methods[law.split(": ")[1] + ("4" if law.endswith("_") else "")]
+        own = methods[by.split(": ")[1] + ("4" if by.endswith("_") else "")]
     assert own is not SOLVERS[own.name]
-    assert (killer(module, k, [own.name]) or "").startswith(law)
+    assert (killer(module, k, [own.name]) or "").startswith(by)

@@ -22,7 +22,7 @@ from scorebed.solvers.methods.stochastic_rk import at_u, kick, move
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.toy.measure.convergence import Order, order_of
-from scorebed.toy.properties import LAWS, Broken
+from scorebed.toy.properties import PROPERTIES, Broken
 from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
 from scorebed.toy.properties.mixtures import mixture_error
 from scorebed.toy.properties.paths import path_errors
@@ -210,7 +210,7 @@ def test_mean_of_the_integral_given_the_increments_costs_srk_2_an_order_on_mixtu
     steps = (32, 64, 128)
     assert order_of(steps, [mixture_error(short, jagged(VP(), n, 0.5, 0.2), normals=3, moment=1) for n in steps]).inside(1.0)
     with pytest.raises(Broken, match=r"weak order .* on a mixture, claimed 2"):
-        LAWS["weak_order_on_a_mixture"](replace(short, weak=2))
+        PROPERTIES["weak_order_on_a_mixture"](replace(short, weak=2))
     assert order_of(steps, [mixture_error(of("srk_2"), jagged(VP(), n, 0.5, 0.2), normals=3, moment=1) for n in steps]).inside(2.0)
 
 
@@ -287,7 +287,7 @@ GENTLE = [
 @pytest.mark.parametrize("made", GENTLE, ids=label)
 def test_point_mass_where_langevin_is_little(made: Solver) -> None:
     """At the defaults the corrector forgets the predictor's noise before the law can see it; with short Langevin steps it does not."""
-    LAWS["point_mass"](made)
+    PROPERTIES["point_mass"](made)
 
 
 def test_stage_of_srk_2_has_the_right_covariance_with_the_step() -> None:

@@ -48,7 +48,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    # only when asked for: pandas, SciPy's integrators and matplotlib take a second, which the laws need not pay
+    # only when asked for: pandas, SciPy's integrators and matplotlib take a second, which the properties need not pay
     for module, names in _HOME.items():
         if name in names:
             return getattr(import_module(f"scorebed.toy.{module}"), name)

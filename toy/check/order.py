@@ -1,6 +1,6 @@
 r"""The order of a deterministic candidate: its error against the exact flow map on refined grids.
 
-The slope of the finest refinements above round-off must lie in [p - 0.15, p + 0.35] on every trial, the window of the order laws. Slopes
+The slope of the finest refinements above round-off must lie in [p - 0.15, p + 0.35] on every trial, as the properties ask. Slopes
 that still rise to the claim are refined further; those of a lower order only fall.
 """
 

@@ -94,7 +94,7 @@ def near(quantity: str, measured: float, value: float, within: float, unit: str 
 
 
 def order(quantity: str, slope: float, claim: float, *, printed: bool = False, kept: bool = False) -> Row:
-    """A measured order in the window of the order laws, [claim − 0.15, claim + 0.35]."""
+    """A measured order in the window of the order properties, [claim − 0.15, claim + 0.35]."""
     return Row(quantity, slope, claim - 0.15, claim + 0.35, "order", printed, kept)
 
 

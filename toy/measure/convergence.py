@@ -25,7 +25,7 @@ class Order:
     high: float
 
     def inside(self, claim: float, below: float = 0.15, above: float = 0.35) -> bool:
-        """Whether the slope lies in [claim - below, claim + above], the window of the order laws."""
+        """Whether the slope lies in [claim - below, claim + above], the window of the order properties."""
         return bool(claim - below <= self.slope <= claim + above)
 
     def __str__(self) -> str:

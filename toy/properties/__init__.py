@@ -1,9 +1,9 @@
-"""The laws that every registered solver obeys, as functions.
+"""The properties of every registered solver, as functions.
 
-The tests enrol every solver in every law, and the mutants are held against them. ``LAWS`` maps names to laws.
+The tests enrol every solver in every property, and the mutants are held against them. ``PROPERTIES`` maps names to properties.
 """
 
 from scorebed.toy.properties import adaptive, exact, mixtures, order, paths, robust, spaces, straight
-from scorebed.toy.properties.registry import LAWS, Broken, Law, law
+from scorebed.toy.properties.registry import PROPERTIES, Broken, Property, prop
 
-__all__ = ["LAWS", "Broken", "Law", "adaptive", "exact", "law", "mixtures", "order", "paths", "robust", "spaces", "straight"]
+__all__ = ["PROPERTIES", "Broken", "Property", "adaptive", "exact", "mixtures", "order", "paths", "prop", "robust", "spaces", "straight"]

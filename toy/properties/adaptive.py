@@ -1,4 +1,4 @@
-"""Laws for methods that choose their own steps inside a step of the grid: error and cost follow the tolerance, not the grid."""
+"""Properties of methods that choose their own steps inside a step of the grid: error and cost follow the tolerance, not the grid."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from scorebed.solvers import EDM, GRIDS, VP, RectifiedFlow, Solver, sample
 from scorebed.toy.measure.convergence import global_errors, order_of, rms
 from scorebed.toy.properties.cases import cases, jagged, modes, warped
-from scorebed.toy.properties.registry import black_box, chooses_steps, law, require
+from scorebed.toy.properties.registry import black_box, chooses_steps, prop, require
 
 _BOUND = 200.0  # tolerances; SciPy's error estimates are off by as much where a step is long
 _POINT = np.array([0.7, -1.3])
 
 
 def keeps_to_grid(solver: Solver) -> str | None:
-    """The exemption of laws about tolerances."""
+    """The exemption of properties about tolerances."""
     return None if chooses_steps(solver) else "keeps to the grid"
 
 
 def not_ours(solver: Solver) -> str | None:
-    """The exemption of laws about embedded pairs."""
+    """The exemption of properties about embedded pairs."""
     return keeps_to_grid(solver) or black_box(solver)
 
 
@@ -39,7 +39,7 @@ def _study(solver: Solver) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray
     return rows
 
 
-@law(exempt=keeps_to_grid)
+@prop(exempt=keeps_to_grid)
 def tolerance(solver: Solver) -> None:
     """The global error is proportional to rtol = atol, and at most a moderate multiple of it."""
     for name, tolerances, errors, _ in _study(solver):
@@ -48,7 +48,7 @@ def tolerance(solver: Solver) -> None:
         require(kept, solver, f"error goes with tolerance to the power {slope:.2f} on {name}; error/tolerance {errors / tolerances}")
 
 
-@law(exempt=not_ours)
+@prop(exempt=not_ours)
 def effort(solver: Solver) -> None:
     """Evaluations grow with the tolerance to the power -1/p, which an error estimate of too low an order does not give."""
     for name, tolerances, _, nfe in _study(solver):
@@ -58,7 +58,7 @@ def effort(solver: Solver) -> None:
         )
 
 
-@law(exempt=not_ours)
+@prop(exempt=not_ours)
 def uncontrolled_order(solver: Solver) -> None:
     """With tolerances that refuse nothing a step of the grid is one step of the pair, and the order is at least that of its formula.
 
@@ -78,7 +78,7 @@ def uncontrolled_order(solver: Solver) -> None:
             require(kept, solver, f"order {found}, claimed {solver.order}, on {case.name}, t {start} -> {end}; errors {errors}")
 
 
-@law(exempt=lambda solver: None if black_box(solver) else "chooses no steps" if keeps_to_grid(solver) else "held to the exact laws")
+@prop(exempt=lambda solver: None if black_box(solver) else "chooses no steps" if keeps_to_grid(solver) else "held to the exact properties")
 def close(solver: Solver) -> None:
     """To tolerance: a constant denoiser is followed, and a shift of the target shifts the samples. Exactly: the batch does not matter.
     And over every kind of grid nothing overflows."""

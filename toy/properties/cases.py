@@ -1,4 +1,4 @@
-"""The targets, schedules and grids on which the laws look at a solver.
+"""The targets, schedules and grids on which the properties look at a solver.
 
 Everything is smooth enough for the asymptotic range to begin near 64 steps, and hardly a grid is uniform in the variable that a method
 expands in.

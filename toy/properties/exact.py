@@ -1,4 +1,4 @@
-"""Algebraic laws: what a step must do exactly, whatever its order."""
+"""Algebraic properties: what a step must do exactly, whatever its order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from scorebed.solvers import VP, BrownianNoise, Node, RectifiedFlow, Solver, Sub
 from scorebed.solvers.base import advance
 from scorebed.solvers.ranges import allowed
 from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
-from scorebed.toy.properties.registry import any_of, black_box, deterministic, inexact, law, moved_by_shifts, require, stochastic, unplanned
+from scorebed.toy.properties.registry import (
+    any_of,
+    black_box,
+    deterministic,
+    inexact,
+    moved_by_shifts,
+    prop,
+    require,
+    stochastic,
+    unplanned,
+)
 
 _TIGHT = 1e-11
 _POINT = np.array([0.7, -1.3])
@@ -27,7 +37,7 @@ def _close(a: Any, b: Any, tolerance: float = _TIGHT) -> bool:
     return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(b).max()))))
 
 
-@law(exempt=any_of(stochastic, black_box, inexact))
+@prop(exempt=any_of(stochastic, black_box, inexact))
 def constant_denoiser(solver: Solver) -> None:
     """For D = c, that is constant eps along every path, any run is exact: x_t = alpha_t c + (sigma_t/sigma_s)(x - alpha_s c)."""
     x = np.array([[2.0, 1.0], [-0.4, 0.1], [0.0, 3.0]])
@@ -42,7 +52,7 @@ def constant_denoiser(solver: Solver) -> None:
             require(kept, solver, f"constant denoiser, {schedule}, {n} steps: off by {np.abs(found - exact).max():.3g}")
 
 
-@law(exempt=any_of(deterministic, inexact))
+@prop(exempt=any_of(deterministic, inexact))
 def point_mass(solver: Solver) -> None:
     """On a point mass the denoiser is constant, and the output has exactly the marginal N(alpha c, sigma²) at every number of steps."""
     target = GaussianMixture([1.0], _POINT[None], np.zeros(1))
@@ -59,7 +69,7 @@ def _fixed_noise(s: Node, t: Node) -> Any:
     return np.array([[0.3, -1.1, 0.8], [1.0, 0.2, -0.4]])
 
 
-@law()
+@prop()
 def empty_step(solver: Solver) -> None:
     """A step of length zero is the identity, with an empty memory and with a full one."""
     target, x = ellipsoid(), np.array([[0.4, -0.2, 1.0], [1.1, 0.9, -2.0]])
@@ -74,7 +84,7 @@ def empty_step(solver: Solver) -> None:
 _X = np.linspace(-2.0, 2.0, 15).reshape(5, 3)
 
 
-@law(exempt=any_of(black_box, moved_by_shifts))
+@prop(exempt=any_of(black_box, moved_by_shifts))
 def shift(solver: Solver) -> None:
     """Shifting the target shifts the samples, by alpha times the shift at every node."""
     target, by = ellipsoid(), np.array([0.3, 2.0, -1.0])
@@ -89,7 +99,7 @@ def shift(solver: Solver) -> None:
     require(_close(moved, plain + grid[-1].alpha * by), solver, "not equivariant under a shift")
 
 
-@law(exempt=black_box)
+@prop(exempt=black_box)
 def equivariance(solver: Solver) -> None:
     """Rotating or permuting the coordinates of the target does the same to the samples; splitting or reordering the batch does nothing."""
     target = ellipsoid()
@@ -108,7 +118,7 @@ def equivariance(solver: Solver) -> None:
     require(bool(np.array_equal(some, plain[order])), solver, "a sample depends on the rest of its batch")
 
 
-@law(exempt=unplanned)
+@prop(exempt=unplanned)
 def replay(solver: Solver) -> None:
     """The Plan, replayed on a denoiser that is not linear, gives what the loop gives, evaluation for evaluation."""
     target = modes()
@@ -142,7 +152,7 @@ def _other(value: Any, known: tuple[Any, ...] | None) -> Any:
     return 0.3 if value == 0.0 else (1.3 if value > 0.01 else 10.0) * value  # what is small is a tolerance
 
 
-@law(exempt=lambda solver: "held to the laws of spaces" if solver.spaces else None if solver.options else "has no options")
+@prop(exempt=lambda solver: "held to the properties of spaces" if solver.spaces else None if solver.options else "has no options")
 def options(solver: Solver) -> None:
     """Every option changes the samples."""
     grid, x = jagged(VP(), 6, 0.9, 0.05), np.linspace(-2.0, 2.0, 5)[:, None]

@@ -22,7 +22,7 @@ from scorebed.solvers.base import advance
 from scorebed.solvers.model import Array
 from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.properties.cases import jagged, modes
-from scorebed.toy.properties.registry import any_of, deterministic, law, require, unplanned
+from scorebed.toy.properties.registry import any_of, deterministic, prop, require, unplanned
 
 _STEPS = (16, 32, 64)
 _FINER = (128, 256)
@@ -91,7 +91,7 @@ def mixture_error(
     return float(np.linalg.norm((_mean(f, x, nodes[0]) - exact)[:moment]))
 
 
-@law(exempt=any_of(deterministic, unplanned, keeps_memory))
+@prop(exempt=any_of(deterministic, unplanned, keeps_memory))
 def weak_order_on_a_mixture(solver: Solver) -> None:
     """Mean, second moment and a trigonometric one converge with the claimed weak order on a mixture, where D is not linear."""
     assert solver.weak is not None

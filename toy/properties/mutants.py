@@ -1,8 +1,8 @@
-"""Mutants: every coefficient of every solver corrupted by 1 %, one at a time, and held against the laws.
+"""Mutants: every coefficient of every solver corrupted by 1 %, one at a time, and held against the properties.
 
 A step is linear in the arrays that it handles, so its coefficients are what it multiplies and adds them with. ``tampered(solver, k)``
 runs the same step on arrays that count these operations and scale the result of the k-th of each step by 1.01; ``misplaced(solver, k)``
-makes the k-th evaluation at a node 1 % of the way further on. A mutant is killed by the first law that it breaks; one whose Plan equals
+makes the k-th evaluation at a node 1 % of the way further on. The first property that it breaks kills a mutant; one whose Plan equals
 the original's is no mutant (a coefficient that is zero). Methods without a Plan have no mutants.
 """
 
@@ -19,12 +19,12 @@ from scorebed.solvers import SOLVERS, Node, NonFinite, Solver, trace
 from scorebed.solvers.base import Step
 from scorebed.solvers.grid import uniform
 from scorebed.solvers.schedule import VP
-from scorebed.toy.properties import LAWS
+from scorebed.toy.properties import PROPERTIES
 from scorebed.toy.properties.exact import other_values
 
 _OFF = 1.01
 _COSTLY = ("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite")
-"""Laws that are asked last."""
+"""Properties that are asked last."""
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,13 @@ def mutants(solver: Solver) -> Iterator[Mutant]:
 
 
 def killer(mutant: Mutant) -> str | None:
-    """The name of the first law that the mutant breaks, ``"same"`` if it is none, None if it survives."""
+    """The name of the first property that the mutant breaks, ``"same"`` if it is none, None if it survives."""
     if same_plans(mutant.solver, mutant.original):
         return "same"
-    for name, law in sorted(LAWS.items(), key=lambda item: item[0] in _COSTLY):
-        if law.exempt(mutant.solver) is None:
+    for name, property_ in sorted(PROPERTIES.items(), key=lambda item: item[0] in _COSTLY):
+        if property_.exempt(mutant.solver) is None:
             try:
-                law(mutant.solver)
+                property_(mutant.solver)
             except (AssertionError, NonFinite):
                 return name
     return None
@@ -204,11 +204,11 @@ EXPLAINED = {
     "rex_dpmpp_2s": (4, "the weight zeta of the pair's difference does not enter the order"),
     "rex_rk4": (8, "the weight zeta of the pair's difference does not enter the order"),
 }
-"""How many mutants of a solver survive the laws, and why. Tests of their families, with identities and formulas, notice each of them."""
+"""How many mutants of a solver survive the properties, and why. Tests of their families, with identities and formulas, see each of them."""
 
 
 def judge(name: str) -> dict[str, str | None]:
-    """For every mutant of a solver the law that kills it, or None."""
+    """For every mutant of a solver the property that kills it, or None."""
     found = {mutant.what: killer(mutant) for mutant in mutants(SOLVERS[name])}
     return {what: by for what, by in found.items() if by != "same"}
 
@@ -221,7 +221,7 @@ def main(names: list[str] | None = None) -> int:
     from rich.progress import track
     from rich.table import Table
 
-    console, table = Console(), Table(title="mutants: coefficients corrupted by 1 %", caption="killed by the first law that breaks")
+    console, table = Console(), Table(title="mutants: coefficients corrupted by 1 %", caption="killed by the first property that breaks")
     for heading in ("solver", "mutants", "killed", "by"):
         table.add_column(heading, justify="left" if heading in ("solver", "by") else "right")
     allowed = 1.0 if names else 0.02  # the share is a property of the whole catalogue
@@ -231,7 +231,7 @@ def main(names: list[str] | None = None) -> int:
             killers = Counter(by for by in found.values() if by is not None)
             survivors += [(name, what) for what, by in found.items() if by is None]
             total += len(found)
-            by = ", ".join(f"{law} {n}" for law, n in killers.most_common()) or "no Plan"
+            by = ", ".join(f"{which} {n}" for which, n in killers.most_common()) or "no Plan"
             table.add_row(name, str(len(found)), str(killers.total()), by)
     console.print(table)
     for name, what in survivors:

@@ -1,4 +1,4 @@
-"""Laws about convergence: global order in both directions, and weak order by exact moments. ``paths`` has the strong order."""
+"""Properties of convergence: global order in both directions, and weak order by exact moments. ``paths`` has the strong order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scorebed.analytic.output.moments import moments
 from scorebed.solvers import Solver, trace
 from scorebed.toy.measure.convergence import global_errors, order_of, rms
 from scorebed.toy.properties.cases import Case, cases, ellipsoid
-from scorebed.toy.properties.registry import any_of, chooses_steps, deterministic, law, require, stochastic
+from scorebed.toy.properties.registry import any_of, chooses_steps, deterministic, prop, require, stochastic
 
 _STEPS = (64, 128, 256, 512)
 _FINER = (1024, 2048)
@@ -36,14 +36,14 @@ def _order(solver: Solver, case: Case, start: float, end: float) -> None:
     require(found.inside(solver.order, above=above), solver, f"order {found}, claimed {solver.order}, {where}")
 
 
-@law(exempt=any_of(stochastic, chooses_steps))
+@prop(exempt=any_of(stochastic, chooses_steps))
 def order(solver: Solver) -> None:
     """From noise to data the global error falls with the claimed order, start-up and last step included."""
     for case in cases():
         _order(solver, case, case.noisy, case.clean)
 
 
-@law(exempt=any_of(stochastic, chooses_steps))
+@prop(exempt=any_of(stochastic, chooses_steps))
 def order_towards_noise(solver: Solver) -> None:
     """So it does from data to noise."""
     for case in cases()[:3]:
@@ -58,7 +58,7 @@ def weak_error(solver: Solver, case: Case, n: int) -> float:
     return rms(np.append(mean - marginal.mean(), covariance - marginal.covariance()))
 
 
-@law(exempt=deterministic)
+@prop(exempt=deterministic)
 def weak_order(solver: Solver) -> None:
     """Mean and covariance of the output on a Gaussian, exact from the Plan, converge with the claimed weak order.
 

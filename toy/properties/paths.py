@@ -21,7 +21,7 @@ from scorebed.solvers import VP, Node, Solver, sample, trace
 from scorebed.solvers.model import Array
 from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.properties.cases import jagged
-from scorebed.toy.properties.registry import law, require
+from scorebed.toy.properties.registry import prop, require
 
 _VARIANCES = np.array([0.04, 1.0, 4.0])
 _STEPS = (64, 128, 256)
@@ -82,7 +82,7 @@ def path_errors(solver: Solver, steps: Sequence[int], start: float = 0.9, end: f
     return [distance(a, b, variance) for a, b in pairwise(kernels)]
 
 
-@law(exempt=lambda solver: "claims no strong order" if solver.strong is None else solver.nonlinear)
+@prop(exempt=lambda solver: "claims no strong order" if solver.strong is None else solver.nonlinear)
 def strong_order(solver: Solver) -> None:
     """End states converge path by path with the claimed strong order, exactly, on Gaussians."""
     assert solver.strong is not None

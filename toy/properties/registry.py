@@ -1,6 +1,6 @@
-"""What a law is: a function of a solver that raises ``Broken`` where the solver does not keep it.
+"""What a property is: a function of a solver that raises ``Broken`` where the solver does not keep it.
 
-A law that says nothing about some solvers gives the reason, so that the solver × law table has no unexplained hole.
+A property that says nothing about some solvers gives the reason, so that the solver × property table has no unexplained hole.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from scorebed.solvers.methods.sde_dpm import FREEZES_EPS
 
 
 class Broken(AssertionError):
-    """The solver breaks the law; the message says by how much."""
+    """The solver breaks the property; the message says by how much."""
 
 
 @dataclass(frozen=True)
-class Law:
-    """``check(solver)`` raises ``Broken``; ``exempt(solver)`` gives the reason why the law does not speak of this solver, or None."""
+class Property:
+    """``check(solver)`` raises ``Broken``; ``exempt(solver)`` gives the reason why the property does not speak of this solver, or None."""
 
     name: str
     check: Callable[[Solver], None]
@@ -28,56 +28,56 @@ class Law:
     def __call__(self, solver: Solver) -> None:
         reason = self.exempt(solver)
         if reason is not None:
-            raise ValueError(f"the law {self.name!r} does not speak of {solver.name}: {reason}")
+            raise ValueError(f"the property {self.name!r} does not speak of {solver.name}: {reason}")
         self.check(solver)
 
 
-LAWS: dict[str, Law] = {}
-"""Every law by name."""
+PROPERTIES: dict[str, Property] = {}
+"""Every property by name."""
 
 
-def law(exempt: Callable[[Solver], str | None] = lambda solver: None) -> Callable[[Callable[[Solver], None]], Law]:
-    """Enter a check in ``LAWS`` under the function's name."""
+def prop(exempt: Callable[[Solver], str | None] = lambda solver: None) -> Callable[[Callable[[Solver], None]], Property]:
+    """Enter a check in ``PROPERTIES`` under the function's name."""
 
-    def make(check: Callable[[Solver], None]) -> Law:
-        LAWS[check.__name__] = Law(check.__name__, check, exempt)
-        return LAWS[check.__name__]
+    def make(check: Callable[[Solver], None]) -> Property:
+        PROPERTIES[check.__name__] = Property(check.__name__, check, exempt)
+        return PROPERTIES[check.__name__]
 
     return make
 
 
 def stochastic(solver: Solver) -> str | None:
-    """The exemption of laws about deterministic methods."""
+    """The exemption of properties about deterministic methods."""
     return "draws noise" if solver.weak is not None else None
 
 
 def deterministic(solver: Solver) -> str | None:
-    """The exemption of laws about stochastic methods, which read the Plan."""
+    """The exemption of properties about stochastic methods, which read the Plan."""
     return "draws no noise" if solver.weak is None else solver.nonlinear
 
 
 def unplanned(solver: Solver) -> str | None:
-    """The exemption of laws that read the Plan."""
+    """The exemption of properties that read the Plan."""
     return solver.nonlinear
 
 
 def chooses_steps(solver: Solver) -> str | None:
-    """The exemption of laws about the order on a refined grid."""
+    """The exemption of properties about the order on a refined grid."""
     return solver.nonlinear if solver.nonlinear == ADAPTIVE else black_box(solver)
 
 
 def black_box(solver: Solver) -> str | None:
-    """The exemption of exact and of costly laws for other libraries' integrators."""
+    """The exemption of exact and of costly properties for other libraries' integrators."""
     return solver.nonlinear if (solver.nonlinear or "").startswith("black box") else None
 
 
 def inexact(solver: Solver) -> str | None:
-    """The exemption of laws about a constant denoiser."""
+    """The exemption of properties about a constant denoiser."""
     return solver.inexact
 
 
 def moved_by_shifts(solver: Solver) -> str | None:
-    """The exemption of the law of shifts: eps does not change where data and state are shifted together, x and the score do."""
+    """The exemption of equivariance under shifts: eps does not change where data and state are shifted together, x and the score do."""
     return None if solver.inexact == FREEZES_EPS else solver.inexact
 
 

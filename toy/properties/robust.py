@@ -1,4 +1,4 @@
-"""Laws about every grid that a user may come with: finite everywhere, dtype kept, in NumPy and torch."""
+"""Properties on every grid that a user may come with: finite everywhere, dtype kept, in NumPy and torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from scorebed.solvers import EDM, VE, VP, Cosine, Node, NonFinite, RectifiedFlow, Schedule, Solver, SubVP, sample
 from scorebed.toy.problems.grids import KINDS, fitted
 from scorebed.toy.properties.cases import jagged, modes
-from scorebed.toy.properties.registry import Broken, black_box, law, require
+from scorebed.toy.properties.registry import Broken, black_box, prop, require
 
 _SCHEDULES: tuple[Schedule, ...] = (VP(), Cosine(), SubVP(), VE(), EDM(), RectifiedFlow())
 
 
-@law()
+@prop()
 def keeps_dtype(solver: Solver) -> None:
     """float32 states stay float32 and agree with float64 to single precision."""
     grid, x = jagged(VP(), 12, 0.9, 0.05), np.linspace(-2.0, 2.0, 8)[:, None]
@@ -30,7 +30,7 @@ def _grid(kind: str, which: int, n: int) -> tuple[Node, ...]:
     return tuple(fitted(modes())[kind](_SCHEDULES[which], n))
 
 
-@law(exempt=black_box)
+@prop(exempt=black_box)
 def finite(solver: Solver) -> None:
     """For N = 1...64 steps, over every kind of grid and every schedule, with either terminal rule, nothing overflows."""
     target = modes()

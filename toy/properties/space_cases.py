@@ -1,4 +1,4 @@
-r"""The targets on which the laws of spaces look at a method: mixtures of heat kernels.
+r"""The targets on which the properties of spaces look at a method: mixtures of heat kernels.
 
 About one point the flow is exact (``analytic.heat``). About two points it is not closed, and the group elements of a step do not commute;
 there the reference is DOP853 at 1e-13 in the ambient coordinates.

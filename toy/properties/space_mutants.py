@@ -1,8 +1,8 @@
-"""Mutants of the methods that move in a Space: every coefficient in their source off by 1 %, one at a time, and held to the laws of spaces.
+"""Mutants of the methods that move in a Space: every coefficient in their source off by 1 %, one at a time, and tested.
 
 ``mutants`` tampers with arrays, which the geometry of a space does not admit. Here it is the source: every literal number that is not 0 in
 the body of a function (an exact fraction counts as one) is multiplied by 1.01, and the modules of the family are executed again with it, in
-memory and outside the registry. A mutant is killed when a law breaks for a method that it changes.
+memory and outside the registry. A mutant is killed when a property breaks for a method that it changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import ModuleType
 
 from scorebed import solvers
 from scorebed.solvers import SOLVERS, NonFinite, Solver
-from scorebed.toy.properties import LAWS
+from scorebed.toy.properties import PROPERTIES
 
 MODULES = ("riemannian", "riemannian_sde", "riemannian_lie", "riemannian_rk", "riemannian_retraction", "reflected", "reflected_second")
 """In the order in which they import each other."""
@@ -103,19 +103,19 @@ def mutated(module: str, k: int) -> Iterator[dict[str, Solver]]:
 
 
 def killer(module: str, k: int, names: list[str] | None = None) -> str | None:
-    """The first law that a method of the mutant breaks, of these if ``names`` are given, as ``law: method``, or None."""
+    """The first property that a method of the mutant breaks, of these if ``names`` are given, as ``property: method``, or None."""
     with mutated(module, k) as methods:
         own = {
             name: method for name, method in methods.items() if method.step.__module__ == f"scorebed.solvers.methods.{module}"
         } or methods
         own = {name: method for name, method in own.items() if names is None or name in names}
-        for law in ASKED:
+        for asked in ASKED:
             for name, method in own.items():
-                if LAWS[law].exempt(method) is None:
+                if PROPERTIES[asked].exempt(method) is None:
                     try:
-                        LAWS[law](method)
+                        PROPERTIES[asked](method)
                     except (AssertionError, NonFinite, ValueError, RuntimeWarning):
-                        return f"{law}: {name}"
+                        return f"{asked}: {name}"
     return None
 
 

@@ -1,7 +1,7 @@
-"""The laws of methods that move in a Space: every method on every space that it claims.
+"""The properties of methods that move in a Space: every method on every space that it claims.
 
 Order against exact flow maps, weak order by the exact law of radial chains, and that a state stays in the space wherever it starts. On R^d,
-without a Space, these methods are held to the other laws.
+without a Space, these methods are held to the other properties.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scorebed.toy.measure.convergence import global_errors, order_of
 from scorebed.toy.measure.radial_law import RadialChain
 from scorebed.toy.properties.cases import ellipsoid
 from scorebed.toy.properties.exact import other_values
-from scorebed.toy.properties.registry import any_of, law, require, stochastic
+from scorebed.toy.properties.registry import any_of, prop, require, stochastic
 from scorebed.toy.properties.space_cases import base, space_cases, target_on
 
 _STEPS = (16, 32, 64, 128)
@@ -34,18 +34,18 @@ def stays_at_home(solver: Solver) -> str | None:
 
 
 def draws_none(solver: Solver) -> str | None:
-    """The exemption of laws about stochastic methods on spaces."""
+    """The exemption of properties about stochastic methods on spaces."""
     return stays_at_home(solver) or ("draws no noise" if solver.weak is None else None)
 
 
 def transitions_forgotten(solver: Solver) -> str | None:
-    """The exemption of the law of transitions."""
+    """The exemption of the order of transitions."""
     below = "is held to the law of its chain at the walls" if (solver.weak or 1.0) < 1.0 else None
     return draws_none(solver) or below or ("its corrector forgets where the path began" if "corrector" in solver.options else None)
 
 
 def has_none(solver: Solver) -> str | None:
-    """The exemption of the law of options."""
+    """The exemption of the property of options."""
     return stays_at_home(solver) or (None if solver.options else "has no options")
 
 
@@ -73,7 +73,7 @@ def reach(space: Space) -> float:
     return 1.0 if any(isinstance(part, Hyperbolic) for part in parts) else 80.0
 
 
-@law(exempt=any_of(stays_at_home, stochastic))
+@prop(exempt=any_of(stays_at_home, stochastic))
 def space_order(solver: Solver) -> None:
     """The probability flow is followed with the claimed order: about one point against the exact map, about two against DOP853."""
     for case in space_cases():
@@ -105,7 +105,7 @@ def chain_grid(chain: RadialChain, n: int) -> list[Node]:
     return check([EDM().node(float(sigma)) for sigma in (start, *inner, end)])
 
 
-@law(exempt=draws_none)
+@prop(exempt=draws_none)
 def space_weak_order(solver: Solver) -> None:
     """The mean of an observable converges with the claimed weak order, from the exact law at the start, without Monte Carlo."""
     assert solver.weak is not None
@@ -121,7 +121,7 @@ def space_weak_order(solver: Solver) -> None:
             _converges(solver, chain, chain.error, "weak order")
 
 
-@law(exempt=transitions_forgotten)
+@prop(exempt=transitions_forgotten)
 def space_transition_order(solver: Solver) -> None:
     """So does the mean of an observable from one point at the start, where a change that leaves the marginals alone does not hide."""
     for chain in chains():
@@ -140,7 +140,7 @@ def _converges(solver: Solver, chain: RadialChain, error: Callable[..., float], 
     require(found.inside(solver.weak or 1.0), solver, f"{what} {found}, claimed {solver.weak}, on {chain.target.space}; errors {errors}")
 
 
-@law(exempt=leaves)
+@prop(exempt=leaves)
 def space_stays(solver: Solver) -> None:
     """Every state is a point of the space to round-off: over long runs, and over few steps that are far too long."""
     for space in every_space():
@@ -175,7 +175,7 @@ def edges(space: Space) -> np.ndarray:
     return np.stack([np.asarray(point, dtype=float) for point in points])
 
 
-@law(exempt=stays_at_home)
+@prop(exempt=stays_at_home)
 def space_edges(solver: Solver) -> None:
     """From the mean, its cut locus, walls and corners a run is finite and gives points of the space, with either terminal rule."""
     for space in every_space():
@@ -198,7 +198,7 @@ def _pushed(x: np.ndarray, s: Node, t: Node) -> np.ndarray:
     return 0.3 * np.ones_like(x)
 
 
-@law(exempt=stays_at_home)
+@prop(exempt=stays_at_home)
 def space_batch(solver: Solver) -> None:
     """A sample does not depend on its batch; float32 stays float32 and agrees with float64; a step of length zero is the identity."""
     for space in every_space():
@@ -222,7 +222,7 @@ def space_batch(solver: Solver) -> None:
         require(float(np.abs(still - x).max()) < 1e-12, solver, f"a step of length zero moves by {np.abs(still - x).max():.3g} on {space}")
 
 
-@law(exempt=stays_at_home)
+@prop(exempt=stays_at_home)
 def space_flat(solver: Solver) -> None:
     """On Euclidean(d) a method is what it is without a Space, step by step."""
     if not solver.claims(Euclidean(3)):
@@ -235,7 +235,7 @@ def space_flat(solver: Solver) -> None:
         require(off < 1e-12, solver, f"on Euclidean(3) another method than on R^d, off by {off:.3g} at {node}, from {a[0][0]}")
 
 
-@law(exempt=has_none)
+@prop(exempt=has_none)
 def space_options(solver: Solver) -> None:
     """Every option changes the samples in a box."""
     target, grid = target_on(Box(2), 1), karras(EDM(), 6, 0.5, 0.05)

@@ -1,4 +1,4 @@
-"""The exact laws of methods on x(t): they discretise the schedule, so they keep them where alpha and sigma are straight lines in t."""
+"""Exactness of methods on x(t): they discretise the schedule, so they keep them where alpha and sigma are straight lines in t."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from scorebed.solvers import EDM, Node, RectifiedFlow, Solver, sample
 from scorebed.solvers.methods.runge_kutta import DISCRETISED
 from scorebed.toy.properties.cases import ellipsoid, warped
-from scorebed.toy.properties.registry import any_of, law, require, stochastic
+from scorebed.toy.properties.registry import any_of, prop, require, stochastic
 
 _TIGHT = 1e-11
 
@@ -19,7 +19,7 @@ def not_in_time(solver: Solver) -> str | None:
     return None if solver.inexact == DISCRETISED else "not in x(t)"
 
 
-@law(exempt=any_of(not_in_time, stochastic))
+@prop(exempt=any_of(not_in_time, stochastic))
 def straight(solver: Solver) -> None:
     """In rectified flow and EDM a constant denoiser is followed exactly, and a shift of the target shifts the samples."""
     target, by, point = ellipsoid(), np.array([0.3, 2.0, -1.0]), np.array([0.7, -1.3, 0.2])

@@ -1,6 +1,6 @@
 """The catalogue: what each solver claims, what its Plan shows, and what is measured of it.
 
-Orders are measured as the laws do: on the line of three modes with jagged VP grids (deterministic methods), by exact moments on an
+Orders are measured as the properties do: on the line of three modes with jagged VP grids (deterministic methods), by exact moments on an
 ellipsoid with EDM's grid (weak), and by exact distances of paths (strong); the weak order of methods on spaces by exact radial chains. The
 stability interval is that of dy/drho = lambda y with equal steps of rho, for methods that are autonomous there.
 """
