@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from scorebed.gpu.network.wrap import edm_denoiser, wrap
 
 if TYPE_CHECKING:
+    from scorebed.gpu.diffusers.scheduler import ScorebedScheduler
     from scorebed.gpu.mixture import GaussianMixture
     from scorebed.gpu.network.guidance import Guided, guided
     from scorebed.gpu.noise import Brownian, start
@@ -38,6 +39,7 @@ _HOME = {
     "Guided": "network.guidance",
     "Program": "plan.program",
     "Runner": "plan.runner",
+    "ScorebedScheduler": "diffusers.scheduler",
     "function": "plan.execute",
     "guided": "network.guidance",
     "predicting": "plan.prediction",
@@ -53,6 +55,7 @@ __all__ = [
     "Guided",
     "Program",
     "Runner",
+    "ScorebedScheduler",
     "edm_denoiser",
     "function",
     "guided",

@@ -86,7 +86,6 @@ HEAVY = ("torch", "matplotlib", "pandas", "sklearn", "rich", "typer", "hypothesi
         ("import scorebed", (*HEAVY, "numpy", "scipy")),
         ("import scorebed.solvers", HEAVY),
         ("from scorebed import GaussianMixture", HEAVY),
-        ("from scorebed import check_solver", HEAVY),
     ],
 )
 def test_nobody_pays_for_what_he_does_not_use(code: str, absent: tuple[str, ...], tmp_path: Path) -> None:

@@ -51,5 +51,9 @@ def test_the_template_is_a_method(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\[[^\]]*\]\(([\w./-]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)) if not link.startswith("http")]
+    links = [
+        link
+        for link in re.findall(r"\[[^\]]*\]\(([\w./-]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        if not link.startswith("http")
+    ]
     assert [link for link in links if not (ROOT / link).exists()] == []
