@@ -4,5 +4,6 @@ from scorebed.analytic.gaussian.covariance import LowRank
 from scorebed.analytic.gaussian.mixture import GaussianMixture, from_data
 from scorebed.analytic.gaussian.posterior import Posterior
 from scorebed.analytic.gaussian.product import RotatedProduct
+from scorebed.analytic.gaussian.rotated import Rotated
 
-__all__ = ["GaussianMixture", "LowRank", "Posterior", "RotatedProduct", "from_data"]
+__all__ = ["GaussianMixture", "LowRank", "Posterior", "Rotated", "RotatedProduct", "from_data"]

@@ -6,7 +6,8 @@ from
     C^{-1} r,    log det C,    Σ y,    S = sigma² Σ C^{-1} (the covariance of x0 given x_t),    u^T Σ u.
 
 Each structure answers in the precision of what it is given, float64 or ``Extended``; residuals r have shape (components, n, d), and
-``pick`` says which components they belong to. Isotropic and diagonal are here; ``lowrank.py`` and ``full.py`` hold the other two.
+``pick`` says which components they belong to. Isotropic and diagonal are here; ``lowrank.py``, ``full.py`` and ``rotated.py`` hold the
+others.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ class AtNode(Protocol):
 
     def posterior_sum(self, weights: np.ndarray) -> np.ndarray:
         """Σ_k weights_{nk} S_k, dense (n, d, d)."""
+
+    def posterior_times(self, weights: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Σ_k weights_{nk} S_k v_n for vectors v (n, d)."""
 
 
 class Covariance(Protocol):
@@ -190,6 +194,9 @@ class _DiagonalAt:
 
     def posterior_sum(self, weights: np.ndarray) -> np.ndarray:
         return self._total(weights, self.s)[:, :, None] * np.eye(self.d)
+
+    def posterior_times(self, weights: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return self._total(weights, self.s) * v
 
     def rough(self, x: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x - centre)^T C^{-1} (x - centre) by matrix products, (n, K), and the size of the terms that cancelled in it, (n,)."""

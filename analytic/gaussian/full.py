@@ -114,21 +114,28 @@ class FullAt:
     def posterior_sum(self, weights: np.ndarray) -> np.ndarray:
         return weighted_sum(weights, self.posterior())
 
+    def posterior_times(self, weights: np.ndarray, v: np.ndarray) -> np.ndarray:
+        out = np.zeros_like(v)
+        for k, s in enumerate(self.posterior()):
+            out += weights[:, k, None] * (v @ s)
+        return out
+
 
 def diagonalise(matrices: Number, vectors: np.ndarray) -> tuple[Extended, Extended]:
     """Q and Λ of symmetric ``matrices`` (K, d, d), from the ``vectors`` that ``eigh`` finds."""
     d = vectors.shape[-1]
     i = np.arange(d)
-    q = _orthogonal(Extended(vectors), 2)
+    q = orthogonal(Extended(vectors), 2)
     for apart in (False, True):  # clusters first, then what couples them
         turned = matmul(q.swapaxes(-1, -2), matmul(matrices, q))
         turn = _between(turned) if apart else _within(turned)
-        q = _orthogonal(matmul(q, turn), 2)
+        q = orthogonal(matmul(q, turn), 2)
     turned = matmul(q.swapaxes(-1, -2), matmul(matrices, q))
     return q, turned[:, i, i]
 
 
-def _orthogonal(q: Extended, rounds: int) -> Extended:
+def orthogonal(q: Extended, rounds: int) -> Extended:
+    """Newton's Q <- Q (3 I - Q^T Q)/2 from a nearly orthogonal matrix."""
     for _ in range(rounds):
         q = q + matmul(q, np.eye(q.shape[-1]) - matmul(q.swapaxes(-1, -2), q)) * 0.5
     return q

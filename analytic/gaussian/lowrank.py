@@ -81,7 +81,7 @@ class LowRankAt:
         factor = self.source.factor[pick]
         scaled = Extended(factor) / self.noise[pick][:, :, None]
         middle = matmul(factor.swapaxes(-1, -2), scaled * self.scale) + np.eye(self.source.rank)
-        inverse, logdet = _inverse_cholesky(middle)
+        inverse, logdet = inverse_cholesky(middle)
         return matmul(scaled, inverse.swapaxes(-1, -2)), inverse.hi, logdet
 
     def _shadow(self, pick: Pick, r: Number) -> tuple[Number, Number]:
@@ -114,6 +114,13 @@ class LowRankAt:
     def posterior(self) -> LowRank:
         return LowRank(self.sigma * self.sigma * self.h.hi, self.sigma * self.sigma * self.share)
 
+    def posterior_times(self, weights: np.ndarray, v: np.ndarray) -> np.ndarray:
+        factor, diagonal = self.posterior()
+        out = (weights @ diagonal) * v
+        for k, f in enumerate(factor):
+            out += weights[:, k, None] * ((v @ f) @ f.T)
+        return out
+
     def posterior_sum(self, weights: np.ndarray) -> np.ndarray:
         factor, diagonal = self.posterior()
         d = self.source.d
@@ -124,7 +131,7 @@ class LowRankAt:
         return out
 
 
-def _inverse_cholesky(m: Extended) -> tuple[Extended, np.ndarray]:
+def inverse_cholesky(m: Extended) -> tuple[Extended, np.ndarray]:
     """L^{-1} and log det M for M = L L^T, stacked, by columns in ``Extended``."""
     rank = m.shape[-1]
     rest = Extended(m.hi.copy(), m.lo.copy())

@@ -23,6 +23,7 @@ import numpy as np
 from scorebed.analytic.gaussian import flow as flows
 from scorebed.analytic.gaussian import line, sparse
 from scorebed.analytic.gaussian.arrays import finite, rows
+from scorebed.analytic.gaussian.condition import Observed
 from scorebed.analytic.gaussian.covariance import noisy
 from scorebed.analytic.gaussian.evaluate import ALL, NEVER, SMALL, Evaluator, Part
 from scorebed.analytic.gaussian.extended import value
@@ -38,14 +39,14 @@ _CACHED = 64  # nodes whose factorisations are kept, for mixtures small enough
 _BLOCK = 1 << 19
 
 
-class GaussianMixture:
+class GaussianMixture(Observed):
     """Σ_k weights_k N(means_k, covariances_k) in d dimensions.
 
     Args:
         weights: (K,), not negative, summing to 1 within 1e-6 (then normalised).
         means: (K, d), or (K,) on the line.
-        covariances: a number or (K,): isotropic variances; (K, d): diagonal; (K, d, d): full; or
-            ``LowRank(factor (K, d, r), diagonal (K, d))``. Singular ones, point masses among them, are welcome wherever sigma > 0.
+        covariances: a number or (K,): isotropic variances; (K, d): diagonal; (K, d, d): full; ``LowRank(factor (K, d, r), diagonal
+            (K, d))`` or ``Rotated(basis (d, d), variance (K, d))``. Singular ones, point masses too, are welcome wherever sigma > 0.
 
     Raises:
         ValueError: shapes that do not match, nan or inf, weights that are no distribution, covariances not symmetric or not positive
@@ -72,7 +73,7 @@ class GaussianMixture:
         self.k, self.d = self.means.shape
         self.structure = structure(covariances, self.k, self.d)
         with np.errstate(divide="ignore"):
-            self._log_weights = np.maximum(np.log(self.weights), NEVER)
+            self.log_weights = np.maximum(np.log(self.weights), NEVER)
         self._nodes: OrderedDict[tuple[float, float], Evaluator] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -87,7 +88,7 @@ class GaussianMixture:
         alpha, sigma = noise_of(node)
         found = self._nodes.get((alpha, sigma))
         if found is None:
-            found = Evaluator(self._log_weights, self.means, self.structure, alpha, sigma)
+            found = Evaluator(self.log_weights, self.means, self.structure, alpha, sigma)
             self._nodes[alpha, sigma] = found
             while len(self._nodes) > (_CACHED if self.k * self.d <= SMALL else 1):
                 self._nodes.popitem(last=False)
@@ -199,7 +200,7 @@ class GaussianMixture:
             raise ValueError(f"cdf and quantile need a law in 1 dimension; this one has d = {self.d}: use project(directions)")
         alpha, sigma = noise_of(node or CLEAN)
         variance = noisy(self.structure.along(np.ones((1, 1)))[0], alpha, sigma)
-        return line.Line(self._log_weights, alpha * self.means[:, 0], variance.sqrt().hi)
+        return line.Line(self.log_weights, alpha * self.means[:, 0], variance.sqrt().hi)
 
     def cdf(self, x: Array) -> Array:
         """P(X <= x) of a 1-D law, elementwise on x of any shape, relatively accurate in the left tail (``sf`` in the right)."""

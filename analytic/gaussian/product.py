@@ -102,6 +102,26 @@ class RotatedProduct:
             return restore(np.zeros((len(flat), self.d, self.d)))
         return restore((self.rotation * self._coordinates(flat, node, "variance")[:, None, :]) @ self.rotation.T)
 
+    def vjp(self, x: Array, node: Node, v: Array) -> Array:
+        """J^T v with J = ∂ denoised / ∂ x = (alpha/sigma²) Cov[x0 | x], for vectors v of the shape of x, (..., d).
+
+        Raises:
+            ValueError: v of another shape than x.
+        """
+        flat, restore = rows(x, self.d)
+        vectors = rows(v, self.d)[0]
+        if vectors.shape != flat.shape:
+            raise ValueError(f"v holds {len(vectors)} vectors, but x {len(flat)} states: give one vector for each state")
+        alpha, sigma = noise_of(node)
+        if sigma == 0.0:
+            return restore(vectors / alpha)
+        slopes = alpha / sigma**2 * self._coordinates(flat, node, "variance")
+        return restore((slopes * (vectors @ self.rotation)) @ self.rotation.T)
+
+    def given(self, A: Any, y: Any, R: Any) -> GaussianMixture:
+        """p(x0 | y) for y = A x0 + n, n ~ N(0, R), as a mixture of all components."""
+        return self.mixture().given(A, y, R)
+
     def mean(self) -> np.ndarray:
         """E[x0], shape (d,)."""
         return self.rotation @ np.array([f.mean()[0] for f in self.factors])

@@ -10,17 +10,23 @@ from scorebed.analytic.gaussian.arrays import finite
 from scorebed.analytic.gaussian.covariance import Covariance, Diagonal, Isotropic, LowRank
 from scorebed.analytic.gaussian.full import Full
 from scorebed.analytic.gaussian.lowrank import LowRankDiagonal
+from scorebed.analytic.gaussian.rotated import Rotated, RotatedDiagonal
 
 
 def structure(covariances: Any, k: int, d: int) -> Covariance:
     """The structure that the argument ``covariances`` of a mixture of K components in d dimensions names.
 
     A number or shape (K,): isotropic variance. (K, d): diagonal. (K, d, d): full. ``LowRank(factor, diagonal)`` or such a pair: low rank
-    plus diagonal.
+    plus diagonal. ``Rotated(basis, variance)``: diagonal in one basis.
 
     Raises:
         ValueError: another shape, values that are nan, inf or negative variances, a matrix not symmetric or not positive semidefinite.
     """
+    if isinstance(covariances, Rotated):
+        basis, variance = finite("covariances.basis", covariances.basis), finite("covariances.variance", covariances.variance)
+        if basis.shape != (d, d) or variance.shape != (k, d):
+            raise ValueError(f"covariances: basis {basis.shape} and variance {variance.shape} must be ({d}, {d}) and ({k}, {d})")
+        return RotatedDiagonal(basis, _variances(variance))
     if isinstance(covariances, LowRank) or (isinstance(covariances, tuple) and len(covariances) == 2 and np.ndim(covariances[0]) == 3):
         factor, diagonal = finite("covariances.factor", covariances[0]), finite("covariances.diagonal", covariances[1])
         if factor.ndim != 3 or factor.shape[:2] != (k, d) or diagonal.shape != (k, d):
