@@ -5,6 +5,7 @@
     gpu.GaussianMixture                                  exact mixtures of very many components
     gpu.guided, gpu.parallel.run         classifier-free guidance in one call; several processes, one batch
     gpu.wrap, gpu.edm_denoiser           any network as a denoiser
+    gpu.ScorebedScheduler                                any solver as a scheduler of diffusers
     gpu.Brownian, gpu.start, gpu.weighted_sum            the noise of ``solvers.noise`` on a device; start states; the fused pass itself
 
 The packages ``solvers``, ``analytic`` and ``toy`` work without this one and without torch; when they load they import neither. Other
@@ -16,17 +17,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# at once: the function has its file's name, which would take its place whenever that file is imported first
-from scorebed.gpu.network.wrap import edm_denoiser, wrap
-
 if TYPE_CHECKING:
     from scorebed.gpu.diffusers.scheduler import ScorebedScheduler
     from scorebed.gpu.mixture import GaussianMixture
     from scorebed.gpu.network.guidance import Guided, guided
+    from scorebed.gpu.network.wrap import edm_denoiser, wrap
     from scorebed.gpu.noise import Brownian, start
     from scorebed.gpu.plan import parallel
+    from scorebed.gpu.plan.backend import weighted_sum
     from scorebed.gpu.plan.execute import function, run
-    from scorebed.gpu.plan.fused import weighted_sum
     from scorebed.gpu.plan.graph import Graph
     from scorebed.gpu.plan.prediction import predicting
     from scorebed.gpu.plan.program import Program
@@ -40,12 +39,14 @@ _HOME = {
     "Program": "plan.program",
     "Runner": "plan.runner",
     "ScorebedScheduler": "diffusers.scheduler",
+    "edm_denoiser": "network.wrap",
     "function": "plan.execute",
     "guided": "network.guidance",
     "predicting": "plan.prediction",
     "run": "plan.execute",
     "start": "noise",
-    "weighted_sum": "plan.fused",
+    "weighted_sum": "plan.backend",
+    "wrap": "network.wrap",
 }
 
 __all__ = [

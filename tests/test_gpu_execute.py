@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scorebed import gpu
-from scorebed.gpu.plan import fused
+from scorebed.gpu.plan import backend, fused
 from scorebed.gpu.plan.graph import Graph
 from scorebed.gpu.plan.program import Fill, Pass, program
 from scorebed.solvers import EDM, PREDICTIONS, SOLVERS, VP, BrownianNoise, Node, NonFinite, Plan, Solver, convert, predicts, sample, trace
@@ -417,12 +417,12 @@ def test_every_prediction_runs_in_the_same_passes(name: str, prediction: str) ->
 
 def test_without_triton_everything_runs_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
-    assert fused.backend_for(cuda) == "triton"
-    assert fused.backend_for(torch.device("cpu")) == "torch"
-    monkeypatch.setattr(fused, "_triton", lambda: False)
-    assert fused.backend_for(cuda) == "torch"
+    assert backend.backend_for(cuda) == "triton"
+    assert backend.backend_for(torch.device("cpu")) == "torch"
+    monkeypatch.setattr(backend, "_triton", lambda: False)
+    assert backend.backend_for(cuda) == "torch"
     with pytest.raises(ValueError, match="not installed"):
-        fused.backend_for(cuda, "triton")
+        backend.backend_for(cuda, "triton")
 
 
 # compiled, captured, as a function

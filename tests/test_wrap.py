@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from scorebed.gpu.network.wrap import edm_denoiser, edm_numbers, wrap
+from scorebed import gpu
+from scorebed.gpu.network.wrap import Wrapped, edm_denoiser, edm_numbers, wrap
 from scorebed.gpu.network.wrap_table import TableSchedule, mismatch, rounding_cost
-from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VP, Node, RectifiedFlow, grid, sample
+from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VP, Node, RectifiedFlow, grid, predicts, sample, trace
 from scorebed.solvers.model import from_denoised
 
 MEANS = torch.tensor([[-1.0, 0.5], [1.0, 0.0], [0.3, -1.2]], dtype=torch.float64)
@@ -257,3 +258,107 @@ def test_bad_tables_are_named(values: tuple[float, ...], words: str) -> None:
 
 def test_nodes_keep_their_type() -> None:
     assert isinstance(TableSchedule((0.9, 0.1)).at_lam(0.0), Node)
+
+
+# wrapped networks in gpu.run: the conversion in the passes, conditions by sample
+
+GRID = grid.uniform_lam(VP(), 6, end=0.05)
+
+
+def conditional(x: Tensor, t: Tensor, shift: Tensor) -> Tensor:
+    return 0.4 * torch.tanh(x) + 0.1 * shift + 0.05 * t[:, None].to(x.dtype)
+
+
+def wrappings(x: Tensor) -> dict[str, Any]:
+    """Networks of every kind of numbers, by name."""
+    shift, none = states(8, len(x)), torch.zeros(1, 2, dtype=torch.float64)
+    return {
+        "eps": wrap(lambda x, t: conditional(x, t, x.flip(1)), VP(), "eps"),
+        "v on another schedule": wrap(lambda x, t: conditional(x, t, x.flip(1)), EDM(), "v"),
+        "edm": edm_denoiser(lambda x, t: conditional(x, t, x.flip(1)), 0.5),
+        "per sample": wrap(conditional, VP(), "flow", per_sample={"shift": shift}),
+        "guided": wrap(conditional, VP(), "eps", per_sample={"shift": shift}, null={"shift": none}, guidance=2.5),
+        "guided, a scale each": wrap(
+            conditional, VP(), "eps", per_sample={"shift": shift}, null={"shift": none}, guidance=torch.linspace(0.0, 4.0, len(x))
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "unipc_3", "sa_solver", "rk4", "ddpm", "scipy_rk45"])
+def test_a_wrapped_network_runs_in_the_passes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same samples as by D itself, whole and in chunks, and D is never formed outside the passes, whose number stays."""
+    from scorebed.gpu.plan.prediction import numbers_of, predicting
+    from scorebed.gpu.plan.program import program
+
+    x, method = states(9, 5), SOLVERS[name]
+    planned = method.nonlinear is None
+    for kind, denoise in wrappings(x).items():
+        if not planned and "per sample" not in kind and "each" not in kind and kind != "guided":
+            truth = sample(method, denoise, x, GRID, noise=3)
+            torch.testing.assert_close(gpu.run(method, denoise, x, GRID, noise=3), truth, rtol=1e-6, atol=1e-6)
+        if not planned:
+            continue
+        truth = gpu.run(method, lambda y, node, d=denoise: d(y, node), x, GRID, noise=3)
+        with monkeypatch.context() as patch:
+            patch.delattr(Wrapped, "__call__")
+            found = gpu.run(method, denoise, x, GRID, noise=3)
+            split = gpu.run(method, denoise, x, GRID, noise=3, chunk=2)
+        torch.testing.assert_close(found, truth, rtol=0.0, atol=1e-11 * float(truth.abs().max() + 1))
+        torch.testing.assert_close(split, truth, rtol=0.0, atol=1e-11 * float(truth.abs().max() + 1))
+        plan, told = trace(method, GRID, "none"), numbers_of(denoise, x.dtype)
+        assert told is not None
+        more = 1 if denoise.numbers(GRID[0])[0] != 1.0 else 0  # the first input c x is made before the first call
+        assert len(program(predicting(plan, told)).passes) == len(program(plan).passes) + more, (name, kind)
+
+
+def test_a_callback_sees_denoised_means() -> None:
+    seen: list[Tensor] = []
+    x, denoise = states(9, 5), wrappings(states(9, 5))["eps"]
+    gpu.run(SOLVERS["ddim"], denoise, x, GRID, terminal="none", callback=lambda done: seen.append(done.denoised.clone()))
+    torch.testing.assert_close(seen[0], denoise(x, GRID[0]), rtol=1e-12, atol=1e-12)
+    seen.clear()
+    eps = predicts("eps")(lambda y, node: 0.3 * y)
+    gpu.run(SOLVERS["ddim"], eps, x, GRID, terminal="none", prediction="eps", callback=lambda done: seen.append(done.denoised.clone()))
+    torch.testing.assert_close(seen[0], (x - GRID[0].sigma * 0.3 * x) / GRID[0].alpha)
+
+
+@pytest.mark.parametrize(("state", "narrow"), [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
+def test_nothing_is_fused_that_would_lose_digits(state: torch.dtype, narrow: torch.dtype) -> None:
+    """A float32 network on bfloat16 states is combined in float32 as before; a bfloat16 network on float32 states in the passes."""
+    from scorebed.gpu.plan.prediction import numbers_of
+
+    net = nn.Linear(2, 2).to(narrow)
+    denoise = wrap(lambda x, t: net(x), VP(), "eps", dtype=narrow)
+    assert (numbers_of(denoise, state) is None) == (state == torch.bfloat16)
+    x = states(3, 4).to(state)
+    found = gpu.run(SOLVERS["dpmpp_2m"], denoise, x, GRID)
+    assert found.dtype == state
+    truth = gpu.run(SOLVERS["dpmpp_2m"], lambda y, node: denoise(y, node), x, GRID)
+    torch.testing.assert_close(found, truth, rtol=2e-2 if state == torch.bfloat16 else 1e-5, atol=1e-5)
+
+
+def test_one_chunk() -> None:
+    """``chunk`` is the rows that the network sees, guided or not, in wrap, guided and run; True is no number."""
+    x, sizes = states(9, 5), list[int]()
+
+    def counted(x: Tensor, t: Tensor, shift: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return conditional(x, t, shift)
+
+    shift = states(8, 5)
+    for options, wanted in (({}, [3, 2]), ({"null": {"shift": 0 * shift}, "guidance": 2.0}, [3, 3, 3, 1])):
+        sizes.clear()
+        denoise = wrap(counted, VP(), "eps", per_sample={"shift": shift}, chunk=3, **options)
+        found = denoise(x, GRID[1])
+        assert sizes == wanted
+        torch.testing.assert_close(found, wrap(conditional, VP(), "eps", per_sample={"shift": shift}, **options)(x, GRID[1]))
+        torch.testing.assert_close(denoise.take(slice(1, 3))(x[1:3], GRID[1]), found[1:3])
+        torch.testing.assert_close(denoise.take([4, 0])(x[[4, 0]], GRID[1]), found[[4, 0]])
+    for bad in (True, 0, 2.0, "2"):
+        for call in (
+            lambda bad=bad: wrap(conditional, VP(), "eps", chunk=bad),
+            lambda bad=bad: gpu.guided(lambda y, n, c: y, shift, shift, 2.0, chunk=bad),
+            lambda bad=bad: gpu.run(SOLVERS["ddim"], lambda y, n: y, x, GRID, chunk=bad),
+        ):
+            with pytest.raises(ValueError, match="chunk"):
+                call()

@@ -3,7 +3,8 @@ r"""What is spent outside the network, and what the exact score costs, as ratios
 Absolute times belong to a machine and a moment; ratios of things timed in turn on it travel better. Every pair is timed in turn and the
 shortest time of each counts: what other work on the machine adds is no property of the code.
 
-    step     one step of a method, the network's result lying ready, against the bare a x + b m + c h, and against diffusers and k-diffusion
+    step     one step of a method, the network's result lying ready, against the bare a x + b m + c h, diffusers and k-diffusion; a run of
+             a wrapped network against that of its bare prediction
     loop     a whole run with a network, against the network's own calls
     score    the exact score of a mixture, against its two matrix products, and the memory that it takes
     noise    the unit normals of an interval, against torch.randn
@@ -30,7 +31,9 @@ from torch.utils._pytree import tree_leaves
 
 from scorebed.gpu.bench.peers import DIFFUSERS, KDIFFUSION, diffusers_run, kdiffusion_run
 from scorebed.gpu.mixture import GaussianMixture
+from scorebed.gpu.network.wrap import wrap
 from scorebed.gpu.noise import Brownian
+from scorebed.gpu.plan.execute import run
 from scorebed.gpu.plan.graph import Graph
 from scorebed.gpu.plan.prediction import predicting
 from scorebed.gpu.plan.runner import Runner
@@ -138,6 +141,7 @@ def step(x: Tensor, steps: int, repeats: int, kdiffusion: Any, names: Sequence[s
             ours = walked(walk(name, x, grid, "eps"), x, value)
             a, b = (t / steps for t in seconds([ours, other], device, max(2, repeats // 3)))
             rows.append(Row("step", f"{name} / diffusers", a / b, target=1.0 / 3.0, ours=a, other=b))
+    rows.append(conversion(x, value, grid, repeats))
     noisy = uniform_lam(EDM(), steps, start=10.0, end=0.05)
     for name in KDIFFUSION:
         other = kdiffusion_run(name, kdiffusion, x, value, steps)
@@ -151,6 +155,20 @@ def step(x: Tensor, steps: int, repeats: int, kdiffusion: Any, names: Sequence[s
         moved = sum(len(p.inputs) + sum(p.stored) for p in plain.program.passes) * x.nbytes
         rows.append(Row("step", "bandwidth / that of a copy", moved / a / (2 * x.nbytes / b), "", 0.8, True, a / steps, b))
     return rows
+
+
+def conversion(x: Tensor, value: Tensor, grid: Sequence[Node], repeats: int) -> Row:
+    """``gpu.run`` of a wrapped network, whose conversion to D is done in the passes, against that of the bare prediction."""
+    method, denoise = SOLVERS["dpmpp_2m"], wrap(lambda y, t: value, VP(), "eps")
+
+    def wrapped() -> Tensor:
+        return run(method, denoise, x, grid, check="none")
+
+    def bare() -> Tensor:
+        return run(method, lambda y, node: value, x, grid, prediction="eps", check="none")
+
+    a, b = seconds([wrapped, bare], x.device, repeats)
+    return Row("step", "gpu.run of gpu.wrap(network) / of the bare eps, dpmpp_2m", a / b, target=1.1, ours=a, other=b)
 
 
 def network(channels: int, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor, Node], Tensor]:

@@ -14,16 +14,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scorebed.solvers import PREDICTIONS, Denoiser, Node, Schedule
+from scorebed.gpu.network.conditions import Conditions, Scale, tree_map
+from scorebed.solvers import PREDICTIONS, Node, Schedule
 from scorebed.solvers.model import to_denoised
 
 ALIASES = {"x0": "denoised", "sample": "denoised", "epsilon": "eps", "v_prediction": "v", "flow_prediction": "flow"}
 """Names that others give to the same predictions."""
+
+COMPUTES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+"""What networks compute in; narrower types only store weights."""
 
 Network = Callable[..., Any]
 Numbers = Callable[[Node], tuple[float, float, float, float]]
@@ -56,13 +62,13 @@ def wrap(
     condition: Mapping[str, Any] | None = None,
     per_sample: Mapping[str, Any] | None = None,
     null: Mapping[str, Any] | None = None,
-    guidance: float = 1.0,
+    guidance: Scale = 1.0,
     dtype: torch.dtype | None = None,
     chunk: int | None = None,
     scalar_time: bool = False,
     pick: Callable[[Any, Tensor], Tensor] | None = None,
     grad: bool = False,
-) -> Denoiser:
+) -> Wrapped:
     r"""``network(x, time, **condition)`` as E[x0 | x].
 
     Args:
@@ -75,33 +81,57 @@ def wrap(
         per_sample: keyword arguments, tensors with one row per sample (or one row for all), or dicts of such; floating ones are handed over
             in the network's dtype.
         null, guidance: classifier-free guidance, null + guidance (prediction − null), both halves in one call; ``null`` replaces the
-            entries of ``per_sample`` in the second half (arXiv:2207.12598, eq. 6 with w = guidance − 1).
-        dtype: what the network computes in; its own parameters' dtype by default. The answer comes back in the state's.
-        chunk: the most samples (rows of x) in one call.
+            entries of ``per_sample`` in the second half (arXiv:2207.12598, eq. 6 with w = guidance − 1). ``guidance`` is a number, one for
+            each sample, or a function of the node.
+        dtype: what the network computes in. By default that of its parameters, where it can compute: a network whose weights are stored in
+            float8 (layerwise casting) computes in the dtype that its hooks name, or else in the state's.
+        chunk: the most rows that the network sees in one call.
         scalar_time: hand over a 0-dimensional time instead of one per sample.
         pick: takes the prediction out of (output, x).
         grad: keep the graph; without it the network runs under ``no_grad``.
 
     Returns:
-        A ``Denoiser`` for torch tensors of shape (B, ...). Half-precision states are combined in float32.
+        A ``Denoiser`` for torch tensors of shape (B, ...). Half-precision states are combined in float32. ``gpu.run`` computes
+        a s x + b F in its fused passes instead, from ``numbers`` and ``raw``.
 
     Raises:
         TypeError: ``network`` is not callable.
         ValueError: unknown prediction, a network in training mode whose dropout or batch norm is active, guidance without ``null``.
     """
-    ours = prediction_of(prediction)
-    clock = time or getattr(schedule, "time", None) or (lambda node: node.t)
-
-    def numbers(node: Node) -> tuple[float, float, float, float]:
-        own = node if node.schedule == schedule else schedule.at_lam(node.lam)
-        scale = own.alpha / node.alpha
-        a, b = linear(ours, own)
-        return scale, float(clock(own)), a * scale, b
-
+    numbers = Trained(schedule, prediction_of(prediction), time)
     return Wrapped(network, numbers, condition, per_sample, null, guidance, dtype, chunk, scalar_time, pick, grad)
 
 
-def edm_denoiser(network: Network, sigma_data: float = 0.5, *, label: Callable[[float], float] | None = None, **options: Any) -> Denoiser:
+@dataclass(frozen=True)
+class Trained:
+    """(s, time, a s, b) of a network trained on ``schedule`` to give ``prediction``, told ``time(node')``."""
+
+    schedule: Schedule
+    prediction: str
+    time: Callable[[Node], float] | None = None
+
+    def __call__(self, node: Node) -> tuple[float, float, float, float]:
+        own = node if node.schedule == self.schedule else self.schedule.at_lam(node.lam)
+        clock = self.time or getattr(self.schedule, "time", None)
+        scale = own.alpha / node.alpha
+        a, b = linear(self.prediction, own)
+        return scale, float(own.t if clock is None else clock(own)), a * scale, b
+
+
+@dataclass(frozen=True)
+class Preconditioned:
+    """(c_in/alpha, c_noise, c_skip/alpha, c_out) of EDM preconditioning."""
+
+    sigma_data: float
+    label: Callable[[float], float] | None = None
+
+    def __call__(self, node: Node) -> tuple[float, float, float, float]:
+        c_skip, c_out, c_in = edm_numbers(node.rho, self.sigma_data)
+        label = 0.25 * math.log(node.rho) if self.label is None else float(self.label(node.rho))
+        return c_in / node.alpha, label, c_skip / node.alpha, c_out
+
+
+def edm_denoiser(network: Network, sigma_data: float = 0.5, *, label: Callable[[float], float] | None = None, **options: Any) -> Wrapped:
     """A network F with EDM preconditioning as E[x0 | x], on any schedule (formula in the module's text).
 
     Args:
@@ -115,13 +145,7 @@ def edm_denoiser(network: Network, sigma_data: float = 0.5, *, label: Callable[[
     """
     if not (math.isfinite(sigma_data) and sigma_data > 0.0):
         raise ValueError(f"sigma_data = {sigma_data!r} must be positive and finite")
-    noise_label = label or (lambda rho: 0.25 * math.log(rho))
-
-    def numbers(node: Node) -> tuple[float, float, float, float]:
-        c_skip, c_out, c_in = edm_numbers(node.rho, sigma_data)
-        return c_in / node.alpha, float(noise_label(node.rho)), c_skip / node.alpha, c_out
-
-    return Wrapped(network, numbers, **options)
+    return Wrapped(network, Preconditioned(sigma_data, label), **options)
 
 
 def edm_numbers(rho: float, sigma_data: float) -> tuple[float, float, float]:
@@ -131,7 +155,11 @@ def edm_numbers(rho: float, sigma_data: float) -> tuple[float, float, float]:
 
 
 class Wrapped:
-    """The ``Denoiser`` that ``wrap`` and ``edm_denoiser`` make."""
+    """The ``Denoiser`` that ``wrap`` and ``edm_denoiser`` make, D = a x + b F(c_in x, time).
+
+    ``numbers(node)`` is (c_in, time, a, b) and ``raw(y, node)`` the prediction F at y = c_in x, guided and in y's dtype: what ``gpu.run``
+    puts into its passes. ``take(rows)`` is the denoiser of a part of the batch.
+    """
 
     prediction = "denoised"
 
@@ -142,7 +170,7 @@ class Wrapped:
         condition: Mapping[str, Any] | None = None,
         per_sample: Mapping[str, Any] | None = None,
         null: Mapping[str, Any] | None = None,
-        guidance: float = 1.0,
+        guidance: Scale = 1.0,
         dtype: torch.dtype | None = None,
         chunk: int | None = None,
         scalar_time: bool = False,
@@ -151,55 +179,57 @@ class Wrapped:
     ) -> None:
         if not callable(network):
             raise TypeError(f"network = {network!r} is not callable: give a module or a function of (x, time)")
-        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-            raise ValueError(f"chunk = {chunk!r}: give the most samples per call, an integer of at least 1")
-        if not math.isfinite(guidance) or (guidance != 1.0 and null is None):
-            raise ValueError(f"guidance = {guidance!r} needs null, the entries of per_sample without the condition, and a finite number")
         if null is not None and set(null) - set(per_sample or {}):
             raise ValueError(f"null has {', '.join(sorted(set(null) - set(per_sample or {})))}, which per_sample lacks")
         _refuse_training(network)
-        self.network, self.numbers, self.guidance = network, numbers, guidance
-        self.condition, self.per_sample, self.null = dict(condition or {}), dict(per_sample or {}), None if null is None else dict(null)
-        self.dtype = _dtype(network) if dtype is None else dtype
-        self.chunk, self.scalar_time, self.pick, self.grad = chunk, scalar_time, pick or first, grad
+        given = _tensors(dict(per_sample or {}), "per_sample")
+        without = None if null is None else {**given, **_tensors(dict(null), "null")}
+        self.network, self.numbers = network, numbers
+        self.conditions = Conditions(given, without, guidance, chunk)
+        self.condition = dict(condition or {})
+        self.dtype = compute_dtype(network) if dtype is None else dtype
+        self.scalar_time, self.pick, self.grad = scalar_time, pick or first, grad
+
+    def take(self, rows: Any) -> Wrapped:
+        """The denoiser of these samples of the batch: a slice, a mask or positions."""
+        part = copy(self)
+        part.conditions = self.conditions.take(rows)
+        return part
+
+    def fuses(self, dtype: torch.dtype) -> bool:
+        """Whether the state's dtype holds what the network computes, so that nothing is lost by combining in it."""
+        return self.dtype is None or torch.promote_types(self.dtype, dtype) == dtype
 
     def __call__(self, x: Tensor, node: Node) -> Tensor:
         if not isinstance(x, Tensor):
             raise TypeError(f"x is a {type(x).__name__}: a network takes torch tensors")
-        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            if self.chunk is None or x.shape[0] <= self.chunk:
-                return self._part(x, node, slice(None), x.shape[0])
-            starts = range(0, x.shape[0], self.chunk)
-            return torch.cat([self._part(x[i : i + self.chunk], node, slice(i, i + self.chunk), x.shape[0]) for i in starts])
-
-    def _part(self, x: Tensor, node: Node, rows: slice, batch: int) -> Tensor:
         c_in, time, a, b = self.numbers(node)
-        work = torch.promote_types(x.dtype, torch.float32)
-        wide = x.to(work)
-        put = wide if c_in == 1.0 else c_in * wide
-        put = put.to(self.dtype or x.dtype)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
+            value = self._predict(wide if c_in == 1.0 else c_in * wide, time, node, x.dtype)
+            return (a * wide + b * value.to(wide.dtype)).to(x.dtype)
 
-        def given(values: Mapping[str, Any]) -> dict[str, Any]:
-            return {k: _as(_rows(v, k, rows, batch, x), self.dtype) for k, v in values.items()}
+    def raw(self, y: Tensor, node: Node) -> Tensor:
+        """F(y, time) in y's dtype."""
+        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
+            return self._predict(y, self.numbers(node)[1], node, y.dtype).to(y.dtype)
 
-        extra, conditional = given(self.per_sample), self.null is not None and self.guidance != 1.0
-        if conditional:
-            assert self.null is not None
-            put = torch.cat((put, put))
-            extra = {k: _pair(v, w) for (k, v), w in zip(extra.items(), given({**self.per_sample, **self.null}).values(), strict=True)}
-        shape = () if self.scalar_time else (put.shape[0],)
-        clock = torch.full(shape, time, device=x.device, dtype=torch.promote_types(put.dtype, torch.float32))
-        value = self.pick(self.network(put, clock, **_to(self.condition, x.device), **extra), put)
-        if value.shape != put.shape:
-            raise ValueError(
-                f"the network returned shape {tuple(value.shape)} for {tuple(put.shape)} at {node}: the two must be equal; "
-                "`pick` may take the prediction out of the output"
-            )
-        value = value.to(work)
-        if conditional:
-            with_it, without = value.chunk(2)
-            value = without + self.guidance * (with_it - without)
-        return (a * wide + b * value).to(x.dtype)
+    def _predict(self, y: Tensor, time: float, node: Node, dtype: torch.dtype) -> Tensor:
+        """F in the network's own dtype, or in float32 after guidance."""
+
+        def call(z: Tensor, given: Any) -> Tensor:
+            shape = () if self.scalar_time else (z.shape[0],)
+            clock = torch.full(shape, time, device=z.device, dtype=torch.promote_types(z.dtype, torch.float32))
+            extra = {k: _as(v, self.dtype) for k, v in given.items()}
+            value = self.pick(self.network(z, clock, **_to(self.condition, z.device), **extra), z)
+            if value.shape != z.shape:
+                raise ValueError(
+                    f"the network returned shape {tuple(value.shape)} for {tuple(z.shape)} at {node}: the two must be equal; "
+                    "`pick` may take the prediction out of the output"
+                )
+            return value
+
+        return self.conditions(call, y.to(self.dtype or dtype), node)
 
 
 def first(output: Any, x: Tensor) -> Tensor:
@@ -212,37 +242,41 @@ def first(output: Any, x: Tensor) -> Tensor:
     return found
 
 
-def _rows(value: Any, name: str, rows: slice, batch: int, x: Tensor) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _rows(v, f"{name}[{k!r}]", rows, batch, x) for k, v in value.items()}
-    if not isinstance(value, Tensor) or value.ndim == 0 or value.shape[0] not in (1, batch):
-        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"per_sample: {name} is {found}: give a tensor with {batch} rows, one for each sample, or with one row for all")
-    if value.shape[0] == batch:
-        return value[rows].to(x.device)
-    return value.to(x.device).expand(x.shape[0], *value.shape[1:])
+def _tensors(values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Conditions of a sample each, by name: tensors, or dicts of them."""
+
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, below in value.items():
+                check(f"{name}[{key!r}]", below)
+        elif not isinstance(value, Tensor) or value.ndim == 0:
+            kind = type(value).__name__ if not isinstance(value, Tensor) else "a tensor without rows"
+            raise ValueError(f"{what}: {name} is {kind}: give a tensor with one row for each sample, or with one row for all")
+
+    for name, value in values.items():
+        check(name, value)
+    return dict(values)
 
 
-def _as(value: Any, dtype: torch.dtype | None) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _as(v, dtype) for k, v in value.items()}
-    return value.to(dtype) if dtype is not None and value.is_floating_point() else value
+def _as(tree: Any, dtype: torch.dtype | None) -> Any:
+    return tree_map(lambda leaf: leaf[0].to(dtype) if dtype is not None and leaf[0].is_floating_point() else leaf[0], tree)
 
 
-def _pair(a: Any, b: Any) -> Any:
-    return {k: _pair(v, b[k]) for k, v in a.items()} if isinstance(a, Mapping) else torch.cat((a, b))
+def _to(tree: Any, device: torch.device) -> Any:
+    return tree_map(lambda leaf: leaf[0].to(device), tree)
 
 
-def _to(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _to(v, device) for k, v in value.items()}
-    return value.to(device) if isinstance(value, Tensor) else value
-
-
-def _dtype(network: Network) -> torch.dtype | None:
+def compute_dtype(network: Network) -> torch.dtype | None:
+    """What a network computes in, or None where it does not tell: the dtype of its parameters, unless they are only stored in it."""
     if not isinstance(network, nn.Module):
         return None
-    return next((p.dtype for p in network.parameters() if p.dtype.is_floating_point), None)
+    for part in network.modules():  # diffusers' layerwise casting keeps its hooks here
+        hooks = getattr(getattr(part, "_diffusers_hook", None), "hooks", {})
+        for hook in hooks.values():
+            if isinstance(named := getattr(hook, "compute_dtype", None), torch.dtype):
+                return named
+    kinds = [p.dtype for p in network.parameters() if p.dtype.is_floating_point]
+    return next((kind for kind in kinds if kind in COMPUTES), None)
 
 
 def _refuse_training(network: Network) -> None:

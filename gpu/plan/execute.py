@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scorebed.gpu.chunks import check_chunk, chunks
 from scorebed.gpu.noise import Brownian
-from scorebed.gpu.plan.prediction import predicting
+from scorebed.gpu.plan.prediction import numbers_of, predicting
 from scorebed.gpu.plan.runner import Runner, on_host
 from scorebed.solvers.base import Solver
 from scorebed.solvers.model import Denoiser, denoiser
@@ -53,7 +54,7 @@ def run(
         method: a ``Solver`` with a ``grid``, or a ``Plan``, which has its own grid and terminal rule.
         denoise: (x, node) -> E[x0 | x], a tensor of x's shape, dtype and device. It may not write to x, and x is written to after it
             returns. With ``take(rows)`` it gives the denoiser of a part of the batch, which ``chunk`` then uses (conditions that differ by
-            sample).
+            sample). A network made by ``gpu.wrap`` is taken apart: its conversion to D is done inside the fused passes.
         x: (B, …), floating point, at the first node.
         noise: a seed, or a ``Noise``; None is seed 0.
         terminal: ``denoise`` or ``none``, as in ``solvers.sample``; for a solver.
@@ -78,45 +79,46 @@ def run(
         if backend not in ("auto", "compile"):
             raise ValueError(f"compile=True and backend={backend!r}: give one of them")
         backend = "compile"
+    chunk = check_chunk(chunk)
     plan = _plan(method, grid, terminal)
     marked = getattr(denoise, "prediction", prediction)
     if marked != prediction:
         raise ValueError(f"denoise predicts {marked!r}, not {prediction!r}: give prediction={marked!r}")
-    if plan is None:
-        denoise = denoiser(denoise, prediction)
-    elif prediction != "denoised":
-        plan = predicting(plan, prediction)
     if plan is None and (compile or graph):
         assert isinstance(method, Solver)
         raise ValueError(f"{method.name} has no Plan ({method.nonlinear}): compile and graph need one")
     if graph and callback is not None:
         raise ValueError("graph=True replays the loop without the host: it cannot call back")
-    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-        raise ValueError(f"chunk = {chunk!r}: give a number of samples, at least 1")
-    if chunk is None or chunk >= x.shape[0]:
-        return _whole(method, plan, denoise, x, grid, noise, terminal, index, backend, graph, check, callback)
-    if callback is not None:
+    rows = chunks(x.shape[0], chunk)
+    if len(rows) > 1 and callback is not None:
         raise ValueError("callback goes with the whole batch: give chunk=None")
-    if callable(noise) and not isinstance(noise, BrownianNoise):
+    if len(rows) > 1 and callable(noise) and not isinstance(noise, BrownianNoise):
         raise ValueError("chunk needs a seed or a BrownianNoise: another noise cannot be asked for a part of the batch")
+    networks: list[Any] = [denoise] if len(rows) == 1 else [denoise.take(part) if hasattr(denoise, "take") else denoise for part in rows]
+    if plan is None or callback is not None:  # the callback is to see denoised means
+        networks = [denoiser(one, prediction) if prediction != "denoised" else one for one in networks]
+    elif prediction != "denoised":
+        plan = predicting(plan, prediction)
+    elif (told := numbers_of(networks[0], x.dtype)) is not None:
+        plan, networks = predicting(plan, told), [one.raw for one in networks]
+    if len(rows) == 1:
+        return _whole(method, plan, networks[0], x, grid, noise, terminal, index, backend, graph, check, callback)
     seed = noise.seed if isinstance(noise, BrownianNoise) else noise
     given = noise.index if isinstance(noise, BrownianNoise) and index is None else on_host(index)
     names = BrownianNoise(0, (x.shape[0],), given).index
     out, runner = torch.empty_like(x), None
     refine = isinstance(noise, BrownianNoise) and noise.refine
-    for i in range(0, x.shape[0], chunk):
-        rows = slice(i, min(i + chunk, x.shape[0]))
-        part = denoise.take(rows) if hasattr(denoise, "take") else denoise
+    for part, network in zip(rows, networks, strict=True):
         if plan is None or refine or graph:
-            drawn = noise.take(np.arange(rows.start, rows.stop)) if isinstance(noise, BrownianNoise) else noise
-            own = None if isinstance(noise, BrownianNoise) else names[rows]
-            out[rows] = _whole(method, plan, part, x[rows], grid, drawn, terminal, own, backend, graph, check, None)
+            drawn = noise.take(np.arange(part.start, part.stop)) if isinstance(noise, BrownianNoise) else noise
+            own = None if isinstance(noise, BrownianNoise) else names[part]
+            out[part] = _whole(method, plan, network, x[part], grid, drawn, terminal, own, backend, graph, check, None)
             continue
-        if runner is None or runner.shape[0] != rows.stop - rows.start:
-            runner = Runner(plan, x[rows], noise=seed, index=names[rows], backend=backend, check=check)
+        if runner is None or runner.shape[0] != part.stop - part.start:
+            runner = Runner(plan, x[part], noise=seed, index=names[part], backend=backend, check=check)
         else:
-            runner.rename(names[rows])
-        runner(part, x[rows], out=out[rows])
+            runner.rename(names[part])
+        runner(network, x[part], out=out[part])
     return out
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Integral
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scorebed.gpu.plan.fused import backend_for, passes_for
+from scorebed.gpu.plan.backend import backend_for, passes_for
 from scorebed.gpu.plan.program import Call, Fill, Pass, Sum, program
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise
@@ -28,7 +29,7 @@ CHECKS = ("end", "step", "none")
 
 
 class Runner:
-    """A Plan on one shape, dtype and device, with its buffers; call it as often as you like.
+    """A Plan on one shape, dtype and device, with its buffers; call it as often as you like. Threads that share one take turns.
 
     Args:
         plan: the Plan.
@@ -84,6 +85,7 @@ class Runner:
             self._called |= {i.target for i in self.program.instructions if isinstance(i, Fill)}
         self._do = passes_for(self.backend, self._passes, torch.empty(self.shape, dtype=self.dtype, device=self.device), index, seed)
         self._own = {b.untyped_storage().data_ptr() for b in self._buffers}
+        self._turn = Lock()
 
     @property
     def bytes(self) -> int:
@@ -114,6 +116,10 @@ class Runner:
         if (x.shape, x.dtype, x.device) != (self.shape, self.dtype, self.device):
             have, want = (x.shape, x.dtype, x.device), (self.shape, self.dtype, self.device)
             raise ValueError(f"x has {tuple(have[0])}, {have[1]}, {have[2]}; this Runner is for {tuple(want[0])}, {want[1]}, {want[2]}")
+        with self._turn:
+            return self._run(denoise, x, out)
+
+    def _run(self, denoise: Denoiser, x: Tensor, out: Tensor | None) -> Tensor:
         result = self.loop(denoise, x.detach().contiguous())
         if self.check != "none" and not is_finite(result):
             raise NonFinite(f"the result of {self.plan.solver} has nan or inf entries: run again with check='step' to see where they begin")
