@@ -1,14 +1,14 @@
 """Methods for diffusion and flow models, on exact or learned denoisers.
 
-Ground floor: ``schedule``, ``grid``, ``predict``, ``noise``, ``base``, ``sample``, ``plan``. Then one family of methods per file;
-importing this package imports them all and so fills ``SOLVERS``. Every method is also an attribute of the package: ``solvers.dpmpp_2m``.
+Ground floor: ``process``, ``schedule``, ``grid``, ``model``, ``noise``, ``base``, ``sample``, ``plan``. Then a family of methods per file;
+importing this package imports them all and fills ``SOLVERS``. Every method is also an attribute of the package: ``solvers.dpmpp_2m``.
 """
 
 import importlib
 import pkgutil
 
 from scorebed.solvers import methods
-from scorebed.solvers.base import SOLVERS, Solver, solver
+from scorebed.solvers.base import SOLVERS, Solver, methods_on, solver
 from scorebed.solvers.grid import GRIDS
 from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, predicts
 from scorebed.solvers.noise import BrownianNoise, Noise
@@ -51,6 +51,7 @@ __all__ = [
     "SubVP",
     "convert",
     "denoiser",
+    "methods_on",
     "predicts",
     "sample",
     "solver",

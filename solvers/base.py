@@ -10,6 +10,9 @@ own step only fills the memory. So a body says what it does with the memory it h
 
 ``order``, ``weak`` and ``strong`` are claims; properties test them. What can be counted (evaluations, memory, draws) the Plan shows.
 
+``on`` names the kinds of process that the method is made for (``solvers.process``); a grid of another kind is refused. What is true of one
+kind only is asked of ``methods_on(kind)``.
+
 A method that moves in a ``Space`` takes it as ``method(space=Sphere(2))``. It claims the kinds of space of its ``spaces``; without one it
 is a method of R^d. The space is where the method moves and not one of its ``options``.
 """
@@ -25,6 +28,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.process import KINDS
 from scorebed.solvers.schedule import Node
 
 Carry = Any
@@ -47,6 +51,7 @@ class Solver:
         nonlinear: why the method cannot be unrolled into a Plan, or None.
         inexact: why the method does not follow a constant denoiser exactly, or None.
         spaces: the kinds of Space that the method claims, by the names of their classes; none for a method of R^d.
+        on: the kinds of process that the method is made for.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Solver:
     nonlinear: str | None = None
     inexact: str | None = None
     spaces: tuple[str, ...] = ()
+    on: tuple[str, ...] = ("gaussian",)
 
     def _keywords(self) -> dict[str, Any]:
         parameters = inspect.signature(self.step).parameters.items()
@@ -127,6 +133,11 @@ SOLVERS: dict[str, Solver] = {}
 """Every method by name, in the order of definition."""
 
 
+def methods_on(kind: str = "gaussian") -> dict[str, Solver]:
+    """The registered methods made for this kind of process, by name."""
+    return {name: method for name, method in SOLVERS.items() if kind in method.on}
+
+
 def _registered(name: str) -> Solver:
     return SOLVERS[name]
 
@@ -141,6 +152,7 @@ def solver(
     nonlinear: str | None = None,
     inexact: str | None = None,
     spaces: tuple[str, ...] = (),
+    on: tuple[str, ...] = ("gaussian",),
     register: bool = True,
 ) -> Callable[[Step], Solver]:
     """Make a step function a ``Solver`` of the function's name and enter it in ``SOLVERS``, which enrols it in every property.
@@ -170,7 +182,11 @@ def solver(
             raise ValueError(f"{name}: start = {start.name} is itself a multistep method; give a one-step method")
         if bool(spaces) and "space" not in parameters:
             raise TypeError(f"{name}: spaces = {spaces!r}, but the step has no option space: add the keyword space=None")
-        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces)
+        if not isinstance(on, tuple) or not on or not all(kind in KINDS for kind in on):
+            raise ValueError(f"{name}: on = {on!r} must be a tuple of kinds of process, of {', '.join(KINDS)}")
+        if start is not None and not set(on) <= set(start.on):
+            raise ValueError(f"{name}: start = {start.name} is on {start.on}, the method on {on}: give a start for all of them")
+        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces, on)
         if register:
             if name in SOLVERS:
                 raise ValueError(f"a solver called {name!r} is registered already")

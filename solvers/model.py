@@ -18,9 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scorebed.solvers.schedule import Node
-
-Array = Any
-"""A NumPy array, a torch tensor, or the tracer's linear form: whatever knows +, - and float *."""
+from scorebed.solvers.state import Array
 
 Denoiser = Callable[[Array, Node], Array]
 """E[x0 | x_t] as a function of (x, node)."""

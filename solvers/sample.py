@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Integral
 from typing import Any, Literal, overload
 
-import numpy as np
-
 from scorebed.solvers import grid as grids
 from scorebed.solvers.base import Solver, Space, advance
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.solvers.process import process_of
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.state import NonFinite, check_like, check_state, is_finite
 
 TERMINALS = ("denoise", "none")
 """``denoise``: one more evaluation, x0 = D(x, last node), the DDIM step to sigma = 0; on a Space, which D may leave, the move from x by the
 tangent part of D - x, projected. ``none``: x at the last node."""
-
-
-class NonFinite(FloatingPointError, ValueError):
-    """A nan or an infinity appeared. ``run`` holds what was computed before it."""
-
-    run: Run | None = None
 
 
 @dataclass
@@ -53,37 +46,6 @@ class StepDone:
     x: Array
     denoised: Array | None
     nfe: int
-
-
-def is_finite(a: Array) -> bool:
-    """Whether every entry is finite; one pass in the usual case, for NumPy and torch."""
-    with np.errstate(all="ignore"):  # the caller raises; a warning beside it says nothing more
-        if math.isfinite(float(a.sum())):
-            return True
-        return bool((a - a == 0).all())  # a sum of finite numbers may overflow: look at each
-
-
-def check_state(x: Array, name: str = "x") -> None:
-    """Refuse what is not a finite floating-point array with at least one entry."""
-    if not (hasattr(x, "shape") and hasattr(x, "dtype")):
-        raise TypeError(f"{name} is a {type(x).__name__}: give a NumPy array or a torch tensor of shape (..., d)")
-    floating = x.is_floating_point() if hasattr(x, "is_floating_point") else x.dtype.kind == "f"
-    if not floating:
-        raise TypeError(f"{name} has dtype {x.dtype}: give a floating-point state, e.g. {name}.astype('float64')")
-    if math.prod(x.shape) == 0 or len(x.shape) == 0:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}: give at least one sample, shape (..., d)")
-    if not is_finite(x):
-        raise NonFinite(f"{name} has nan or inf entries before the first step")
-
-
-def check_like(value: Array, x: Array, what: str) -> None:
-    """Refuse a value that is not an array of the state's own shape and dtype; shapes that would broadcast are refused too."""
-    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-        raise TypeError(f"{what} is a {type(value).__name__}, not an array of shape {tuple(x.shape)}")
-    if tuple(value.shape) != tuple(x.shape):
-        raise ValueError(f"{what} has shape {tuple(value.shape)}, the state has {tuple(x.shape)}: they must be equal")
-    if value.dtype != x.dtype:
-        raise TypeError(f"{what} has dtype {value.dtype}, the state has {x.dtype}: they must be equal")
 
 
 def check_step(x: Array, i: int, name: str, nodes: Sequence[Node]) -> None:
@@ -142,6 +104,9 @@ def check_run(solver: Solver, grid: Sequence[Node], terminal: str) -> list[Node]
     if terminal not in TERMINALS:
         raise ValueError(f"terminal = {terminal!r} is not known: give one of {', '.join(TERMINALS)}")
     nodes = grids.check(grid)
+    kind = process_of(nodes[0]).kind
+    if kind not in solver.on:
+        raise ValueError(f"{solver.name} is made for {', '.join(solver.on)} processes, but this grid lies on a {kind} process")
     if nodes[-1].lam < nodes[0].lam:
         if terminal == "denoise":
             raise ValueError("terminal = 'denoise' ends a grid at its cleanest node, but this grid runs towards noise: use terminal='none'")

@@ -17,13 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from scorebed.solvers.process import Point, ScalarProcess
+
 _SLACK = 1e-12  # relative round-off allowed at the ends of a schedule's range
 _HUGE = 1e300  # the largest sigma of EDM
 _HUGE_LOG = math.log(_HUGE)
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class Node(Point):
     """One point of a schedule. Plain Python floats, so that no array's dtype or device is ever touched."""
 
     t: float
@@ -40,25 +42,19 @@ class Node:
         return iter((self.t, self.alpha, self.sigma, self.lam))
 
     @property
+    def clock(self) -> float:  # type: ignore[override]
+        """lam."""
+        return self.lam
+
+    @property
+    def process(self) -> Any:
+        """The schedule."""
+        return self.schedule
+
+    @property
     def rho(self) -> float:
         """sigma / alpha = e^{-lam}, the noise level of x / alpha."""
         return self.sigma / self.alpha if self.alpha else math.inf
-
-    def toward(self, t: Node, r: float) -> Node:
-        """The node at lam + r (t.lam - lam): r = 0 is here, r = 1 is ``t``.
-
-        Raises:
-            ValueError: this node carries no schedule, or lam is infinite at either end.
-        """
-        if self.schedule is None:
-            raise ValueError("toward() needs a node made by a schedule; this one has schedule=None: use schedule.node(t)")
-        if not (math.isfinite(self.lam) and math.isfinite(t.lam)):
-            raise ValueError(f"toward() needs finite lam at both ends, got {self.lam} and {t.lam}")
-        if r == 0.0:
-            return self
-        if r == 1.0:
-            return t
-        return self.schedule.at_lam(self.lam + r * (t.lam - self.lam))
 
 
 @runtime_checkable
@@ -119,7 +115,7 @@ def _ordered(name: str, **values: float) -> None:
 
 
 @dataclass(frozen=True)
-class VP:
+class VP(ScalarProcess):
     r"""Variance preserving, beta(t) = beta_min + (beta_max - beta_min) t, for t in [0, t_max].
 
     With B(t) = ∫_0^t beta:  alpha = e^{-B/2},  sigma² = 1 - e^{-B},  f = -beta/2,  g² = beta (arXiv:2011.13456, eqs. 32-33).
@@ -196,7 +192,7 @@ class SubVP(VP):
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(ScalarProcess):
     r"""Cosine: alpha = cos(theta)/cos(theta0), theta = (pi/2)(t + s)/(1 + s), theta0 = theta(0), sigma² = 1 - alpha²
     (arXiv:2102.09672, eq. 17).
 
@@ -256,7 +252,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class VE:
+class VE(ScalarProcess):
     """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max/sigma_min)^t, f = 0, g² = 2 sigma² log(sigma_max/sigma_min).
 
     Source: arXiv:2011.13456, eq. 31.
@@ -298,7 +294,7 @@ class VE:
 
 
 @dataclass(frozen=True)
-class EDM:
+class EDM(ScalarProcess):
     """EDM: alpha = 1, sigma = t, f = 0, g² = 2t; grids run from sigma_max to sigma_min (arXiv:2206.00364, Table 1)."""
 
     sigma_min: float = 0.002
@@ -337,7 +333,7 @@ class EDM:
 
 
 @dataclass(frozen=True)
-class RectifiedFlow:
+class RectifiedFlow(ScalarProcess):
     """Rectified flow: alpha = 1 - t, sigma = t, f = -1/(1-t), g² = 2t/(1-t) (arXiv:2209.03003, with t = 1 the noise).
 
     t = 1 is pure noise (lam = -inf); grids stop at t_max before it.

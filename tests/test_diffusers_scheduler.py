@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorebed.solvers import SOLVERS, VP, BrownianNoise, Solver, sample, trace
+from scorebed.solvers import SOLVERS, VP, BrownianNoise, Solver, methods_on, sample, trace
 from scorebed.solvers.grid import uniform_lam
 
 diffusers.utils.logging.set_verbosity_error()
@@ -22,7 +22,7 @@ from scorebed.gpu.network.wrap_table import TableSchedule  # noqa: E402
 
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 MEANS = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-PLANNED = [s for s in SOLVERS.values() if s.nonlinear is None]
+PLANNED = [s for s in methods_on().values() if s.nonlinear is None]
 LATE = [s for s in PLANNED if not evaluates_first(trace(s, uniform_lam(VP(), 3), "denoise"))]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
 
-from scorebed.solvers import EDM, SOLVERS, Solver, sample, trace
+from scorebed.solvers import EDM, SOLVERS, Solver, methods_on, sample, trace
 from scorebed.solvers.fdm import FDM
 from scorebed.solvers.grid import karras
 from scorebed.solvers.methods.adaptive import ADAPTIVE
@@ -24,7 +24,7 @@ IN_X = {
 }
 """Methods that are not made in x/alpha and lam, beside those that discretise the schedule."""
 
-FLAT = [s for s in SOLVERS.values() if s.nonlinear in (None, ADAPTIVE)]
+FLAT = [s for s in methods_on().values() if s.nonlinear in (None, ADAPTIVE)]
 SCALED = [s for s in FLAT if s.inexact != DISCRETISED and s.name not in IN_X]
 
 

@@ -17,11 +17,26 @@ from scorebed import gpu
 from scorebed.gpu.plan import backend, fused
 from scorebed.gpu.plan.graph import Graph
 from scorebed.gpu.plan.program import Fill, Pass, program
-from scorebed.solvers import EDM, PREDICTIONS, SOLVERS, VP, BrownianNoise, Node, NonFinite, Plan, Solver, convert, predicts, sample, trace
+from scorebed.solvers import (
+    EDM,
+    PREDICTIONS,
+    SOLVERS,
+    VP,
+    BrownianNoise,
+    Node,
+    NonFinite,
+    Plan,
+    Solver,
+    convert,
+    methods_on,
+    predicts,
+    sample,
+    trace,
+)
 from scorebed.solvers.grid import uniform, uniform_lam
 from scorebed.solvers.plan import Draw, Evaluate
 
-UNROLLED = [s for s in SOLVERS.values() if s.nonlinear is None]
+UNROLLED = [s for s in methods_on().values() if s.nonlinear is None]
 STOCHASTIC = [s for s in UNROLLED if s.weak is not None]
 GRID = uniform_lam(VP(), 5, start=0.9, end=0.05)
 LIPSCHITZ = 0.85

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from scorebed import gpu
-from scorebed.solvers import EDM, SOLVERS, VP, Node, Solver, sample
+from scorebed.solvers import EDM, SOLVERS, VP, Node, Solver, methods_on, sample
 from scorebed.solvers.grid import uniform, uniform_lam
 from scorebed.solvers.methods.scipy_integrators import BLACK_BOX
 from scorebed.solvers.space import Box, Sphere
 
-NONLINEAR = [s for s in SOLVERS.values() if s.nonlinear is not None]
+NONLINEAR = [s for s in methods_on().values() if s.nonlinear is not None]
 GRID = uniform_lam(VP(), 3, start=0.8, end=0.1)
 CLOCK = uniform(EDM(), 4, start=0.5, end=0.1)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scorebed.solvers import SOLVERS, VP, Node, Solver, sample
+from scorebed.solvers import SOLVERS, VP, Node, Solver, methods_on, sample
 from scorebed.solvers.base import solver as make
 from scorebed.solvers.methods.momentum import heavy_ball
 from scorebed.solvers.methods.reversible import rex
@@ -20,7 +20,7 @@ from scorebed.toy.properties.exact import other_values
 
 X = np.linspace(-2.0, 2.0, 5)[:, None]
 GRID = jagged(VP(), 4, 0.9, 0.05)
-FLAT = [s for s in SOLVERS.values() if s.nonlinear != "moves in a Space"]
+FLAT = [s for s in methods_on().values() if s.nonlinear != "moves in a Space"]
 
 
 def numeric(solver: Solver) -> list[str]:

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, NotLinear, Plan, Solver, sample, solver, trace
+from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, NotLinear, Plan, Solver, methods_on, sample, solver, trace
 from scorebed.solvers.base import Step
 from scorebed.solvers.grid import uniform, uniform_lam
 from scorebed.solvers.plan import Combine, Draw, Evaluate
 from scorebed.toy.properties.strategies import grids, mixtures, seeds
 from scorebed.toy.properties.strategies import solvers as any_solver
 
-UNROLLED = [s for s in SOLVERS.values() if s.nonlinear is None]
+UNROLLED = [s for s in methods_on().values() if s.nonlinear is None]
 
 
 def bent(x: Any, node: Node) -> Any:

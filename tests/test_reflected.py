@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorebed.analytic.heat import HeatMixture
-from scorebed.solvers import EDM, SOLVERS, Node, sample
+from scorebed.solvers import EDM, SOLVERS, Node, methods_on, sample
 from scorebed.solvers.grid import karras
 from scorebed.solvers.space import Box, HalfSpace, Polytope, Simplex
 from scorebed.toy.measure.convergence import order_of
@@ -33,10 +33,10 @@ from scorebed.toy.measure.reflected_law import (
 from scorebed.toy.properties.space_cases import space_cases
 from scorebed.toy.properties.spaces import tame
 
-ODES = [name for name, method in SOLVERS.items() if method.weak is None and "Box" in method.spaces]
+ODES = [name for name, method in methods_on().items() if method.weak is None and "Box" in method.spaces]
 WALLS = [
     name
-    for name in SOLVERS
+    for name in methods_on()
     if name in ("reflected_euler", "projected_euler", "thresholded_euler", "reflected_heun", "reflected_walk", "reflected_pc")
 ]
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from scorebed import solvers
-from scorebed.solvers import SOLVERS, VP, Node, Solver, sample, solver, trace
+from scorebed.solvers import SOLVERS, VP, Node, Solver, methods_on, sample, solver, trace
 from scorebed.solvers.base import advance
 from scorebed.solvers.grid import uniform
 from scorebed.toy.properties.exact import other_values
 
 GRID = uniform(VP(), 6, end=0.05)
 X = np.random.default_rng(1).standard_normal((4, 2))
-WITH_OPTIONS = [(s, option) for s in SOLVERS.values() for option in s.options]
+WITH_OPTIONS = [(s, option) for s in methods_on().values() for option in s.options]
 
 
 def bent(x: Any, node: Node) -> Any:
@@ -246,7 +246,7 @@ def test_no_options_is_the_solver_itself() -> None:
     assert SOLVERS["ddim"]() is SOLVERS["ddim"]
 
 
-@pytest.mark.parametrize("method", SOLVERS.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("method", methods_on().values(), ids=lambda s: s.name)
 def test_unknown_options_are_refused(method: Solver) -> None:
     known = ", ".join(method.options) or "none"
     with pytest.raises(TypeError, match=f"{method.name} has no option nonsense; its options: {known}"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from scorebed.analytic.heat import HeatMixture
-from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, NonFinite, Solver, sample, solver
+from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, NonFinite, Solver, methods_on, sample, solver
 from scorebed.solvers.grid import karras, uniform
 from scorebed.solvers.methods import riemannian_sde
 from scorebed.solvers.methods.riemannian_lie import Curved
@@ -21,7 +21,7 @@ from scorebed.toy.measure.convergence import global_errors, order_of
 from scorebed.toy.properties.space_cases import space_cases, target_on
 from scorebed.toy.properties.spaces import chain_grid, chains, tame
 
-MOVING = [name for name, method in SOLVERS.items() if method.spaces]
+MOVING = [name for name, method in methods_on().items() if method.spaces]
 GRID = karras(EDM(), 6, 1.0, 0.1)
 
 

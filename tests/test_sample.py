@@ -11,12 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, Run, Solver, StepDone, ddim, ddpm, dpmpp_2m, sample, trace
+from scorebed.solvers import (
+    EDM,
+    SOLVERS,
+    VP,
+    BrownianNoise,
+    Node,
+    NonFinite,
+    Run,
+    Solver,
+    StepDone,
+    ddim,
+    ddpm,
+    dpmpp_2m,
+    methods_on,
+    sample,
+    trace,
+)
 from scorebed.solvers.grid import uniform, uniform_lam
 from scorebed.toy.properties.strategies import grids, schedules, seeds
 from scorebed.toy.properties.strategies import solvers as any_solver
 
-UNROLLED = [s for s in SOLVERS.values() if s.nonlinear is None]
+UNROLLED = [s for s in methods_on().values() if s.nonlinear is None]
 
 
 class Network:
@@ -46,7 +62,7 @@ def states(grid: list[Node], seed: int = 0, batch: int = 3) -> np.ndarray:
 # recording and counting
 
 
-@pytest.mark.parametrize("method", SOLVERS.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("method", methods_on().values(), ids=lambda s: s.name)
 @settings(max_examples=4)
 @given(grid=grids(max_steps=7), terminal=st.sampled_from(["denoise", "none"]), seed=seeds())
 def test_a_run_records_what_happened(method: Solver, grid: list[Node], terminal: str, seed: int) -> None:
@@ -112,7 +128,7 @@ def test_denoised_trajectory_is_evaluated_on_the_trajectory(method: Solver) -> N
         np.testing.assert_allclose(value, Network()(x, node), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", SOLVERS.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("method", methods_on().values(), ids=lambda s: s.name)
 def test_recording_and_watching_change_nothing(method: Solver, capsys: pytest.CaptureFixture[str]) -> None:
     grid = uniform(VP(), 5)
     x = states(grid)
@@ -154,7 +170,7 @@ def test_a_run_is_a_function_of_its_arguments(method: Solver, grid: list[Node], 
     np.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.parametrize("method", SOLVERS.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("method", methods_on().values(), ids=lambda s: s.name)
 def test_no_array_is_written_to(method: Solver) -> None:
     """Neither the state nor an evaluation nor a noise is changed in place: all three are handed over read-only."""
     grid = uniform(VP(), 6)
@@ -247,12 +263,12 @@ def test_deterministic_methods_draw_no_noise() -> None:
     def noise(s: Node, t: Node) -> Any:
         raise AssertionError("a deterministic method drew noise")
 
-    for method in SOLVERS.values():
+    for method in methods_on().values():
         if method.weak is None:
             sample(method, Network(), states(grid), grid, noise=noise)
 
 
-@pytest.mark.parametrize("method", [s for s in SOLVERS.values() if s.weak is not None], ids=lambda s: s.name)
+@pytest.mark.parametrize("method", [s for s in methods_on().values() if s.weak is not None], ids=lambda s: s.name)
 def test_own_noise_is_asked_for_each_interval(method: Solver) -> None:
     grid, asked = uniform(VP(), 6), []
     x = states(grid)
@@ -352,7 +368,7 @@ def test_torch_states_give_what_numpy_gives(method: Solver, grid: list[Node], se
         assert run.nfe == truth.nfe
 
 
-@pytest.mark.parametrize("method", SOLVERS.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("method", methods_on().values(), ids=lambda s: s.name)
 def test_float32_states_stay_float32(method: Solver) -> None:
     for grid in (uniform(VP(), 7, end=0.02), uniform_lam(EDM(), 7)):
         x = states(grid)

@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from scorebed.solvers import Denoiser, Node
+from scorebed.solvers.process import ScalarProcess
 
 LEAST = 2.0**-24
 """What stands for an alphas_cumprod of 0 (zero terminal signal), as in diffusers; or a quarter of the entry before, if that is less."""
 
 
 @dataclass(frozen=True)
-class TableSchedule:
+class TableSchedule(ScalarProcess):
     """The schedule of a table of alphas_cumprod.
 
     Raises:

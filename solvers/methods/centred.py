@@ -19,11 +19,12 @@ from typing import Any
 from scorebed.solvers.base import Carry, Solver, advance, solver
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.process import ScalarProcess
 from scorebed.solvers.schedule import VP, Node
 
 
 @dataclass(frozen=True)
-class MeanReverting:
+class MeanReverting(ScalarProcess):
     r"""alpha = e^{-T}, sigma = level sqrt(1 - alpha²): a VP schedule, T = B/2, whose noise ends at ``level``, IR-SDE's lambda."""
 
     level: float = 10.0 / 255.0
@@ -58,7 +59,7 @@ class MeanReverting:
 
 
 @dataclass(frozen=True)
-class ResidualShift:
+class ResidualShift(ScalarProcess):
     r"""alpha = 1 - eta, sigma = kappa sqrt(eta) with the time t = sqrt(eta): alpha = 1 - t², sigma = kappa t (arXiv:2307.12348).
 
     f = -2t/(1 - t²),  g² = 2 kappa² t (1 + t²)/(1 - t²). The paper's grid is geometric in t, kappa = 2.

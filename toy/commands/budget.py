@@ -30,11 +30,11 @@ def budget(
     from rich.table import Table
 
     from scorebed.analytic import GaussianMixture
-    from scorebed.solvers import SOLVERS, VP, grid
+    from scorebed.solvers import SOLVERS, VP, grid, methods_on
     from scorebed.toy.figures.style import save
     from scorebed.toy.studies.budget import ScoreError, budgets, figure
 
-    known(solvers, SOLVERS, "solver", "--solvers")
+    known(solvers, methods_on(), "solver", "--solvers")
     known([target], {"gaussian": 0, "mixture": 0}, "target", "--target")
     law = GaussianMixture([1.0], [[1.0, -0.5]], [[[1.0, 0.3], [0.3, 0.2]]])
     error = ScoreError(gradient, solenoidal)

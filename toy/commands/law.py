@@ -27,12 +27,12 @@ def law(
     from rich.table import Table
 
     from scorebed.analytic import GaussianMixture
-    from scorebed.solvers import SOLVERS, VP, grid
+    from scorebed.solvers import SOLVERS, VP, grid, methods_on
     from scorebed.toy.figures.style import save
     from scorebed.toy.measure.convergence import order_of
     from scorebed.toy.measure.output_law import figure, weak_errors
 
-    known(solvers, SOLVERS, "solver", "--solvers")
+    known(solvers, methods_on(), "solver", "--solvers")
     chosen = [SOLVERS[name] for name in solvers or ("euler_maruyama", "ddpm", "dpmpp_2s_ancestral", "churn")]
     target = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15])
     counts = sorted(set(steps or (10, 20, 40, 80)))

@@ -35,14 +35,14 @@ def stability(
     one_thread()
     from rich.table import Table
 
-    from scorebed.solvers import SOLVERS
+    from scorebed.solvers import SOLVERS, methods_on
     from scorebed.toy.figures.amplification import heat_map, limit_lines
     from scorebed.toy.figures.style import save
     from scorebed.toy.studies.amplification import DEFAULT, SCALES, SETTINGS, STEPS, amplifications, fewest_steps, limits
     from scorebed.toy.studies.stability import families, intervals, regions
 
-    known(solvers, SOLVERS, "solver", "--solvers")
-    names = list(SOLVERS) if solvers == ["all"] else list(dict.fromkeys(solvers or DEFAULT))
+    known(solvers, methods_on(), "solver", "--solvers")
+    names = list(methods_on()) if solvers == ["all"] else list(dict.fromkeys(solvers or DEFAULT))
     counts, scales = sorted(set(steps or STEPS)), sorted({1.0, *(guidance or SCALES)})
     methods = [SOLVERS[name] for name in names if SOLVERS[name].nonlinear is None]
     if left := [name for name in names if SOLVERS[name].nonlinear is not None]:

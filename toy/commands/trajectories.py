@@ -36,13 +36,13 @@ def trajectories(
     [dim]scorebed trajectories --model galaxy-hsc-32 --solvers ddim dpmpp_2m --nfe 12 --paths 8 --jacobian 4[/dim]
     """
     one_thread()
-    from scorebed.solvers import SOLVERS, NonFinite
+    from scorebed.solvers import NonFinite, methods_on
     from scorebed.toy.problems.euclidean import PROBLEMS
     from scorebed.toy.studies.paths import COORDINATES
     from scorebed.toy.studies.trajectories import DEFAULT
     from scorebed.toy.studies.trajectories import trajectories as study
 
-    known(solvers, SOLVERS, "solver", "--solvers")
+    known(solvers, methods_on(), "solver", "--solvers")
     known([problem], PROBLEMS, "problem", "--problem")
     if problem not in PROBLEMS:
         raise typer.BadParameter("give one problem", param_hint="--problem")

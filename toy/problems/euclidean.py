@@ -110,6 +110,10 @@ class Problem:
         Raises:
             ValueError: a method that does not belong here; the message says which do.
         """
+        if "gaussian" not in solver.on:
+            raise ValueError(
+                f"{solver.name} is made for {', '.join(solver.on)} processes, but {self.name} is a gaussian one: give a method for it"
+            )
         if solver.space is not None:
             raise ValueError(
                 f"{solver.name} moves in {solver.space}, but {self.name} is a problem of R^{self.d}: give the method without a space"

@@ -19,11 +19,15 @@ class Broken(AssertionError):
 
 @dataclass(frozen=True)
 class Property:
-    """``check(solver)`` raises ``Broken``; ``exempt(solver)`` gives the reason why the property does not speak of this solver, or None."""
+    """``check(solver)`` raises ``Broken``; ``exempt(solver)`` gives the reason why the property does not speak of this solver, or None.
+
+    ``kind`` is the kind of process that it is about; methods made for others are exempt.
+    """
 
     name: str
     check: Callable[[Solver], None]
     exempt: Callable[[Solver], str | None]
+    kind: str = "gaussian"
 
     def __call__(self, solver: Solver) -> None:
         reason = self.exempt(solver)
@@ -36,14 +40,22 @@ PROPERTIES: dict[str, Property] = {}
 """Every property by name."""
 
 
-def prop(exempt: Callable[[Solver], str | None] = lambda solver: None) -> Callable[[Callable[[Solver], None]], Property]:
-    """Enter a check in ``PROPERTIES`` under the function's name."""
+def prop(
+    exempt: Callable[[Solver], str | None] = lambda solver: None, *, kind: str = "gaussian"
+) -> Callable[[Callable[[Solver], None]], Property]:
+    """Enter a check in ``PROPERTIES`` under the function's name, for the methods on this ``kind`` of process."""
 
     def make(check: Callable[[Solver], None]) -> Property:
-        PROPERTIES[check.__name__] = Property(check.__name__, check, exempt)
-        return PROPERTIES[check.__name__]
+        name = check.__name__
+        PROPERTIES[name] = Property(name, check, any_of(lambda solver: elsewhere(solver, kind), exempt), kind)
+        return PROPERTIES[name]
 
     return make
+
+
+def elsewhere(solver: Solver, kind: str) -> str | None:
+    """The exemption of properties about one kind of process: methods made for others."""
+    return None if kind in solver.on else f"not on {kind} processes"
 
 
 def stochastic(solver: Solver) -> str | None:

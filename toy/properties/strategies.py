@@ -153,14 +153,14 @@ def gaussians(d: int | None = None, structure: str | None = None, **options: Any
 
 
 def solvers(stochastic: bool | None = None, unrollable: bool | None = None) -> Strategy[Solver]:
-    """Registered solvers; ``stochastic`` and ``unrollable`` (into a Plan), where given, narrow the choice.
+    """Registered solvers of gaussian processes; ``stochastic`` and ``unrollable`` (into a Plan), where given, narrow the choice.
 
     Raises:
         ValueError: no registered solver is left.
     """
-    from scorebed.solvers import SOLVERS
+    from scorebed.solvers import methods_on
 
-    chosen = [s for s in SOLVERS.values() if stochastic in (None, s.weak is not None) and unrollable in (None, s.nonlinear is None)]
+    chosen = [s for s in methods_on().values() if stochastic in (None, s.weak is not None) and unrollable in (None, s.nonlinear is None)]
     if not chosen:
         raise ValueError(f"no registered solver has stochastic = {stochastic} and unrollable = {unrollable}")
     return st.sampled_from(chosen)

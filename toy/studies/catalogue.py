@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scorebed.solvers import EDM, SOLVERS, VP, NotLinear, Solver, sample, trace
+from scorebed.solvers import EDM, SOLVERS, VP, NotLinear, Solver, methods_on, sample, trace
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.measure.convergence import Order, global_errors, order_of
 from scorebed.toy.properties.cases import cases
@@ -118,7 +118,7 @@ def catalogue(
 
     ``report(done, all, name)`` is told of every line.
     """
-    names = list(names or SOLVERS)
+    names = list(names or methods_on())
     if not measure:
         return [entry(name, measure=False) for name in names]
     from joblib import Parallel, delayed

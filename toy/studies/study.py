@@ -26,7 +26,7 @@ import pandas as pd
 
 from scorebed.analytic.distance import gaussian_w2
 from scorebed.analytic.output.moments import moments
-from scorebed.solvers import SOLVERS, NonFinite, NotLinear, Solver, sample, trace
+from scorebed.solvers import SOLVERS, NonFinite, NotLinear, Solver, methods_on, sample, trace
 from scorebed.toy.problems.euclidean import PLAIN, PROBLEMS, ROUND_OFF, Problem
 from scorebed.toy.problems.grids import KINDS, nodes
 from scorebed.toy.problems.reference import Reference
@@ -243,7 +243,7 @@ def pairs(
     chosen = pick(problems or PLAIN, PROBLEMS, "problem")
     if not solvers:
         return [(p, pick(p.solvers or DEFAULT, SOLVERS, "solver")) for p in chosen]
-    methods = pick(solvers, SOLVERS, "solver")
+    methods = pick(solvers, methods_on(), "solver")
     why = {(p, s): unsuited(p, s) for p in chosen for s in methods}
     if list(solvers) == ["all"]:
         return [(p, [s for s in methods if not why[p, s]]) for p in chosen]

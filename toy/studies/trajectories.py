@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from scorebed.analytic import RotatedProduct
-from scorebed.solvers import SOLVERS, Denoiser, Schedule, Solver
+from scorebed.solvers import SOLVERS, Denoiser, Schedule, Solver, methods_on
 from scorebed.toy.problems.euclidean import Problem
 from scorebed.toy.studies.path_measures import along, decided, measures
 from scorebed.toy.studies.paths import (
@@ -151,7 +151,7 @@ def _checked(solvers: Sequence[str | Solver], nfe: int, paths: int, coordinates:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} = {value!r} must be an integer of at least 1")
     factors([], coordinates)
-    return pick(solvers, SOLVERS, "solver")
+    return pick(solvers, methods_on(), "solver")
 
 
 def _steps(problem: Problem, method: Solver, nfe: int) -> int:

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scorebed.solvers import SOLVERS, Denoiser, Node, NonFinite, NotLinear, Schedule, Solver, sample, trace
+from scorebed.solvers import SOLVERS, Denoiser, Node, NonFinite, NotLinear, Schedule, Solver, methods_on, sample, trace
 from scorebed.toy.studies.store import replace_text, versions
 from scorebed.toy.studies.study import pick
 from scorebed.toy.studies.transfer_rank import Agreement, Errors, agreement, chance, halves
@@ -90,7 +90,7 @@ class Study:
 
 def eligible() -> dict[str, Solver]:
     """The methods whose path can be compared: deterministic ones of R^d with a Plan."""
-    return {k: s for k, s in SOLVERS.items() if s.weak is None and not s.spaces and s.nonlinear is None}
+    return {k: s for k, s in methods_on().items() if s.weak is None and not s.spaces and s.nonlinear is None}
 
 
 def cases(network: Network, solvers: Sequence[Solver], budgets: Sequence[int]) -> list[Case]:

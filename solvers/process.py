@@ -1,0 +1,120 @@
+r"""What every kind of forward law has in common: the clock, the points on it, and what a model of it predicts.
+
+A ``Process`` knows how the state is noised. Kinds differ in what a state is, what a model gives, and what the clock is; a method says in
+``on`` which kinds it is made for, and nothing else is asked of either.
+
+    kind       state      a model gives     clock
+    gaussian   x          denoised          lam = log(alpha/sigma)
+    phase      (x, v)     x0, v0            integrated rate of the Langevin dynamics
+    bridge     x          x0, x1            t
+    jump       integers   probabilities     log(alpha/(1 - alpha)) of the share alpha that is not absorbed
+
+One component is the bare array, several are a tuple; so for states, for predictions and for draws of noise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, cast
+
+from scorebed.solvers.state import Array, State, check_like, check_state
+
+KINDS = ("gaussian", "phase", "bridge", "jump")
+"""The kinds of process, as methods name them in ``on``."""
+
+P = TypeVar("P", bound="Point")
+
+
+class Point:
+    """One point of a process: its time ``t``, its ``clock`` and its ``process``. Grids, steps and keys of noise need no more."""
+
+    __slots__ = ()
+    t: float
+    clock: float
+    process: Any
+
+    def toward(self: P, t: P, r: float) -> P:
+        """The point at clock + r (t.clock - clock): r = 0 is here, r = 1 is ``t``.
+
+        Raises:
+            ValueError: this point carries no process, or the clock is infinite at either end.
+        """
+        if self.process is None:
+            raise ValueError("toward() needs a point made by a process; this one has process=None: use process.node(t)")
+        if not (math.isfinite(self.clock) and math.isfinite(t.clock)):
+            raise ValueError(f"toward() needs a finite clock (lam of a schedule) at both ends, got {self.clock} and {t.clock}")
+        if r == 0.0:
+            return self
+        if r == 1.0:
+            return t
+        return cast(P, _at(self.process)(self.clock + r * (t.clock - self.clock)))
+
+
+@dataclass(frozen=True, slots=True)
+class Instant(Point):
+    """The point of a process that is not a schedule: what else holds there is asked of the process. Plain Python floats."""
+
+    t: float
+    clock: float
+    process: Any = field(default=None, repr=False, compare=False)
+
+
+def _at(process: Any) -> Any:
+    """``process.at``, or ``at_lam`` of a schedule that has only the six members of ``Schedule``."""
+    return process.at if hasattr(process, "at") else process.at_lam
+
+
+class Process(Protocol):
+    """What a process offers. ``t_min`` and ``t_max`` bound the grids made on it by default.
+
+    ``kind`` is what a method's ``on`` names, ``gives`` the names of what a model predicts. ``node(t)`` and ``at(clock)`` give its
+    points. ``check`` refuses a state, ``check_output`` a prediction, that cannot be; ``noise(source, s, t)`` are the draws of a step from
+    one keyed source of normals and uniforms (``solvers.noise``).
+    """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def gives(self) -> tuple[str, ...]: ...
+    @property
+    def t_min(self) -> float: ...
+    @property
+    def t_max(self) -> float: ...
+    def node(self, t: float) -> Any: ...
+    def at(self, clock: float) -> Any: ...
+    def check(self, x: State, name: str = "x") -> None: ...
+    def check_output(self, value: State, x: State, what: str) -> None: ...
+    def noise(self, source: Any, s: Any, t: Any) -> State: ...
+
+
+class ScalarProcess:
+    """What a schedule is as a process: the state is one array, the clock lam, a model gives the denoised mean, a step draws normals."""
+
+    kind = "gaussian"
+    gives = ("denoised",)
+
+    def at(self, clock: float) -> Any:
+        """The node at lam = ``clock``."""
+        return cast(Any, self).at_lam(clock)
+
+    def check(self, x: State, name: str = "x") -> None:
+        """Refuse what is not a finite floating-point array with at least one entry."""
+        check_state(x, name)
+
+    def check_output(self, value: State, x: State, what: str) -> None:
+        """Refuse what is not an array of the state's own shape and dtype."""
+        check_like(value, x, what)
+
+    def noise(self, source: Any, s: Any, t: Any) -> Array:
+        """Unit normals of the state's shape."""
+        return source(s, t)
+
+
+SCALAR = ScalarProcess()
+"""Stands in where a node carries no process, or a schedule of the user's own that has only the six members of ``Schedule``."""
+
+
+def process_of(point: Point) -> Any:
+    """The process of a point."""
+    return point.process if hasattr(point.process, "kind") else SCALAR
