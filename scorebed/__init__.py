@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scorebed.analytic import GaussianMixture, RotatedProduct, from_data
     from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
     from scorebed.toy.check import check_solver, solver_test
+    from scorebed.toy.conform.grid import check_grid
 
 _HOME = {
     "solvers": (
@@ -30,6 +31,7 @@ _HOME = {
     ),
     "analytic": ("GaussianMixture", "RotatedProduct", "from_data"),
     "toy.check": ("check_solver", "solver_test"),
+    "toy.conform.grid": ("check_grid",),
 }
 _ROOMS = ("analytic", "gpu", "solvers", "toy")
 _WHERE = {name: room for room, names in _HOME.items() for name in names}
@@ -47,6 +49,7 @@ __all__ = [
     "RotatedProduct",
     "SubVP",
     "analytic",
+    "check_grid",
     "check_solver",
     "denoiser",
     "from_data",

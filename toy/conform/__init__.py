@@ -1,0 +1,1 @@
+"""Conformance: conventions of grids, the checker of grids, vectors for any language."""
