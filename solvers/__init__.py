@@ -7,7 +7,7 @@ importing this package imports them all and fills ``SOLVERS``. Every method is a
 import importlib
 import pkgutil
 
-from scorebed.solvers import methods
+from scorebed.solvers import methods, spacing
 from scorebed.solvers.base import SOLVERS, Solver, methods_on, solver
 from scorebed.solvers.grid import GRIDS
 from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, predicts
@@ -55,5 +55,6 @@ __all__ = [
     "predicts",
     "sample",
     "solver",
+    "spacing",
     "trace",
 ]

@@ -7,6 +7,9 @@
     quadratic   sqrt(t)                          arXiv:2010.02502, appendix D.2
     uniform_lam lam = log(alpha/sigma)           arXiv:2206.00927
     karras      (sigma/alpha)^(1/rho)            arXiv:2206.00364, eq. 5
+
+and in what ``solvers.spacing`` adds. ``GRIDS`` is the one registry of all; ``make`` builds a grid by its name, fitted to the data where the
+kind can be.
 """
 
 from __future__ import annotations
@@ -15,8 +18,52 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
+from typing import Any, TypeVar
 
 from scorebed.solvers.schedule import Node, Schedule
+
+Spacing = Callable[..., list[Node]]
+"""``spacing(schedule, n, start=None, end=None, **options)``: n steps on a schedule."""
+Kind = TypeVar("Kind", bound=Spacing)
+Fit = Callable[[Sequence[float]], dict[str, Any]]
+"""The options that fit a spacing to data whose covariance has these eigenvalues."""
+
+GRIDS: dict[str, Spacing] = {}
+"""Every kind of grid by name; each works without options too."""
+_FITS: dict[str, Fit] = {}
+
+
+def spacing(fit: Fit | None = None) -> Callable[[Kind], Kind]:
+    """Enter a function in ``GRIDS`` under its name; ``fit`` gives the options that suit it to the variances of the data."""
+
+    def enter(made: Kind) -> Kind:
+        name = str(made.__name__)
+        GRIDS[name] = made
+        if fit is not None:
+            _FITS[name] = fit
+        return made
+
+    return enter
+
+
+def make(
+    kind: str, schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, variances: Sequence[float] | None = None
+) -> list[Node]:
+    """The grid of ``n`` steps by name.
+
+    Args:
+        kind: a key of ``GRIDS``.
+        schedule, n, start, end: as for every spacing.
+        variances: eigenvalues of the covariance of the data, to which the kinds that have such parameters are fitted; None leaves them at
+            their defaults.
+
+    Raises:
+        ValueError: an unknown name, or parameters for which the grid does not exist.
+    """
+    if kind not in GRIDS:
+        raise ValueError(f"grid = {kind!r} is not known: give one of {', '.join(GRIDS)}")
+    options = _FITS[kind](variances) if variances is not None and kind in _FITS else {}
+    return GRIDS[kind](schedule, n, start, end, **options)
 
 
 def _interior(
@@ -42,21 +89,25 @@ def _mix(a: float, b: float, r: float) -> float:
     return (1.0 - r) * a + r * b
 
 
+@spacing()
 def uniform(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in t."""
     return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(a.t, b.t, r)))
 
 
+@spacing()
 def quadratic(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in sqrt(t): finer towards the data."""
     return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(math.sqrt(a.t), math.sqrt(b.t), r) ** 2))
 
 
+@spacing()
 def uniform_lam(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in lam, the half log-SNR."""
     return _interior(schedule, n, start, end, lambda a, b, r: schedule.at_lam(_mix(a.lam, b.lam, r)))
 
 
+@spacing()
 def karras(schedule: Schedule, n: int, start: float | None = None, end: float | None = None, rho: float = 7.0) -> list[Node]:
     """n steps of equal length in (sigma/alpha)^(1/rho), on any schedule.
 
@@ -109,6 +160,3 @@ def check(nodes: Sequence[Node]) -> list[Node]:
                 "remove duplicates and sort the times"
             )
     return nodes
-
-
-GRIDS: dict[str, Callable[..., list[Node]]] = {f.__name__: f for f in (uniform, quadratic, uniform_lam, karras)}

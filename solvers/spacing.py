@@ -23,6 +23,10 @@ last evaluation (``terminal="denoise"``) is one more step, to theta = 0. With se
 
 a convex problem, so this fixed point is its only optimum. a_k is the multiplicity for KL, and times R_k² = c_k² + rho_end² for W2. The
 sum of the arctans is not optimal. arXiv:2601.13602 derives a tangent law for the same KL; with one c it is ``align_gaussian``.
+
+``grid.make(…, variances=)`` fits them to the data: c the root mean square of the standard deviations, the resolution 64 c that means the
+same shift, and the spectrum. Without options c = 0.5, which is sigma_data of arXiv:2206.00364 for pictures in [-1, 1], and the
+resolution is 64.
 """
 
 from __future__ import annotations
@@ -35,16 +39,22 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import brentq
 
-from scorebed.solvers.grid import _interior, _made, _mix, check, uniform_lam
+from scorebed.solvers.grid import GRIDS, _interior, _made, _mix, check, spacing, uniform_lam
 from scorebed.solvers.schedule import Node, Schedule
 
 Density = Callable[[Any], Any]
 """Nodes per unit of lam, up to a factor: an array of lam to an array."""
 
 exponential = uniform_lam  # sigma/alpha in geometric progression is lam in arithmetic progression: one grid, two names
+GRIDS["exponential"] = exponential
 
 _PANEL = 0.125  # length of lam per panel of the quadrature: the densities are analytic in |Im lam| < pi/2, so 8 points reach round-off
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(8)
+
+
+def _deviation(variances: Sequence[float]) -> float:
+    """c, the root mean square of the standard deviations."""
+    return math.sqrt(sum(variances) / len(variances))
 
 
 def _positive(**values: float) -> None:
@@ -53,11 +63,13 @@ def _positive(**values: float) -> None:
             raise ValueError(f"{name} = {value!r} must be positive and finite")
 
 
+@spacing()
 def cosine(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """t_i = t_0 + (t_n - t_0) (1 - cos(pi i/n))/2: short at both ends. For the cosine schedule's own time, see ``simple_diffusion``."""
     return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(a.t, b.t, math.sin(0.5 * math.pi * r) ** 2)))
 
 
+@spacing()
 def flow_shift(schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, shift: float = 3.0) -> list[Node]:
     """Uniform flow times moved by tau -> s tau/(1 + (s - 1) tau), that is rho -> s rho (SD3, arXiv:2403.03206, eq. 23).
 
@@ -74,7 +86,8 @@ def flow_shift(schedule: Schedule, n: int, start: float | None = None, end: floa
     return _interior(schedule, n, start, end, between)
 
 
-def align_gaussian(schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, c: float) -> list[Node]:
+@spacing(lambda variances: {"c": _deviation(variances)})
+def align_gaussian(schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, c: float = 0.5) -> list[Node]:
     """Uniform in theta = arctan(sigma/(c alpha)): of all grids with these ends the one on which DDIM errs least on N(m, c² I), for every n.
 
     For ``terminal="denoise"`` the best end is itself one step from theta = 0: rho_end = c tan(theta_start/(n + 1)).
@@ -90,8 +103,9 @@ def align_gaussian(schedule: Schedule, n: int, start: float | None = None, end: 
     return _interior(schedule, n, start, end, between)
 
 
+@spacing(lambda variances: {"resolution": 64.0 * _deviation(variances)})
 def simple_diffusion(
-    schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, resolution: float, base: float = 64.0
+    schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, resolution: float = 64.0, base: float = 64.0
 ) -> list[Node]:
     """Uniform in the time of the cosine schedule whose log-SNR is shifted by 2 log(base/resolution), on any schedule.
 
@@ -102,7 +116,8 @@ def simple_diffusion(
     return align_gaussian(schedule, n, start, end, c=resolution / base)
 
 
-def align_klub(schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, c: float) -> list[Node]:
+@spacing(lambda variances: {"c": _deviation(variances)})
+def align_klub(schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, c: float = 0.5) -> list[Node]:
     """Uniform in log(1 + c²/rho²): the least KL upper bound of a first-order SDE solver on N(m, c² I), for many small steps.
 
     The bound is Σ_i ∫ rho^{-3} E|D(x_rho) - D(x_{rho_i})|² drho over each step, and E|…|² = V(rho_i) - V(rho) with the posterior variance
@@ -160,13 +175,14 @@ def _spectrum(variances: Iterable[float], weights: Iterable[float] | None) -> tu
     return v, w / w.sum()
 
 
+@spacing(lambda variances: {"variances": variances})
 def tangent(
     schedule: Schedule,
     n: int,
     start: float | None = None,
     end: float | None = None,
     *,
-    variances: Iterable[float],
+    variances: Iterable[float] = (0.25,),
     weights: Iterable[float] | None = None,
     error: Literal["kl", "w2"] = "kl",
 ) -> list[Node]:
@@ -204,8 +220,9 @@ def tangent(
     return _equidistribute(schedule, n, start, end, make)
 
 
+@spacing(lambda variances: {"variances": variances})
 def lipschitz(
-    schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, variances: Iterable[float]
+    schedule: Schedule, n: int, start: float | None = None, end: float | None = None, *, variances: Iterable[float] = (0.25,)
 ) -> list[Node]:
     """Equal ∫ L dt per step, L the Lipschitz constant of the schedule's probability-flow drift for N(m, Σ).
 
@@ -242,7 +259,3 @@ def transfer(nodes: Sequence[Node], schedule: Schedule) -> list[Node]:
     """
     _made(schedule)
     return check([schedule.at_lam(node.lam) for node in check(nodes)])
-
-
-_NAMED = (cosine, flow_shift, simple_diffusion, align_gaussian, align_klub, tangent, lipschitz)
-SPACINGS: dict[str, Callable[..., list[Node]]] = {"exponential": exponential, **{f.__name__: f for f in _NAMED}}

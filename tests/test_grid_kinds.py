@@ -7,35 +7,36 @@ import math
 import numpy as np
 import pytest
 
-from scorebed.solvers import EDM, GRIDS
-from scorebed.solvers.spacing import SPACINGS, align_gaussian, lipschitz
-from scorebed.toy.problems.euclidean import PROBLEMS
-from scorebed.toy.problems.grids import KINDS, fitted, nodes
-from scorebed.toy.properties.cases import ellipsoid
+from scorebed.solvers import EDM, GRIDS, VP, grid
+from scorebed.solvers.spacing import align_gaussian, lipschitz
+from scorebed.toy.problems.euclidean import PROBLEMS, Problem
 from scorebed.toy.studies.study import run_study
 
 
-def test_every_kind_has_a_name() -> None:
-    assert set(KINDS) == set(GRIDS) | set(SPACINGS)
+@pytest.mark.parametrize("kind", GRIDS)
+def test_every_kind_is_a_grid_without_options_too(kind: str) -> None:
+    assert grid.make(kind, VP(), 7) == GRIDS[kind](VP(), 7)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", GRIDS)
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=lambda p: p.name)
-def test_every_kind_walks_every_problem(kind: str, problem: object) -> None:
-    made = nodes(problem, 5, kind)  # type: ignore[arg-type]
+def test_every_kind_walks_every_problem(kind: str, problem: Problem) -> None:
+    made = problem.nodes(5, kind)
     assert len(made) == 6
-    assert (made[0], made[-1]) == problem.ends  # type: ignore[attr-defined]
+    assert (made[0], made[-1]) == problem.ends
 
 
 def test_parameters_are_those_of_the_target() -> None:
-    kinds = fitted(ellipsoid())
-    c = math.sqrt((0.04 + 1.0 + 4.0) / 3.0)
-    assert kinds["align_gaussian"](EDM(), 7) == align_gaussian(EDM(), 7, c=c)
-    found = np.array([node.lam for node in kinds["simple_diffusion"](EDM(), 7)])
+    variances = [0.04, 1.0, 4.0]
+    c = math.sqrt(sum(variances) / 3.0)
+    assert grid.make("align_gaussian", EDM(), 7, variances=variances) == align_gaussian(EDM(), 7, c=c) != align_gaussian(EDM(), 7)
+    found = np.array([node.lam for node in grid.make("simple_diffusion", EDM(), 7, variances=variances)])
     np.testing.assert_allclose(found, [node.lam for node in align_gaussian(EDM(), 7, c=c)], rtol=1e-12)
-    np.testing.assert_allclose(
-        [node.t for node in kinds["lipschitz"](EDM(), 7)], [node.t for node in lipschitz(EDM(), 7, variances=[0.04, 1.0, 4.0])], rtol=1e-9
-    )
+    assert grid.make("lipschitz", EDM(), 7, variances=variances) == lipschitz(EDM(), 7, variances=variances)
+    problem = PROBLEMS["mixture1d"]
+    c = math.sqrt(float(problem.target.covariance()[0, 0]))
+    known = align_gaussian(problem.schedule, 7, problem.start, problem.end, c=c)
+    np.testing.assert_allclose([n.lam for n in problem.nodes(7, "align_gaussian")], [n.lam for n in known], rtol=1e-12)
 
 
 def test_a_study_takes_them_by_name() -> None:
@@ -48,6 +49,6 @@ def test_a_study_takes_them_by_name() -> None:
 
 def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(ValueError, match="grid = 'linear' is not known: give one of uniform, quadratic"):
-        nodes(PROBLEMS["mixture1d"], 5, "linear")
+        PROBLEMS["mixture1d"].nodes(5, "linear")
     with pytest.raises(ValueError, match="grid 'linear' not known; known: all, uniform"):
         run_study(["mixture1d"], ["ddim"], ["linear"])

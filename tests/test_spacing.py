@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from scorebed.analytic import GaussianMixture
-from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP, sample
+from scorebed.solvers import EDM, GRIDS, SCHEDULES, SOLVERS, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP, sample
 from scorebed.solvers.grid import uniform, uniform_lam
 from scorebed.solvers.spacing import (
-    SPACINGS,
     align_gaussian,
     align_klub,
     cosine,
@@ -51,12 +50,15 @@ VARIABLE: dict[str, Callable[[Node, list[Node]], float]] = {
 """What is evenly spaced, written out anew; ``tangent`` and ``lipschitz`` have tests of their own."""
 
 
+KINDS = (*VARIABLE, "tangent", "lipschitz")
+
+
 def test_every_spacing_is_here() -> None:
-    assert set(SPACINGS) == {*VARIABLE, "tangent", "lipschitz"}
+    assert {"exponential", *(name for name, kind in GRIDS.items() if kind.__module__ == "scorebed.solvers.spacing")} == set(KINDS)
 
 
 def make(kind: str, schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
-    return SPACINGS[kind](schedule, n, start, end, **OPTIONS.get(kind, {}))
+    return GRIDS[kind](schedule, n, start, end, **OPTIONS.get(kind, {}))
 
 
 def check_law(grid: list[Node], kind: str, schedule: Schedule, n: int, start: float, end: float) -> None:
@@ -75,14 +77,14 @@ def check_law(grid: list[Node], kind: str, schedule: Schedule, n: int, start: fl
 
 
 @pytest.mark.parametrize("n", [1, 2, 17, 100])
-@pytest.mark.parametrize("kind", list(SPACINGS))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", list(SCHEDULES))
 def test_default_grids_run_from_noise_to_data(name: str, kind: str, n: int) -> None:
     schedule = SCHEDULES[name]()
     check_law(make(kind, schedule, n), kind, schedule, n, schedule.t_max, schedule.t_min)
 
 
-@given(schedules(), st.floats(0.0, 0.4), st.floats(0.5, 1.0), st.booleans(), st.sampled_from(sorted(SPACINGS)), st.integers(1, 12))
+@given(schedules(), st.floats(0.0, 0.4), st.floats(0.5, 1.0), st.booleans(), st.sampled_from(sorted(KINDS)), st.integers(1, 12))
 def test_grids_between_any_two_times(schedule: Schedule, a: float, b: float, forward: bool, kind: str, n: int) -> None:
     low, high = (schedule.t_min + u * (schedule.t_max - schedule.t_min) for u in (a, b))
     start, end = (low, high) if forward else (high, low)
@@ -327,14 +329,14 @@ def test_transfer_refuses_what_it_cannot_reach() -> None:
 )
 def test_bad_numbers_are_refused(kind: str, name: str, bad: float) -> None:
     with pytest.raises(ValueError, match=f"{name} = {bad} must be positive and finite"):
-        SPACINGS[kind](VP(), 5, **{**OPTIONS.get(kind, {}), name: bad})
+        GRIDS[kind](VP(), 5, **{**OPTIONS.get(kind, {}), name: bad})
 
 
 @pytest.mark.parametrize("kind", ["tangent", "lipschitz"])
 @pytest.mark.parametrize("bad", [[], [0.0], [-1.0, 1.0], [math.nan], [math.inf, 1.0], np.eye(2)], ids=str)
 def test_bad_spectra_are_refused(kind: str, bad: Any) -> None:
     with pytest.raises(ValueError, match="must be a list of finite eigenvalues"):
-        SPACINGS[kind](VP(), 5, variances=bad)
+        GRIDS[kind](VP(), 5, variances=bad)
 
 
 def test_bad_weights_and_errors_are_refused() -> None:
@@ -345,7 +347,7 @@ def test_bad_weights_and_errors_are_refused() -> None:
         tangent(VP(), 5, variances=[1.0], error="tv")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", list(SPACINGS))
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_no_grid_takes_is_refused(kind: str) -> None:
     for n in (0, 2.0, True):
         with pytest.raises(ValueError, match="is not a number of steps"):

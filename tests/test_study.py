@@ -18,11 +18,12 @@ from scorebed.toy.cli import main
 from scorebed.toy.console import spread
 from scorebed.toy.figures import plots, report, scenes
 from scorebed.toy.figures.style import FAMILIES, LINES, appearances, family, save
+from scorebed.toy.measure.cost import affordable, cost
 from scorebed.toy.problems.euclidean import PROBLEMS
 from scorebed.toy.problems.reference import integrate
 from scorebed.toy.studies.catalogue import entry
 from scorebed.toy.studies.store import COLUMNS, Row, Store, frame, read
-from scorebed.toy.studies.study import DEFAULT, MARGIN, affordable, case, cost, law_error, measure, pick, refinements, run_study, settled
+from scorebed.toy.studies.study import DEFAULT, MARGIN, case, law_error, measure, pick, refinements, run_study, settled
 from scorebed.toy.studies.tables import error_at, measured, summarise, verdict
 
 SOME = ["ddim", "heun", "dpmpp_2m", "deis_tab2", "ddpm", "dpmpp_2m_sde"]
@@ -121,7 +122,7 @@ def test_the_digits_have_a_reference_two_orders_below_every_error() -> None:
 
 
 def test_what_lies_at_the_floor_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scorebed.toy.problems.ROUND_OFF", 1e-3)
+    monkeypatch.setattr("scorebed.toy.problems.euclidean.ROUND_OFF", 1e-3)
     case.cache_clear()
     row = measure(PROBLEMS["mixture1d"], SOLVERS["heun"], 40)
     case.cache_clear()

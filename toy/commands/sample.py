@@ -61,7 +61,7 @@ def sample(
     except (RuntimeError, AssertionError) as wrong:
         raise typer.BadParameter(f"{device!r}: {str(wrong).splitlines()[0]}", param_hint="--device") from None
     method = SOLVERS[solver]
-    steps = _affordable(network, solver, nfe, grid)
+    steps = _steps(network, solver, nfe, grid)
     typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
     began = time.perf_counter()
     with bar() as report, torch.no_grad():
@@ -87,20 +87,21 @@ def sample(
     typer.echo(f"{n} samples, {solver}, {steps} steps, {took:.1f} s.{_summary(model, x)} Written to {path}")
 
 
-def _affordable(network: Pretrained, solver: str, nfe: int, grid: str | None) -> int:
+def _steps(network: Pretrained, solver: str, nfe: int, grid: str | None) -> int:
     """The most steps that, with the terminal evaluation, take at most ``nfe`` evaluations; 0 is that evaluation alone."""
     from scorebed.solvers import SOLVERS, NotLinear, trace
+    from scorebed.toy.measure.cost import most_steps
 
-    for steps in range(nfe - 1, 0, -1):
-        try:
-            if trace(SOLVERS[solver], network.grid(steps, grid), "denoise").nfe <= nfe:
-                return steps
-        except NotLinear as why:
-            raise typer.BadParameter(str(why), param_hint="--solver") from None
-    if nfe > 1:
-        least = trace(SOLVERS[solver], network.grid(1, grid), "denoise").nfe
-        raise typer.BadParameter(f"{nfe} is too few for {solver}: one step and the last evaluation take {least}", param_hint="--nfe")
-    return 0
+    def cost(steps: int) -> int:
+        return trace(SOLVERS[solver], network.grid(steps, grid), "denoise").nfe
+
+    try:
+        steps = most_steps(cost, nfe) if nfe > 1 else 0
+    except NotLinear as why:
+        raise typer.BadParameter(str(why), param_hint="--solver") from None
+    if steps == 0 and nfe > 1:
+        raise typer.BadParameter(f"{nfe} is too few for {solver}: one step and the last evaluation take {cost(1)}", param_hint="--nfe")
+    return steps
 
 
 def _summary(model: str, x: Any) -> str:

@@ -43,15 +43,14 @@ def study(
     [dim]scorebed study --problems mixture1d --solvers heun --grids align_gaussian tangent flow_shift --out out/grids[/dim]
     """
     one_thread()
-    from scorebed.solvers import methods_on
+    from scorebed.solvers import GRIDS, methods_on
     from scorebed.toy.figures import report as pictures
     from scorebed.toy.problems.euclidean import PROBLEMS
-    from scorebed.toy.problems.grids import KINDS
     from scorebed.toy.studies.study import pairs, run_study
 
     known(problems, PROBLEMS, "problem", "--problems")
     known(solvers, methods_on(), "solver", "--solvers")
-    known(grids, dict.fromkeys(KINDS), "grid", "--grids")
+    known(grids, GRIDS, "grid", "--grids")
     try:
         pairs(problems, solvers)
     except ValueError as apart:

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from scorebed.solvers import SOLVERS, Node, Solver, sample
 from scorebed.toy.figures.style import DENSITY, EXACT, FAMILIES, INK, MUTED, family, look
 from scorebed.toy.measure.convergence import rms
+from scorebed.toy.measure.cost import affordable
 from scorebed.toy.problems.euclidean import Problem
-from scorebed.toy.studies.study import affordable, pick
+from scorebed.toy.studies.study import pick
 
 HALO = "#ffffff"
 MEANS = r"denoised $E[x_0\,|\,x_t]$"

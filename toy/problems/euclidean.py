@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from scorebed.analytic import GaussianMixture, RotatedProduct, from_data
-from scorebed.solvers import EDM, GRIDS, VP, Cosine, Node, RectifiedFlow, Schedule, Solver
+from scorebed.solvers import EDM, VP, Cosine, Node, RectifiedFlow, Schedule, Solver
+from scorebed.solvers.grid import make
 from scorebed.toy.problems import spaces as on
 from scorebed.toy.problems.reference import Reference, integrate
 
@@ -77,11 +78,17 @@ class Problem:
         return GaussianMixture(np.ones(1), np.asarray(self.target.mean())[None], (covariance + covariance.T)[None] / 2)
 
     def nodes(self, n: int, grid: str | None = None) -> list[Node]:
-        """The grid of ``n`` steps, by name; None is the problem's own."""
-        name = grid or self.grid
-        if name not in GRIDS:
-            raise ValueError(f"grid = {name!r} is not known: give one of {', '.join(GRIDS)}")
-        return GRIDS[name](self.schedule, n, start=self.start, end=self.end)
+        """The grid of ``n`` steps, by name; None is the problem's own. Kinds that can be are fitted to the target's covariance.
+
+        Raises:
+            ValueError: an unknown name, or parameters for which the grid does not exist.
+        """
+        return list(_nodes(self, n, grid or self.grid))
+
+    @cached_property
+    def variances(self) -> tuple[float, ...]:
+        """The spectrum of the target's covariance."""
+        return tuple(float(v) for v in np.clip(np.linalg.eigvalsh(np.atleast_2d(self.gaussian.covariance())), 0.0, None))
 
     @cached_property
     def ends(self) -> tuple[Node, Node]:
@@ -124,6 +131,11 @@ class Problem:
                 f"of a space ({', '.join(name for name, p in PROBLEMS.items() if p.space is not None)})"
             )
         return solver
+
+
+@lru_cache(maxsize=4096)
+def _nodes(problem: Problem, n: int, grid: str) -> tuple[Node, ...]:
+    return tuple(make(grid, problem.schedule, n, problem.start, problem.end, variances=problem.variances))
 
 
 @dataclass(frozen=True)

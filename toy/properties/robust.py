@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from scorebed.solvers import EDM, VE, VP, Cosine, Node, NonFinite, RectifiedFlow, Schedule, Solver, SubVP, sample
-from scorebed.toy.problems.grids import KINDS, fitted
+from scorebed.solvers import EDM, GRIDS, VE, VP, Cosine, Node, NonFinite, RectifiedFlow, Schedule, Solver, SubVP, sample
+from scorebed.solvers.grid import make
 from scorebed.toy.properties.cases import jagged, modes
 from scorebed.toy.properties.registry import Broken, black_box, prop, require
 
@@ -27,15 +27,15 @@ def keeps_dtype(solver: Solver) -> None:
 @cache
 def _grid(kind: str, which: int, n: int) -> tuple[Node, ...]:
     """The kind with the parameters that suit the target, on one of the schedules; made once for all solvers."""
-    return tuple(fitted(modes())[kind](_SCHEDULES[which], n))
+    return tuple(make(kind, _SCHEDULES[which], n, variances=[float(modes().covariance()[0, 0])]))
 
 
 @prop(exempt=black_box)
 def finite(solver: Solver) -> None:
     """For N = 1...64 steps, over every kind of grid and every schedule, with either terminal rule, nothing overflows."""
-    target = modes()
+    target, kinds = modes(), tuple(GRIDS)
     for n in range(1, 65):
-        for j, kind in enumerate(KINDS if n <= 4 else (KINDS[n % len(KINDS)],)):
+        for j, kind in enumerate(kinds if n <= 4 else (kinds[n % len(kinds)],)):
             which = (n + j + n // 12) % len(_SCHEDULES)
             schedule, nodes = _SCHEDULES[which], list(_grid(kind, which, n))
             x = nodes[0].sigma * np.linspace(-2.0, 2.0, 5)[:, None]

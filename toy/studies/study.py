@@ -26,9 +26,9 @@ import pandas as pd
 
 from scorebed.analytic.distance import gaussian_w2
 from scorebed.analytic.output.moments import moments
-from scorebed.solvers import SOLVERS, NonFinite, NotLinear, Solver, methods_on, sample, trace
+from scorebed.solvers import GRIDS, SOLVERS, NonFinite, NotLinear, Solver, methods_on, sample, trace
+from scorebed.toy.measure.cost import affordable, cost
 from scorebed.toy.problems.euclidean import PLAIN, PROBLEMS, ROUND_OFF, Problem
-from scorebed.toy.problems.grids import KINDS, nodes
 from scorebed.toy.problems.reference import Reference
 from scorebed.toy.problems.spaces import weak_error
 from scorebed.toy.studies.store import Row, Store, frame
@@ -67,14 +67,14 @@ def case(problem: Problem, seed: int = 0) -> Case:
 def path_error(c: Case, solver: Solver, grid: str, steps: int) -> tuple[float, float, int]:
     """(error, error of the reference, evaluations) of a deterministic solver."""
     counts: list[int] = []
-    made = nodes(c.problem, steps, grid)
+    made = c.problem.nodes(steps, grid)
     x = sample(solver, c.problem.target.denoised, c.x, made, terminal="none", callback=lambda step: counts.append(step.nfe))
     return c.problem.apart(x, c.exact.x), c.exact.error, counts[-1]
 
 
 def law_error(problem: Problem, solver: Solver, grid: str, steps: int) -> tuple[float, float, int]:
     """(W2, error of the reference, evaluations) of any solver that has a Plan, started from the exact marginal at the first node."""
-    plan = trace(solver, nodes(problem, steps, grid))
+    plan = trace(solver, problem.nodes(steps, grid))
     mean, covariance = moments(plan, problem.gaussian)
     end = problem.gaussian.marginal(problem.ends[1])
     w2 = gaussian_w2(mean, covariance, end.mean(), end.covariance())
@@ -96,7 +96,7 @@ def measure(problem: Problem, solver: Solver, steps: int, grid: str | None = Non
                 samples = len(known.x)
                 error, floor, nfe = path_error(known, solver, grid, steps)
             elif kind == "weak":
-                error, floor, samples = weak_error(problem.target, solver, nodes(problem, steps, grid), seed)
+                error, floor, samples = weak_error(problem.target, solver, problem.nodes(steps, grid), seed)
                 nfe = cost(problem, solver, steps, grid) or 0
             else:
                 error, floor, nfe = law_error(problem, solver, grid, steps)
@@ -129,44 +129,6 @@ def measure(problem: Problem, solver: Solver, steps: int, grid: str | None = Non
         status,
         message,
     )
-
-
-def cost(problem: Problem, solver: Solver, steps: int, grid: str | None = None) -> int | None:
-    """Evaluations that ``steps`` steps take, or None where there is no Plan to count them in, or the method refuses the grid.
-
-    Methods that move in a space have no Plan; they are one-step methods, counted in one step.
-    """
-    try:
-        if problem.space is None:
-            return trace(solver, nodes(problem, steps, grid)).nfe
-        return steps * per_step(problem, problem.suited(solver))
-    except (NotLinear, ValueError):
-        return None
-
-
-@lru_cache(maxsize=256)
-def per_step(problem: Problem, solver: Solver) -> int:
-    """Evaluations of one step of a method that moves in the problem's space."""
-    counts: list[int] = []
-    sample(
-        solver,
-        problem.target.denoised,
-        problem.draw(1),
-        problem.nodes(1),
-        terminal="none",
-        noise=0,
-        callback=lambda step: counts.append(step.nfe),
-    )
-    return counts[-1]
-
-
-def affordable(problem: Problem, solver: Solver, budget: int, grid: str | None = None) -> int:
-    """The most steps whose evaluations, start-up included, do not exceed ``budget``; 0 where one step is too many."""
-    for steps in range(budget, 0, -1):
-        nfe = cost(problem, solver, steps, grid)
-        if nfe is not None and nfe <= budget:
-            return steps
-    return 0
 
 
 def refinements(finest: int) -> list[int]:
@@ -270,7 +232,7 @@ def run_study(
     Args:
         problems: names, or objects of your own; None takes those of R^d, and ``["all"]`` those on other spaces too.
         solvers: likewise; None takes ``DEFAULT``, on spaces the problem's own, and ``["all"]`` the whole catalogue.
-        grids: names of ``toy.problems.grids.KINDS``; None takes each problem's own.
+        grids: names of ``solvers.GRIDS``; None takes each problem's own.
         nfe: budgets of evaluations for the table of errors.
         seed: of the initial states.
         out: folder for ``results.csv`` and ``study.json``; None writes nothing.
@@ -282,8 +244,9 @@ def run_study(
     chosen = pairs(problems, solvers)
     if bad := [n for n in nfe if n < 1]:
         raise ValueError(f"nfe = {bad[0]!r} is not a number of evaluations: give integers of at least 1")
-    pick(grids, {name: name for name in KINDS}, "grid")
-    names = list(KINDS) if list(grids or ()) == ["all"] else list(dict.fromkeys(grids or ()))
+    pick(grids, {name: name for name in GRIDS}, "grid")
+    everyone = list(grids or ()) == ["all"]
+    names = list(dict.fromkeys((kind.__name__ for kind in GRIDS.values()) if everyone else grids or ()))
     cells = [(p, s, g) for p, methods in chosen for g in (names or [p.grid]) for s in methods]
 
     def rows() -> Iterator[Row]:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from scorebed.analytic import RotatedProduct
 from scorebed.solvers import SOLVERS, Denoiser, Schedule, Solver, methods_on
+from scorebed.toy.measure.cost import affordable
 from scorebed.toy.problems.euclidean import Problem
 from scorebed.toy.studies.path_measures import along, decided, measures
 from scorebed.toy.studies.paths import (
@@ -33,7 +34,7 @@ from scorebed.toy.studies.paths import (
     refined_paths,
 )
 from scorebed.toy.studies.sensitivity import jacobians, largest
-from scorebed.toy.studies.study import affordable, pick
+from scorebed.toy.studies.study import pick
 
 WIDE = 64
 """Up to this dimension Jacobians are whole; above it they are taken along this many principal directions of the data."""

@@ -30,6 +30,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scorebed.solvers import SOLVERS, Denoiser, Node, NonFinite, NotLinear, Schedule, Solver, methods_on, sample, trace
+from scorebed.toy.measure.cost import most_steps
 from scorebed.toy.studies.store import replace_text, versions
 from scorebed.toy.studies.study import pick
 from scorebed.toy.studies.transfer_rank import Agreement, Errors, agreement, chance, halves
@@ -100,7 +101,7 @@ def cases(network: Network, solvers: Sequence[Solver], budgets: Sequence[int]) -
     for budget in sorted(budgets):
         for solver in solvers:
             try:
-                found = _affordable(network, solver, budget)
+                found = _program(network, solver, budget)
             except (NotLinear, ValueError) as refused:
                 out.append(Case(solver, budget, 0, 0, "refused", str(refused)))
                 continue
@@ -115,16 +116,16 @@ def cases(network: Network, solvers: Sequence[Solver], budgets: Sequence[int]) -
     return out
 
 
-def _affordable(network: Network, solver: Solver, budget: int) -> tuple[int, int, str] | None:
+def _program(network: Network, solver: Solver, budget: int) -> tuple[int, int, str] | None:
     """(steps, evaluations, program) of the most steps within the budget, the terminal evaluation included."""
-    for steps in range(budget - 1, 0, -1):
-        plan = trace(solver, network.grid(steps), "denoise")
-        if plan.nfe <= budget:
-            with np.errstate(over="ignore", invalid="ignore"):  # a method that will diverge is told by its run
-                numbers = np.concatenate((plan.output, plan.inputs.ravel(), [node.lam for node in plan.nodes]))
-                rounded = np.round(numbers, 9) + 0.0
-            return steps, plan.nfe, hashlib.sha256(rounded.tobytes()).hexdigest()
-    return None
+    steps = most_steps(lambda n: trace(solver, network.grid(n), "denoise").nfe, budget)
+    if steps == 0:
+        return None
+    plan = trace(solver, network.grid(steps), "denoise")
+    with np.errstate(over="ignore", invalid="ignore"):  # a method that will diverge is told by its run
+        numbers = np.concatenate((plan.output, plan.inputs.ravel(), [node.lam for node in plan.nodes]))
+        rounded = np.round(numbers, 9) + 0.0
+    return steps, plan.nfe, hashlib.sha256(rounded.tobytes()).hexdigest()
 
 
 def pictures(x0: NDArray[np.float64], like: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,42 @@
+"""What a run costs in evaluations of the model, and how many steps a budget pays for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+from scorebed.solvers import NotLinear, Solver, sample, trace
+from scorebed.toy.problems.euclidean import Problem
+
+
+def most_steps(cost: Callable[[int], int | None], budget: int) -> int:
+    """The largest n with ``cost(n) <= budget``, 0 where there is none; a cost of None is more than any budget."""
+    for steps in range(budget, 0, -1):
+        nfe = cost(steps)
+        if nfe is not None and nfe <= budget:
+            return steps
+    return 0
+
+
+def cost(problem: Problem, solver: Solver, steps: int, grid: str | None = None) -> int | None:
+    """Evaluations that ``steps`` steps take, or None where there is no Plan to count them in, or the method refuses the grid.
+
+    Methods that move in a space have no Plan; they are one-step methods, counted in one step.
+    """
+    try:
+        if problem.space is None:
+            return trace(solver, problem.nodes(steps, grid)).nfe
+        return steps * per_step(problem, problem.suited(solver))
+    except (NotLinear, ValueError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def per_step(problem: Problem, solver: Solver) -> int:
+    """Evaluations of one step of a method that moves in the problem's space."""
+    return sample(solver, problem.target.denoised, problem.draw(1), problem.nodes(1), terminal="none", noise=0, record=True).nfe
+
+
+def affordable(problem: Problem, solver: Solver, budget: int, grid: str | None = None) -> int:
+    """The most steps whose evaluations, start-up included, do not exceed ``budget``; 0 where one step is too many."""
+    return most_steps(partial(cost, problem, solver, grid=grid), budget)
