@@ -19,10 +19,12 @@ is a method of R^d. The space is where the method moves and not one of its ``opt
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -96,8 +98,10 @@ class Solver:
         return {k: get_args(hint) for k, hint in get_type_hints(step).items() if get_origin(hint) is Literal}
 
     def __reduce__(self) -> Any:
-        """By name where it is registered: the step's own name means the solver, so that it cannot be found by the usual way."""
-        return (_registered, (self.name,)) if SOLVERS.get(self.name) is self else super().__reduce__()
+        """By name where it is registered; else the claims as they are and the step by how it came to be (``_packed``)."""
+        if SOLVERS.get(self.name) is self:
+            return _registered, (self.name,)
+        return _unpacked, ({f.name: _packed(self.step) if f.name == "step" else getattr(self, f.name) for f in fields(self)},)
 
     def __call__(self, **options: Any) -> Solver:
         """The same method with other options, e.g. ``dpm_solver_2(r=0.6)``.
@@ -140,6 +144,45 @@ def methods_on(kind: str = "gaussian") -> dict[str, Solver]:
 
 def _registered(name: str) -> Solver:
     return SOLVERS[name]
+
+
+def remade(step: Step, factory: Callable[..., Solver], *args: Any, **options: Any) -> Step:
+    """Note on a step made inside ``factory`` the call that makes it again in another process: ``factory(*args, **options)``."""
+    step.made = (factory, args, options)  # type: ignore[attr-defined]
+    return step
+
+
+def _packed(step: Any) -> tuple[Any, ...]:
+    """What another process can make the step of: the name of a decorated function means its solver, so pickle cannot find it itself."""
+    if isinstance(step, partial):
+        return "options", _packed(step.func), step.keywords
+    name, module = getattr(step, "__qualname__", ""), sys.modules.get(getattr(step, "__module__", None) or "")
+    owner = SOLVERS.get(getattr(step, "__name__", ""))
+    if owner is not None and owner.step is step:
+        return "registered", owner.name
+    if getattr(getattr(module, name, None), "step", None) is step:
+        return "decorated", step.__module__, name
+    return ("made", *step.made) if hasattr(step, "made") else ("function", step)
+
+
+def _unpacked(claims: dict[str, Any]) -> Solver:
+    return Solver(**{**claims, "step": _step_of(*claims["step"])})
+
+
+def _step_of(kind: str, *what: Any) -> Step:
+    if kind == "options":
+        return partial(_step_of(*what[0]), **what[1])
+    if kind == "registered":
+        return SOLVERS[what[0]].step
+    if kind == "decorated":
+        decorated: Solver = getattr(importlib.import_module(what[0]), what[1])
+        return decorated.step
+    if kind == "made":
+        factory, args, options = what
+        again: Solver = factory(*args, **options)
+        return again.step
+    step: Step = what[0]
+    return step
 
 
 def solver(

@@ -118,8 +118,22 @@ def denoiser(function: Callable[[Array, Node], Array], prediction: str = "denois
     if marked != prediction:
         raise ValueError(f"prediction = {prediction!r}, but {function!r} predicts {marked!r}")
 
-    @predicts("denoised")
-    def denoise(x: Array, node: Node) -> Array:
-        return to_denoised(function(x, node), x, node, prediction)
+    return Converted(function, prediction)
 
-    return denoise
+
+class Converted:
+    """The ``Denoiser`` of a function of (x, node) that predicts something else; ``take(rows)`` where the function has it."""
+
+    def __init__(self, function: Callable[[Array, Node], Array], source: str) -> None:
+        self.function, self.source, self.prediction = function, source, "denoised"
+        if hasattr(function, "take"):
+            self.take = self._take
+
+    def __call__(self, x: Array, node: Node) -> Array:
+        return to_denoised(self.function(x, node), x, node, self.source)
+
+    def _take(self, rows: Any) -> Converted:
+        return Converted(self.function.take(rows), self.source)  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> Any:
+        return Converted, (self.function, self.source)

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import math
 import operator
+import secrets
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -169,6 +170,11 @@ class BrownianNoise:
         if apart is not None:
             total += norm * (self._tail(b, path_b[apart:]) - self._tail(a, path_a[apart:]))
         return total
+
+
+def fresh_seed() -> int:
+    """A seed that nobody has drawn before, from the machine's entropy."""
+    return secrets.randbits(63)
 
 
 def _tau(x: int, y: int) -> float:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from scorebed.solvers.base import Solver
+from scorebed.solvers.memory import own
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.sample import Watched, WatchedNoise, check_run, check_state, check_step, march
@@ -130,8 +131,10 @@ class Plan:
         return self._rows[self.result]
 
     def run(self, denoise: Denoiser, x: Array, noise: Noise | int | None = None) -> Array:
-        """Replay the plan from the state ``x``; the same checks and the same result as ``sample``."""
+        """Replay the plan from the state ``x``; the same checks and, for the same noise, the same result as ``sample``. No noise is a fresh
+        seed at every call."""
         check_state(x)
+        x = own(x)
         watched, drawn = Watched(denoise), WatchedNoise(noise, x)
         live: dict[int, Array] = {0: x}
         steps = {register: i for i, register in enumerate(self.states[1:])}

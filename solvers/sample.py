@@ -10,8 +10,9 @@ from typing import Any, Literal, overload
 
 from scorebed.solvers import grid as grids
 from scorebed.solvers.base import Solver, Space, advance
+from scorebed.solvers.memory import own
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.process import process_of
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import NonFinite, check_like, check_state, is_finite
@@ -26,7 +27,8 @@ class Run:
     """A recorded run. ``xs[i]`` is the state at ``nodes[i]``; ``denoised[i]`` the first evaluation of step i, made at
     ``denoised_nodes[i]``, with the terminal evaluation last; ``nfe`` counts all evaluations.
 
-    Adaptive methods evaluate parts of the batch, and ``denoised`` then holds those."""
+    Adaptive methods evaluate parts of the batch, and ``denoised`` then holds those. ``seed`` is that of the noise, given or fresh;
+    None where nothing was drawn, or by a ``Noise`` of the caller's."""
 
     x: Array
     nodes: list[Node]
@@ -34,11 +36,12 @@ class Run:
     denoised: list[Array] = field(default_factory=list)
     denoised_nodes: list[Node] = field(default_factory=list)
     nfe: int = 0
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """What a callback is told after step ``index`` (from 0) from ``s`` to ``t``."""
+    """What a callback is told after step ``index`` (from 0) from ``s`` to ``t``; the arrays are copies."""
 
     index: int
     s: Node
@@ -55,7 +58,7 @@ def check_step(x: Array, i: int, name: str, nodes: Sequence[Node]) -> None:
 
 
 class Watched:
-    """A denoiser that counts its calls and lets no bad value through."""
+    """A denoiser that counts its calls, lets no bad value through, and shares no memory with the loop (``solvers.memory``)."""
 
     def __init__(self, denoise: Denoiser) -> None:
         if not callable(denoise):
@@ -67,34 +70,37 @@ class Watched:
         self.first: tuple[Node, Array] | None = None
 
     def __call__(self, x: Array, node: Node) -> Array:
-        value = self.denoise(x, node)
+        value = self.denoise(own(x), node)
         self.nfe += 1
         where = f"at step {self.step}, evaluation {self.nfe}, {node}"
         check_like(value, x, f"denoise(x, node) {where}")
         if not is_finite(value):
             cause = "" if is_finite(x) else "; its input was not finite: the solver diverged"
             raise NonFinite(f"denoise returned nan or inf {where}{cause}")
+        value = own(value)
         if self.first is None:
             self.first = (node, value)
         return value
 
 
 class WatchedNoise:
-    """A seed or a noise as a noise that lets no bad value through."""
+    """A seed or a noise as a noise that lets no bad value through; without either, one of a fresh seed. ``seed`` is that of its draws."""
 
     def __init__(self, noise: Noise | int | None, x: Array) -> None:
         if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
-            noise = BrownianNoise(int(noise or 0), tuple(x.shape), like=x)
+            noise = BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=x)
         if not callable(noise):
             raise TypeError(f"noise = {noise!r} is neither a seed nor a function of (s, t)")
         self.noise, self.x = noise, x
+        self.seed: int | None = None
 
     def __call__(self, s: Node, t: Node) -> Array:
         value = self.noise(s, t)
+        self.seed = self.noise.seed if isinstance(self.noise, BrownianNoise) else None
         check_like(value, self.x, f"noise(s, t) on [{s.t}, {t.t}]")
         if not is_finite(value):
             raise NonFinite(f"noise returned nan or inf on [{s.t}, {t.t}]")
-        return value
+        return own(value)
 
 
 def check_run(solver: Solver, grid: Sequence[Node], terminal: str) -> list[Node]:
@@ -192,7 +198,8 @@ def sample(
         denoise: (x, node) -> E[x0 | x], an array of x's shape and dtype.
         x: state of shape (..., d), NumPy or torch, floating point; its first axis counts samples.
         grid: strictly monotone nodes (``solvers.grid``).
-        noise: for stochastic methods: a seed, or a ``Noise``; None is seed 0, so that a run is a function of its arguments.
+        noise: for stochastic methods: a seed, or a ``Noise``; None is a fresh seed at every call, which ``Run.seed`` tells, so that a
+            loop of calls draws new noise each time. The same seed gives the same samples.
         terminal: ``"denoise"`` (one more evaluation, x0 = D(x, last)) or ``"none"`` (x at the last node).
         record: give back a ``Run`` with trajectory, denoised trajectory and evaluation count, instead of the final array.
         callback: called with a ``StepDone`` after every step.
@@ -213,13 +220,14 @@ def sample(
     watched, drawn = Watched(denoise), WatchedNoise(noise, x)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
+    x = own(x)
     run = Run(x, nodes[:1], [x])
 
     def settle(i: int, x_t: Array, carry: Any) -> tuple[Array, Any]:
         check_like(x_t, x, f"the state after step {i} of {solver.name}")
         check_step(x_t, i, solver.name, nodes)
         first, watched.first, watched.step = watched.first, None, i + 1
-        run.x, run.nfe = x_t, watched.nfe
+        run.x, run.nfe, run.seed = x_t, watched.nfe, drawn.seed
         if record:
             run.nodes.append(nodes[i + 1])
             run.xs.append(x_t)
@@ -227,7 +235,7 @@ def sample(
                 run.denoised_nodes.append(first[0])
                 run.denoised.append(first[1])
         if callback is not None:
-            callback(StepDone(i, nodes[i], nodes[i + 1], x_t, None if first is None else first[1], watched.nfe))
+            callback(StepDone(i, nodes[i], nodes[i + 1], own(x_t), None if first is None else own(first[1]), watched.nfe))
         return x_t, carry
 
     try:
@@ -235,7 +243,7 @@ def sample(
     except NonFinite as error:
         error.run = run
         raise
-    run.nfe = watched.nfe
+    run.nfe, run.seed = watched.nfe, drawn.seed
     if record and terminal == "denoise":
         run.denoised_nodes.append(nodes[-1])
         run.denoised.append(run.x if watched.first is None else watched.first[1])

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from scorebed.solvers.memory import plain
+
 Array = Any
 """A NumPy array, a torch tensor, or the tracer's linear form: whatever knows +, - and float *."""
 
@@ -22,6 +24,7 @@ class NonFinite(FloatingPointError, ValueError):
 
 def is_finite(a: Array) -> bool:
     """Whether every entry is finite; one pass in the usual case, for NumPy and torch."""
+    a = a.detach() if hasattr(a, "detach") else a
     with np.errstate(all="ignore"):  # the caller raises; a warning beside it says nothing more
         if math.isfinite(float(a.sum())):
             return True
@@ -32,6 +35,7 @@ def check_state(x: Array, name: str = "x") -> None:
     """Refuse what is not a finite floating-point array with at least one entry."""
     if not (hasattr(x, "shape") and hasattr(x, "dtype")):
         raise TypeError(f"{name} is a {type(x).__name__}: give a NumPy array or a torch tensor of shape (..., d)")
+    plain(x, name)
     floating = x.is_floating_point() if hasattr(x, "is_floating_point") else x.dtype.kind == "f"
     if not floating:
         raise TypeError(f"{name} has dtype {x.dtype}: give a floating-point state, e.g. {name}.astype('float64')")
@@ -45,6 +49,7 @@ def check_like(value: Array, x: Array, what: str) -> None:
     """Refuse a value that is not an array of the state's own shape and dtype; shapes that would broadcast are refused too."""
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
         raise TypeError(f"{what} is a {type(value).__name__}, not an array of shape {tuple(x.shape)}")
+    plain(value, what)
     if tuple(value.shape) != tuple(x.shape):
         raise ValueError(f"{what} has shape {tuple(value.shape)}, the state has {tuple(x.shape)}: they must be equal")
     if value.dtype != x.dtype:

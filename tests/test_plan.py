@@ -105,12 +105,13 @@ def test_replay_of_torch_states(method: Solver, dtype: str) -> None:
     np.testing.assert_allclose(found.numpy(), sample(method, bent, x, grid, noise=4), rtol=0.0, atol=tolerance)
 
 
-def test_seed_none_is_seed_zero_in_both() -> None:
+def test_a_seed_is_one_noise_and_no_seed_a_new_one_in_both() -> None:
     grid = uniform(VP(), 4)
     x, plan = states(grid, 0), trace(SOLVERS["ddpm"], grid)
-    np.testing.assert_array_equal(plan.run(bent, x), plan.run(bent, x, noise=0))
-    np.testing.assert_array_equal(plan.run(bent, x), sample(SOLVERS["ddpm"], bent, x, grid, terminal="none"))
-    assert np.abs(plan.run(bent, x) - plan.run(bent, x, noise=1)).max() > 0.1
+    np.testing.assert_array_equal(plan.run(bent, x, noise=0), sample(SOLVERS["ddpm"], bent, x, grid, noise=0, terminal="none"))
+    np.testing.assert_array_equal(plan.run(bent, x, noise=np.int64(3)), plan.run(bent, x, noise=3))
+    for run in (lambda: plan.run(bent, x), lambda: sample(SOLVERS["ddpm"], bent, x, grid, terminal="none")):
+        assert np.abs(run() - run()).max() > 0.1
 
 
 # dense views
@@ -369,7 +370,9 @@ def test_terms_with_coefficient_zero_are_not_read() -> None:
     assert all(len(op.terms) == 1 for op in plan.ops if isinstance(op, Combine))
     assert plan.history == 0
     x = states(GRID, 0)
-    np.testing.assert_allclose(plan.run(bent, x), sample(made(step, weak=1), bent, x, GRID, terminal="none"), rtol=0.0, atol=1e-14)
+    np.testing.assert_allclose(
+        plan.run(bent, x, 0), sample(made(step, weak=1), bent, x, GRID, noise=0, terminal="none"), rtol=0.0, atol=1e-14
+    )
 
 
 def test_a_state_that_vanishes_is_zero() -> None:

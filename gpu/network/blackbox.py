@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torchdiffeq import odeint
 
-from scorebed.solvers.base import Carry, Solver, solver
+from scorebed.solvers.base import Carry, Solver, remade, solver
 from scorebed.solvers.methods.runge_kutta import schedule_of, velocity
 from scorebed.solvers.methods.scipy_integrators import IntegratorFailed
 from scorebed.solvers.model import Denoiser
@@ -119,8 +119,9 @@ def torchdiffeq_solver(method: str, rtol: float = 1e-5, atol: float = 1e-5) -> S
 
         step = fixed
     step.__name__, step.__doc__ = f"torchdiffeq_{method}", f"x_t = x + ∫_s^t v du by {known.formula}."
+    again = remade(step, torchdiffeq_solver, method, first_rtol, first_atol)
     reference = f"torchdiffeq.odeint, method {method!r}; arXiv:2011.13456, appendix D.4"
-    return solver(order=known.order, reference=reference, nonlinear=BLACK_BOX, register=False)(step)
+    return solver(order=known.order, reference=reference, nonlinear=BLACK_BOX, register=False)(again)
 
 
 def _check(rtol: float, atol: float, steps: int) -> None:

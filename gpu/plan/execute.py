@@ -25,7 +25,7 @@ from scorebed.gpu.plan.prediction import numbers_of, predicting
 from scorebed.gpu.plan.runner import Runner, on_host
 from scorebed.solvers.base import Solver
 from scorebed.solvers.model import Denoiser, denoiser
-from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.plan import Combine, Draw, Evaluate, Plan, trace
 from scorebed.solvers.sample import StepDone, check_run, check_state, sample
 from scorebed.solvers.schedule import Node
@@ -56,7 +56,7 @@ def run(
             returns. With ``take(rows)`` it gives the denoiser of a part of the batch, which ``chunk`` then uses (conditions that differ by
             sample). A network made by ``gpu.wrap`` is taken apart: its conversion to D is done inside the fused passes.
         x: (B, …), floating point, at the first node.
-        noise: a seed, or a ``Noise``; None is seed 0.
+        noise: a seed, or a ``Noise``; None is a fresh seed at every call.
         terminal: ``denoise`` or ``none``, as in ``solvers.sample``; for a solver.
         prediction: what ``denoise`` gives, one of ``solvers.PREDICTIONS``; turned into D inside the fused pass, at no pass of its own.
         index: B distinct sample indices, 0 … B - 1 by default: the noise of a sample goes by its index.
@@ -90,6 +90,7 @@ def run(
     if graph and callback is not None:
         raise ValueError("graph=True replays the loop without the host: it cannot call back")
     rows = chunks(x.shape[0], chunk)
+    noise = fresh_seed() if noise is None and len(rows) > 1 else noise
     if len(rows) > 1 and callback is not None:
         raise ValueError("callback goes with the whole batch: give chunk=None")
     if len(rows) > 1 and callable(noise) and not isinstance(noise, BrownianNoise):
@@ -152,7 +153,7 @@ def _whole(
     if plan is not None:
         return Runner(plan, x, noise=noise, index=index, backend=backend, check=check, callback=callback)(denoise, x)
     if noise is None or isinstance(noise, Integral):
-        noise = Brownian(int(noise or 0), tuple(x.shape), index, like=x)
+        noise = Brownian(fresh_seed() if noise is None else int(noise), tuple(x.shape), index, like=x)
     elif isinstance(noise, BrownianNoise) and not isinstance(noise, Brownian):
         noise = Brownian(noise.seed, noise.shape, noise.index if index is None else index, like=x, refine=noise.refine)
     with torch.no_grad():
@@ -189,7 +190,7 @@ def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None)
 
     def whole(x: Tensor) -> Tensor:
         if not drawn:
-            made = Brownian(int(noise or 0), tuple(x.shape), like=x) if not callable(noise) else noise
+            made = noise if callable(noise) else Brownian(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=x)
             drawn.update({i: made(op.s, op.t) for i, op in enumerate(plan.ops) if isinstance(op, Draw)})
         return loop(x)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from scorebed.gpu.plan.runner import Runner
 from scorebed.solvers.model import Denoiser
+from scorebed.solvers.noise import fresh_seed
 from scorebed.solvers.plan import Plan
 from scorebed.solvers.sample import NonFinite, is_finite
 
@@ -97,6 +98,8 @@ class Graph:
         if (x.shape, x.dtype, x.device) != (self.x.shape, self.x.dtype, self.x.device):
             raise ValueError(f"x has {tuple(x.shape)}, {x.dtype}, {x.device}; the graph is for {tuple(self.x.shape)}, {self.x.dtype}")
         self.x.copy_(x)
+        if self.runner.fresh:
+            self.runner.reseed(fresh_seed())
         self._replay()
         if self.runner.check == "end" and not is_finite(self._result):
             raise NonFinite(

@@ -18,7 +18,7 @@ from torch import Tensor
 from scorebed.gpu.plan.backend import backend_for, passes_for
 from scorebed.gpu.plan.program import Call, Fill, Pass, Sum, program
 from scorebed.solvers.model import Denoiser
-from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.plan import Plan
 from scorebed.solvers.sample import NonFinite, StepDone, check_like, check_state, is_finite
 from scorebed.solvers.schedule import Node
@@ -34,8 +34,8 @@ class Runner:
     Args:
         plan: the Plan.
         like: a tensor (B, …) of the state's shape, dtype and device.
-        noise: a seed, a ``BrownianNoise`` or any ``Noise``; None is seed 0. Seeds, and a ``BrownianNoise`` without refinement, are made
-            inside the passes; everything else is called, and its values are kept in memory.
+        noise: a seed, a ``BrownianNoise`` or any ``Noise``; None is a fresh seed at every call. Seeds, and a ``BrownianNoise`` without
+            refinement, are made inside the passes; everything else is called, and its values are kept in memory.
         index: sample indices, 0 … B - 1 by default.
         backend: ``auto`` (Triton on CUDA, torch elsewhere), ``torch``, ``triton`` or ``compile`` (passes by ``torch.compile``).
         check: see ``CHECKS``.
@@ -61,6 +61,7 @@ class Runner:
         if callback is not None and not callable(callback):
             raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
         self.plan, self.check, self.callback = plan, check, callback
+        self.fresh = noise is None and plan.stochastic
         seed, self._noise, index = noise_of(noise, index, like, plan.stochastic)
         self.shape, self.dtype, self.device = like.shape, like.dtype, like.device
         self.backend = backend_for(like.device, backend)
@@ -120,6 +121,8 @@ class Runner:
             return self._run(denoise, x, out)
 
     def _run(self, denoise: Denoiser, x: Tensor, out: Tensor | None) -> Tensor:
+        if self.fresh:
+            self.reseed(fresh_seed())
         result = self.loop(denoise, x.detach().contiguous())
         if self.check != "none" and not is_finite(result):
             raise NonFinite(f"the result of {self.plan.solver} has nan or inf entries: run again with check='step' to see where they begin")
@@ -201,7 +204,7 @@ def _version(x: Tensor) -> int | None:
 def noise_of(noise: Any, index: Any, like: Tensor, wanted: bool) -> tuple[int, Noise | None, np.ndarray]:
     """(seed, a noise that must be called or None, sample indices as uint64)."""
     if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
-        made = BrownianNoise(int(noise or 0), tuple(like.shape), on_host(index))
+        made = BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(like.shape), on_host(index))
         return made.seed, None, made.index
     if isinstance(noise, BrownianNoise) and not noise.refine:
         if noise.shape != tuple(like.shape):

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from scorebed.solvers.base import Carry, Solver, advance, solver
+from scorebed.solvers.base import Carry, Solver, advance, remade, solver
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.process import ScalarProcess
@@ -110,7 +110,9 @@ def about(base: Solver, centre: Array) -> Solver:
         return x_t + centre, memory
 
     why = base.nonlinear or f"adds the centre, an array; trace {base.name}, whose Plan moves x - centre"
-    return Solver(f"{base.name} about a centre", step, base.order, base.weak, base.strong, base.reference, nonlinear=why)
+    return Solver(
+        f"{base.name} about a centre", remade(step, about, base, centre), base.order, base.weak, base.strong, base.reference, nonlinear=why
+    )
 
 
 @solver(order=1, weak=1, strong=1, reference="arXiv:2307.12348, posterior of the reverse chain; arXiv:2308.13712")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from scorebed.solvers.base import Carry, Solver, advance, solver
+from scorebed.solvers.base import Carry, Solver, advance, remade, solver
 from scorebed.solvers.methods.dpmpp import dpmpp_2m
 from scorebed.solvers.methods.edm import heun
 from scorebed.solvers.model import Array, Denoiser
@@ -56,7 +56,7 @@ def compose(solvers: Sequence[Solver], name: str | None = None, *, register: boo
         nonlinear=_first(chain, lambda one: one.nonlinear),
         inexact=_first(chain, lambda one: one.inexact),
         register=register,
-    )(step)
+    )(remade(step, compose, chain, name))
 
 
 def _whole(orders: Sequence[float]) -> float:

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from scorebed.solvers.base import Carry, Solver, solver
+from scorebed.solvers.base import Carry, Solver, remade, solver
 from scorebed.solvers.exponential import flow_by_denoised
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.multistep import lagrange
@@ -184,8 +184,17 @@ def dpm_solver_v3(statistics: Statistics, order: int, *, variable: Variable = "l
 
     single.__name__, step.__name__ = "dpm_solver_v3_single", f"dpm_solver_v3_{order}"
     step.__doc__ = f"x_t = α_t e^{{−L}} (x/α_s − ∫ e^{{L+S}} (P + B) dλ), P through the last {order} g = e^{{−S}} f − B; {statistics}."
+    remade(single, _single, statistics, variable)
+    remade(step, dpm_solver_v3, statistics, order, variable=variable)
     start = solver(order=2, reference=reference, nonlinear=why, register=False)(single) if order > 1 else None
     return solver(order=order, reference=reference, start=start, nonlinear=why, register=register)(step)
+
+
+def _single(statistics: Statistics, variable: Variable) -> Solver:
+    """The singlestep method that starts the others."""
+    start = dpm_solver_v3(statistics, 2, variable=variable).start
+    assert start is not None
+    return start
 
 
 dpm_solver_v3_2 = dpm_solver_v3(Isotropic(1.0), 2, variable="exp_lam", register=True)

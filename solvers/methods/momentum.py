@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scorebed.solvers.base import Carry, Solver, advance, solver
+from scorebed.solvers.base import Carry, Solver, advance, remade, solver
 from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.adams import lms_2, lms_3, lms_4
 from scorebed.solvers.methods.dpmpp import dpmpp_2m
@@ -147,7 +147,8 @@ def heavy_ball(base: Solver, beta: float = 0.5, *, nesterov: bool = False, regis
     step.__name__ = f"{'nesterov' if nesterov else 'hb'}_{base.name}"
     step.__doc__ = f"{what} on ``{base.name}``: see ``heavy_ball``."
     reference = f"arXiv:2307.11118, {where}, on {base.name}"
-    return solver(order=1, reference=reference, nonlinear=base.nonlinear, register=register)(step)
+    again = remade(step, heavy_ball, base, beta, nesterov=nesterov)
+    return solver(order=1, reference=reference, nonlinear=base.nonlinear, register=register)(again)
 
 
 hb_lms_2 = heavy_ball(lms_2, register=True)

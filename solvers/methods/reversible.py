@@ -29,8 +29,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from scorebed.solvers import grid as grids
-from scorebed.solvers.base import Carry, Solver, solver
+from scorebed.solvers.base import Carry, Solver, remade, solver
 from scorebed.solvers.exponential import eps_of, flow_by_eps
+from scorebed.solvers.memory import own
 from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.methods.dpmpp import dpmpp_2s
 from scorebed.solvers.methods.edm import heun, rk4
@@ -188,7 +189,7 @@ def rex(base: Solver, zeta: float = 0.999, *, register: bool = False) -> Solver:
         nonlinear=base.nonlinear,
         inexact=base.inexact,
         register=register,
-    )(step)
+    )(remade(step, rex, base, initial))
     _BACK[name] = back_with
     _AMPLIFICATION[name] = lambda nodes, zeta: nodes[0].sigma / nodes[-1].sigma * _inverse_power(zeta, len(nodes) - 1)
     return made
@@ -238,10 +239,14 @@ def amplification(method: Solver, grid: Sequence[Node]) -> float:
 
 
 def keep(method: Solver, denoise: Denoiser, x: Array, grid: Sequence[Node], noise: Noise | int | None = None) -> tuple[Array, Carry]:
-    """Run a method as ``sample`` with ``terminal="none"`` does, and give back the state at the end with the carry."""
+    """Run a method as ``sample`` with ``terminal="none"`` does, and give back the state at the end with the carry.
+
+    Raises:
+        ValueError: a stochastic method without a seed or ``Noise``, which ``invert`` has to be given too.
+    """
     nodes = check_run(method, grid, "none")
     check_state(x)
-    drawn = _silent if method.weak is None else WatchedNoise(noise, x)
+    x, drawn = own(x), _drawn(method, noise, x)
     carry = None
 
     def settle(i: int, x_t: Array, memory: Carry) -> tuple[Array, Carry]:
@@ -266,7 +271,7 @@ def invert(
     nodes = check_run(method, grid, "none")
     check_state(x)
     back, watched = _known(method, _BACK)(**method.options), Watched(denoise)
-    drawn = _silent if method.weak is None else WatchedNoise(noise, x)
+    x, drawn = own(x), _drawn(method, noise, x)
     if not (isinstance(carry, tuple) and len(carry) == 1):
         raise ValueError(f"carry = {carry!r}: give the one that keep({method.name}, ...) returned with the state")
     for i in reversed(range(len(nodes) - 1)):
@@ -275,6 +280,14 @@ def invert(
         check_step(x_s, i, f"the inverse of {method.name}", nodes)
         x = x_s
     return x, carry
+
+
+def _drawn(method: Solver, noise: Noise | int | None, x: Array) -> Noise:
+    if method.weak is None:
+        return _silent
+    if noise is None:
+        raise ValueError(f"{method.name} draws noise, and the way back needs the same: give keep and invert one seed, or one Noise")
+    return WatchedNoise(noise, x)
 
 
 def ddim_inversion(denoise: Denoiser, x: Array, grid: Sequence[Node]) -> Array:

@@ -23,7 +23,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from scorebed.solvers.base import Carry, Solver, solver
+from scorebed.solvers.base import Carry, Solver, remade, solver
 from scorebed.solvers.methods.reversible import _AMPLIFICATION, _BACK, Back, _inverse_power
 from scorebed.solvers.methods.stochastic_rk import move
 from scorebed.solvers.model import Array, Denoiser
@@ -88,7 +88,7 @@ def _rex(name: str, advance: Step, order: int, *, register: bool) -> Solver:
         strong=1,
         reference=f"arXiv:2502.08834, the SDE scheme, after McCallum & Foster, arXiv:2410.11648, on {name}",
         register=register,
-    )(step)
+    )(remade(step, _rex, name, advance, order, register=False))
     _BACK[step.__name__], _AMPLIFICATION[step.__name__] = back_with, growth
     return made
 

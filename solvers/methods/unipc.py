@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from scorebed.solvers.base import Carry, Solver, advance, solver
+from scorebed.solvers.base import Carry, Solver, advance, remade, solver
 from scorebed.solvers.exponential import flow_by_denoised, phi
 from scorebed.solvers.methods.deis import deis_tab2
 from scorebed.solvers.methods.dpm_solver import ddim
@@ -122,7 +122,7 @@ def unic(base: Solver, register: bool = False) -> Solver:
     step.__name__ = f"unic_{base.name}"
     step.__doc__ = f"``{base.name}``, then x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ with P through D(u, t) and the last {p} evaluations."
     reference = f"arXiv:2302.04867, UniC, on {base.name} ({base.reference})"
-    return solver(order=p + 1, reference=reference, nonlinear=base.nonlinear, register=register)(step)
+    return solver(order=p + 1, reference=reference, nonlinear=base.nonlinear, register=register)(remade(step, unic, base))
 
 
 unic_ddim = unic(ddim, register=True)

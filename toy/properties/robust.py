@@ -40,7 +40,7 @@ def finite(solver: Solver) -> None:
             schedule, nodes = _SCHEDULES[which], list(_grid(kind, which, n))
             x = nodes[0].sigma * np.linspace(-2.0, 2.0, 5)[:, None]
             try:
-                run = sample(solver, target.denoised, x, nodes, record=True)
+                run = sample(solver, target.denoised, x, nodes, noise=0, record=True)
             except NonFinite as error:
                 raise Broken(f"{solver.name}: {schedule}, {kind}, {n} steps: {error}") from error
             require(bool(np.isfinite(run.xs[-1]).all()), solver, f"{schedule}, {kind}, {n} steps is not finite")
