@@ -26,6 +26,7 @@ class Observation:
         y: ỹ, extended (m,).
         precision: A^T R^{-1} A, extended (d, d).
         logdet: log det R.
+        whiten: L^{-1} in float64.
 
     Raises:
         ValueError: another shape, nan or inf, R not symmetric or not positive definite.
@@ -37,15 +38,15 @@ class Observation:
         if self.d != d or self.m == 0:
             raise ValueError(f"A has shape {matrix.shape}, but this law lives in {d} dimensions: give (m, {d}) with m >= 1")
         self.matrix, self.noise = matrix, noise_covariance(R, self.m)
-        whiten, logdet = inverse_cholesky(Extended(self.noise[None]))
-        self._whiten, self.logdet = whiten[0], float(logdet[0])
-        self.a = matmul(self._whiten, matrix)
+        inverse, logdet = inverse_cholesky(Extended(self.noise[None]))
+        self.logdet, self.whiten = float(logdet[0]), inverse.hi[0]
+        self.a = matmul(inverse[0], matrix)
         self.precision = matmul(self.a.swapaxes(0, 1), self.a)
         if y is not None:
             given = finite("y", y)
             if given.shape != (self.m,):
                 raise ValueError(f"y has shape {given.shape}, but A has {self.m} rows: give ({self.m},), one observation")
-            self.y = matmul(self._whiten, given[:, None])[:, 0]
+            self.y = matmul(inverse[0], given[:, None])[:, 0]
 
     def colour(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """n draws of N(0, R), (n, m)."""
