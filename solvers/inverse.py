@@ -21,7 +21,7 @@ import numpy as np
 
 from scorebed.solvers.base import SOLVERS, Solver
 from scorebed.solvers.model import Array, Denoiser, predicts
-from scorebed.solvers.noise import BrownianNoise
+from scorebed.solvers.noise import BrownianNoise, fresh_seed
 from scorebed.solvers.operator import Linear, Operator
 from scorebed.solvers.sample import sample
 from scorebed.solvers.schedule import Node
@@ -182,7 +182,7 @@ def posterior(method: Method | str, c: Conditioned, x: Array, nodes: Sequence[No
 
     Args:
         method: a ``Method`` or its name.
-        noise: a seed (None is 0), or a ``Draws``.
+        noise: a seed, or a ``Draws``; None is a fresh seed at every call.
 
     Raises:
         ValueError: an unknown name, or a nonlinear operator where A has to be linear.
@@ -195,7 +195,7 @@ def posterior(method: Method | str, c: Conditioned, x: Array, nodes: Sequence[No
         raise ValueError(f"{method.name} needs a linear operator, and {c.operator!r} is none: use dps, daps or red_diff")
     if hasattr(c.operator, "like"):
         c = replace(c, operator=c.operator.like(x))
-    drawn: Draws = noise if callable(noise) else Sequential(int(noise or 0), tuple(x.shape), like=x)
+    drawn: Draws = noise if callable(noise) else Sequential(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=x)
     return method.run(c, x, nodes, drawn)
 
 
