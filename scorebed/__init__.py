@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scorebed.analytic import GaussianMixture, RotatedProduct, from_data
     from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
     from scorebed.toy.check import check_solver, solver_test
+    from scorebed.toy.check.sde import check_sde_solver
     from scorebed.toy.conform.grid import check_grid
 
 _HOME = {
@@ -31,6 +32,7 @@ _HOME = {
     ),
     "analytic": ("GaussianMixture", "RotatedProduct", "from_data"),
     "toy.check": ("check_solver", "solver_test"),
+    "toy.check.sde": ("check_sde_solver",),
     "toy.conform.grid": ("check_grid",),
 }
 _ROOMS = ("analytic", "gpu", "solvers", "toy")
@@ -50,6 +52,7 @@ __all__ = [
     "SubVP",
     "analytic",
     "check_grid",
+    "check_sde_solver",
     "check_solver",
     "denoiser",
     "from_data",

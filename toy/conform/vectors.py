@@ -63,8 +63,11 @@ def _within(
     scale = float(np.abs(expected).max())
     allowed = {"float64": 1e-9 * scale}
     for name, bits in (("float32", 24), ("bfloat16", 8)):
-        run = sampler(method)
-        got = run(lambda y, node, b=bits: _round(denoise(_round(y, b), node), b), _round(x, bits), nodes, [_round(n, bits) for n in noises])
+
+        def rough(y: Floats, node: Node, bits: int = bits) -> Floats:
+            return _round(denoise(_round(y, bits), node), bits)
+
+        got = sampler(method)(rough, _round(x, bits), nodes, [_round(n, bits) for n in noises])
         allowed[name] = 4.0 * max(float(np.abs(_round(got, bits) - expected).max()), scale * 2.0**-bits)
     return allowed
 

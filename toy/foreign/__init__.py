@@ -1,0 +1,1 @@
+"""Samplers and solvers of other libraries, made into something that can be measured."""
