@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -69,16 +70,16 @@ def check_sde_solver(
         if claim is not None and not (math.isfinite(claim) and claim > 0.0):
             raise ValueError(f"{key} = {claim!r} must be positive, or None to have it measured")
     one = _Stepper(step, calculus)
-    result = Findings(name or getattr(step, "__name__", type(step).__name__), "SDE solver")
+    result = Findings(name or str(getattr(step, "__name__", type(step).__name__)), "SDE solver")
     equations = [e for e in EQUATIONS.values() if e.additive or noise == "multiplicative"]
     for equation in equations:
-        _judge_order(result, f"weak order: {equation.name}", lambda n, e=equation: one.weak_error(e, n, 1.0), weak)
+        _judge_order(result, f"weak order: {equation.name}", partial(one.weak_error, equation, 1.0), weak)
     if backward:
         back = equations[-1]
-        _judge_order(result, f"weak order, against time: {back.name}", lambda n: one.weak_error(back, n, -1.0), weak)
+        _judge_order(result, f"weak order, against time: {back.name}", partial(one.weak_error, back, -1.0), weak)
     for equation in equations:
         if equation.strong is not None:
-            _judge_order(result, f"strong order: {equation.name}", lambda n, e=equation: one.strong_error(e, n), strong)
+            _judge_order(result, f"strong order: {equation.name}", partial(one.strong_error, equation), strong)
     _read_the_step(result, one, equations, backward)
     return result
 
@@ -124,7 +125,7 @@ class _Stepper:
         a, b = (grid.ravel() for grid in np.meshgrid(z, z, indexing="ij"))
         return math.sqrt(h) * a, 0.5 * h * math.sqrt(h) * a + math.sqrt(h**3 / 12.0) * b, np.outer(w, w).ravel()
 
-    def weak_error(self, equation: Equation, n: int, direction: float) -> float:
+    def weak_error(self, equation: Equation, direction: float, n: int) -> float:
         """‖E f of the chain − E f(X_T)‖ over the starts and observables."""
         times = np.linspace(0.0, SPAN, n + 1) if direction > 0.0 else np.linspace(SPAN, 0.0, n + 1)
         u = np.linspace(-math.asinh(equation.reach), math.asinh(equation.reach), _POINTS)

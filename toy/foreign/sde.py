@@ -22,7 +22,7 @@ def torchsde_step(method: str, calculus: str = "ito") -> Callable[..., Any]:
     import torch
     import torchsde
 
-    class Given(torchsde.BaseBrownian):  # type: ignore[misc]
+    class Given(torchsde.BaseBrownian):
         """The increment of the one interval that is asked for."""
 
         levy_area_approximation = "space-time"
