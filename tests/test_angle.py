@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Solver, grid, sample, trace
 from scorebed.solvers.methods.trig_flow import adams_weights, angle, output, radius
-from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases, jagged, modes
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
@@ -97,14 +97,9 @@ def test_exact_on_gaussians_of_spread_c(name: str) -> None:
 
 @pytest.mark.parametrize("name", AB + ABM)
 def test_order_with_the_polynomial_basis(name: str) -> None:
-    case = cases()[0]
-    steps = (64, 128, 256)
-    grids = [case.grid(case.schedule, n, case.noisy, case.clean) for n in steps]
-    x = case.states(grids[0][0])
-    exact = case.target.flow(x, grids[0][0], grids[0][-1])
     method = SOLVERS[name](basis="polynomial", c=0.8)
-    found = order_of(steps, global_errors(method, case.target.denoised, x, exact, grids), 1e-12)
-    assert found.inside(method.order), found
+    result = order_on(cases()[0], method, steps=(64, 128, 256))
+    assert result.inside(method.order), result
 
 
 @pytest.mark.parametrize("name", AB + ABM)

@@ -9,7 +9,8 @@ import pytest
 
 from scorebed.solvers import EDM, GRIDS, VP, grid
 from scorebed.solvers.spacing import align_gaussian, lipschitz
-from scorebed.toy.problems.euclidean import PROBLEMS, Problem
+from scorebed.toy.problems.problem import Problem
+from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.studies.study import run_study
 
 
@@ -35,7 +36,7 @@ def test_parameters_are_those_of_the_target() -> None:
     assert grid.make("lipschitz", EDM(), 7, variances=variances) == lipschitz(EDM(), 7, variances=variances)
     problem = PROBLEMS["mixture1d"]
     c = math.sqrt(float(problem.target.covariance()[0, 0]))
-    known = align_gaussian(problem.schedule, 7, problem.start, problem.end, c=c)
+    known = align_gaussian(problem.process, 7, problem.start, problem.end, c=c)
     np.testing.assert_allclose([n.lam for n in problem.nodes(7, "align_gaussian")], [n.lam for n in known], rtol=1e-12)
 
 

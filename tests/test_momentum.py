@@ -11,7 +11,7 @@ from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, SOLVERS, VP, Node, Solver, grid, sample, trace
 from scorebed.solvers.base import advance
 from scorebed.solvers.methods.momentum import divided_differences, heavy_ball, newton_integrals
-from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases, jagged, modes
 from scorebed.toy.studies.stability import real_interval
 
@@ -164,14 +164,10 @@ def test_the_interval_of_ghvb_lies_between_two_orders(r: int) -> None:
 
 @pytest.mark.parametrize("name", ["pndm", "dpm_solver_3", "ipndm_2"])
 def test_a_heavy_ball_on_anything_is_of_first_order(name: str) -> None:
-    case = cases()[0]
-    grids = [case.grid(case.schedule, n, case.noisy, case.clean) for n in (128, 256, 512)]
-    x = case.states(grids[0][0])
-    exact = case.target.flow(x, grids[0][0], grids[0][-1])
     for nesterov in (False, True):
         method = heavy_ball(SOLVERS[name], nesterov=nesterov)
-        found = order_of((128, 256, 512), global_errors(method, case.target.denoised, x, exact, grids))
-        assert found.inside(method.order), (method.name, found)
+        result = order_on(cases()[0], method, steps=(128, 256, 512))
+        assert result.inside(method.order), (method.name, result)
 
 
 def guided(w: float, std: float) -> Callable[[np.ndarray, Node], np.ndarray]:

@@ -128,7 +128,7 @@ def test_order_does_not_suffer_at_the_walls() -> None:
     exact = case.target.flow(x, s, t)
     for name in ("geodesic_heun", "rkmk_4"):
         steps = (64, 128, 256)
-        run = [sample(SOLVERS[name](space=case.space), case.target.denoised, x, case.grid(n), terminal="none") for n in steps]
+        run = [sample(SOLVERS[name](space=case.space), case.target.denoised, x, case.nodes(n), terminal="none") for n in steps]
         assert order_of(steps, [float(np.abs(end - exact).max()) for end in run]).inside(SOLVERS[name].order)
 
 

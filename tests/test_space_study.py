@@ -23,8 +23,9 @@ from scorebed.toy.figures.space_charts import Globe, Ring, Triad, camera
 from scorebed.toy.figures.space_scenes import _law, bounces, charts, geodesics, trajectory
 from scorebed.toy.figures.style import appearances
 from scorebed.toy.problems import spaces as on
-from scorebed.toy.problems.euclidean import PLAIN, PROBLEMS, SpaceProblem
-from scorebed.toy.properties.space_cases import integrated
+from scorebed.toy.problems.on_space import SpaceProblem
+from scorebed.toy.problems.reference import integrate_on
+from scorebed.toy.problems.registry import PLAIN, PROBLEMS
 from scorebed.toy.studies.store import read
 from scorebed.toy.studies.study import DEFAULT, cell, frame, measure, pairs, per_step, run_study
 from scorebed.toy.studies.tables import summarise
@@ -67,7 +68,7 @@ def test_problems_of_spaces_are_registered_and_run_only_when_named() -> None:
 def test_each_problem_has_its_own_methods_of_every_kind(name: str) -> None:
     problem = PROBLEMS[name]
     ((_, methods),) = pairs([name])
-    moved = [problem.suited(s) for s in methods]
+    moved = [problem.bind(s) for s in methods]
     assert all(s.space is problem.space and s.name in SOLVERS for s in moved)
     assert {1, 2, 3, 4} <= {s.order for s in moved if s.weak is None}
     assert {1.0, 2.0} <= {s.weak for s in moved}
@@ -80,8 +81,8 @@ def test_each_problem_has_its_own_methods_of_every_kind(name: str) -> None:
 def test_exact_flows_are_those_of_an_integration(name: str) -> None:
     problem = few(name)
     x, (s, t) = problem.draw(3, seed=5), problem.ends
-    assert problem.apart(problem.exact(x, s, t).x, integrated(problem.target, x, s, t)) < 1e-9
-    assert problem.apart(x, problem.exact(x, s, t).x) > 0.01
+    assert problem.distance(problem.exact(x, s, t).x, integrate_on(problem.target, x, s, t).x) < 1e-9
+    assert problem.distance(x, problem.exact(x, s, t).x) > 0.01
 
 
 def test_a_row_is_the_run_that_it_names() -> None:
@@ -93,7 +94,7 @@ def test_a_row_is_the_run_that_it_names() -> None:
     angle = np.arccos(np.sum(run.x * problem.target.flow(x, nodes[0], nodes[-1]), axis=-1))
     assert row.error == pytest.approx(float(np.sqrt(np.mean(angle**2))), rel=1e-5)
     assert (row.solver, row.kind, row.status, row.nfe, row.d, row.samples) == ("rkmk_3", "path", "ok", run.nfe, 2, 5)
-    assert [per_step(problem, problem.suited(SOLVERS[m])) for m in ("geodesic_euler", "geodesic_heun", "rkmk_4")] == [1, 2, 4]
+    assert [per_step(problem, problem.bind(SOLVERS[m])) for m in ("geodesic_euler", "geodesic_heun", "rkmk_4")] == [1, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_row_is_the_run_that_it_names() -> None:
 def test_measured_orders_are_the_claims(name: str, method: str) -> None:
     weak = SOLVERS[method].weak is not None
     problem = few(name, finest=80 if name == "torus" else 40)
-    budget = 5 * per_step(problem, problem.suited(SOLVERS[method]))
+    budget = 5 * per_step(problem, problem.bind(SOLVERS[method]))
     (line,) = summarise(frame(cell(problem, SOLVERS[method], problem.grid, (budget,), 0)), (20,))
     assert line.verdict == "as claimed", str(line.order)
     assert line.kind == ("weak" if weak else "path")
@@ -118,7 +119,7 @@ def test_measured_orders_are_the_claims(name: str, method: str) -> None:
 )
 def test_weak_errors_are_those_of_very_many_paths(name: str, method: str) -> None:
     problem = few(name)
-    moving, grid = problem.suited(SOLVERS[method]), problem.nodes(4)
+    moving, grid = problem.bind(SOLVERS[method]), problem.nodes(4)
     exact, floor, paths = on.weak_error(problem.target, moving, grid)
     many = 6000 if name in ("sphere", "hyperbolic") else 60_000
     by_paths, half, _ = on.monte_carlo(problem.target, moving, grid, seed=3, paths=many)
@@ -129,7 +130,7 @@ def test_weak_errors_are_those_of_very_many_paths(name: str, method: str) -> Non
 def test_coordinates_that_share_their_noise_are_followed_together() -> None:
     problem = PROBLEMS["torus"]
     s, t = problem.nodes(6)[:2]
-    walk, maruyama = (problem.suited(SOLVERS[m]) for m in ("geodesic_walk", "geodesic_euler_maruyama"))
+    walk, maruyama = (problem.bind(SOLVERS[m]) for m in ("geodesic_walk", "geodesic_euler_maruyama"))
     assert (on.coupled(walk, problem.target, s, t), on.coupled(maruyama, problem.target, s, t)) == (True, False)
     # the walk on the circle has noise ±1, the coordinate of the one on the torus has √2 cos φ
     chain, side = on.chains(problem.target)[0], on.sides(problem.target)[0]
@@ -145,7 +146,7 @@ def test_where_no_chain_is_known_it_is_monte_carlo_with_its_interval(monkeypatch
     assert (coarse.status, coarse.samples, coarse.nfe, fine.status) == ("ok", 300, 2, "floor")
     assert "Monte Carlo over 300 paths, ±" in fine.message
     assert 0.005 < fine.reference_error < 0.1
-    softer = PROBLEMS["box"].suited(SOLVERS["penalised_euler"](strength=1.5))
+    softer = PROBLEMS["box"].bind(SOLVERS["penalised_euler"](strength=1.5))
     assert on.weak_error(PROBLEMS["box"].target, softer, PROBLEMS["box"].nodes(2))[2] == 300
 
 
@@ -174,7 +175,7 @@ def test_of_methods_and_problems_that_are_named_each_must_fit_one() -> None:
     found = {p.name: [s.name for s in methods] for p, methods in pairs(["mixture1d", "torus"], ["heun", "geodesic_heun"])}
     both = ["heun", "geodesic_heun"]
     assert found == {"mixture1d": both, "torus": both}  # heun on the torus is a row that says why not
-    assert PROBLEMS["mixture1d"].suited(SOLVERS["geodesic_heun"]) is SOLVERS["geodesic_heun"]
+    assert PROBLEMS["mixture1d"].bind(SOLVERS["geodesic_heun"]) is SOLVERS["geodesic_heun"]
     with pytest.raises(ValueError, match="reflected_euler moves in Box/"):
         pairs(["torus"], ["geodesic_heun", "reflected_euler"])
     with pytest.raises(ValueError, match="heun is a method of"):
@@ -313,6 +314,6 @@ def test_a_problem_of_ones_own() -> None:
     def cap() -> HeatMixture:
         return HeatMixture(Sphere(3), [1.0], [[1.0, 0.0, 0.0, 0.0]], 0.3)
 
-    mine = SpaceProblem("mine", "a cap of the 3-sphere", cap, PROBLEMS["sphere"].schedule, "karras", 1.0, 0.2, samples=3, finest=40)
+    mine = SpaceProblem(name="mine", description="a cap of the 3-sphere", make=cap, grid="karras", start=1.0, end=0.2, samples=3, finest=40)
     rows = run_study([mine], ["geodesic_heun"], nfe=(10,))
     assert (summarise(rows, (10,))[0].verdict, rows["d"][0]) == ("as claimed", 3)

@@ -17,11 +17,8 @@ from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, grid, sample
 from scorebed.solvers.base import solver
 from scorebed.toy.cli import main
 from scorebed.toy.figures.amplification import heat_map, limit_lines
+from scorebed.toy.problems.gaussians import GUIDED, MANIFOLD, STIFF, GuidedGaussian
 from scorebed.toy.studies.amplification import (
-    GUIDED,
-    MANIFOLD,
-    STIFF,
-    Setting,
     amplifications,
     fewest_steps,
     largest_guidance,
@@ -36,8 +33,8 @@ KINDS = ("ddim", "heun", "dpmpp_2m", "unipc_3", "lms_4", "pndm", "ghvb_4", "hb_l
 """One step and many, stages, memory of evaluations, of states and of averages, start-up, noise."""
 
 
-def guided(w: float, setting: Setting = GUIDED) -> Callable[[np.ndarray, Node], np.ndarray]:
-    broad, narrow = (GaussianMixture([1.0], np.full((1, 1), m), np.array([v])) for m, v in ((0.0, setting.broad), (0.5, setting.narrow[0])))
+def guided(w: float, problem: GuidedGaussian = GUIDED) -> Callable[[np.ndarray, Node], np.ndarray]:
+    broad, narrow = (GaussianMixture([1.0], np.full((1, 1), m), np.array([v])) for m, v in ((0.0, problem.broad), (0.5, problem.narrow[0])))
     return lambda x, node: broad.denoised(x, node) + w * (narrow.denoised(x, node) - broad.denoised(x, node))
 
 
@@ -82,12 +79,12 @@ def test_an_error_of_a_middle_state_or_evaluation_spreads_as_said(name: str) -> 
 
 def test_the_product_of_step_matrices_is_the_coefficient_of_the_initial_state_in_the_exact_moments() -> None:
     target = GaussianMixture([1.0], np.zeros((1, 3)), np.array([[1.0, 1e-2, 1e-6]]))
-    setting = Setting("three", "", (1.0, 1e-2, 1e-6), schedule=RectifiedFlow(), start=0.98, end=0.01)
-    nodes = setting.nodes(7)
+    problem = GuidedGaussian(name="three", narrow=(1.0, 1e-2, 1e-6), process=RectifiedFlow(), start=0.98, end=0.01)
+    nodes = problem.nodes(7)
     for name in ("dpmpp_3m", "heun", "ghvb_3"):
         plan = trace(SOLVERS[name], nodes)
         mean, _ = moments.moments(plan, target, mean=np.ones(3))
-        end = propagators(plan, setting.slope())[0][-1, 0] * nodes[-1].alpha / nodes[0].alpha
+        end = propagators(plan, problem.slope())[0][-1, 0] * nodes[-1].alpha / nodes[0].alpha
         np.testing.assert_allclose(end, mean, rtol=1e-10)
 
 
@@ -106,17 +103,17 @@ def test_one_step_is_a_number_and_a_memory_a_companion_matrix() -> None:
     assert step_matrices(trace(SOLVERS["heun"], nodes), slope)[3][0].shape == (1, 1, 1)
 
 
-@pytest.mark.parametrize("setting", [STIFF, MANIFOLD, GUIDED], ids=lambda s: s.name)
-def test_many_steps_end_where_the_flow_does(setting: Setting) -> None:
-    w = 3.0 if setting.broad else 1.0
-    nodes = grid.uniform_lam(setting.schedule, 400, start=setting.start, end=setting.end)
-    found = propagators(trace(SOLVERS["rk4"], nodes), setting.slope(w))[0][:, 0]
-    np.testing.assert_allclose(found, setting.exact(nodes, w)[:, 0], rtol=1e-5)
+@pytest.mark.parametrize("problem", [STIFF, MANIFOLD, GUIDED], ids=lambda s: s.name)
+def test_many_steps_end_where_the_flow_does(problem: GuidedGaussian) -> None:
+    w = 3.0 if problem.broad else 1.0
+    nodes = grid.uniform_lam(problem.process, 400, start=problem.start, end=problem.end)
+    found = propagators(trace(SOLVERS["rk4"], nodes), problem.slope(w))[0][:, 0]
+    np.testing.assert_allclose(found, problem.growth(nodes, w)[:, 0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("w", [1.0, 2.0, 7.5, 30.0])
 def test_the_flow_itself_lets_no_error_grow(w: float) -> None:
-    exact = GUIDED.exact(GUIDED.nodes(50), w)[:, 0, 0]
+    exact = GUIDED.growth(GUIDED.nodes(50), w)[:, 0, 0]
     assert np.all(np.diff(exact) < 0.0)
     assert np.all(exact > 0.0)
 
@@ -154,7 +151,7 @@ def test_on_one_step_the_largest_guidance_of_euler_is_in_closed_form() -> None:
 def test_the_fewest_steps_are_those_from_which_on_all_are_bounded() -> None:
     rows = [("a", "guided", 2.0, n, rise) for n, rise in ((5, 2.0), (6, 1.0), (10, 4.0), (20, 1.0), (40, 1.0))]
     rows += [("b", "guided", 2.0, n, rise) for n, rise in ((40, 3.0), (20, 1.0))]
-    found = fewest_steps(pd.DataFrame(rows, columns=["solver", "setting", "guidance", "steps", "rise"]))
+    found = fewest_steps(pd.DataFrame(rows, columns=["solver", "problem", "guidance", "steps", "rise"]))
     assert found["steps"].iloc[0] == 20.0
     assert np.isnan(found["steps"].iloc[1])
 
@@ -181,7 +178,7 @@ def test_bad_input_is_named() -> None:
         measure(SOLVERS["ddim"], GUIDED, 0)
     with pytest.raises(TypeError, match="declared nonlinear"):
         measure(SOLVERS["scipy_rk45"], GUIDED, 5)
-    with pytest.raises(ValueError, match="setting = 'soft'"):
+    with pytest.raises(ValueError, match="problem = 'soft'"):
         heat_map(measure(SOLVERS["ddim"], GUIDED, 5), limits([SOLVERS["ddim"]], (5,)), "soft")
 
 
@@ -192,7 +189,7 @@ def test_intervals_say_why_there_is_none() -> None:
     assert "autonomous" in found.loc["two", "why"]
 
 
-def test_figures_have_a_panel_for_each_solver_and_setting() -> None:
+def test_figures_have_a_panel_for_each_solver_and_problem() -> None:
     solvers = [SOLVERS[name] for name in ("ddim", "lms_4", "ghvb_1")]
     table = amplifications(solvers, (STIFF, GUIDED), (5, 10), (1.0, 4.0, 8.0))
     most = limits(solvers, (5, 10))

@@ -6,7 +6,7 @@ from numpy.polynomial import Chebyshev
 
 from scorebed.solvers import EDM, SOLVERS, VP, Node, sample, trace
 from scorebed.solvers.methods.stabilized import chebyshev, gegenbauer, stork_2, stork_moment
-from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases, jagged, modes
 from scorebed.toy.studies.stability import amplification, real_interval, recurrence_length, regions, roots
 
@@ -64,12 +64,8 @@ def test_stork_takes_one_evaluation_per_step_and_two_of_memory() -> None:
 @pytest.mark.parametrize("s", [3, 50])
 def test_stork_is_of_second_order(s: int) -> None:
     """Its error constant, (q − 1/3)/2, is so small that the third-order term hides it below some 500 steps."""
-    case, steps = cases()[0], (512, 1024, 2048)
-    grids = [case.grid(case.schedule, n, case.clean, case.noisy) for n in steps]
-    x = case.states(grids[0][0])[:2]
-    exact = case.target.flow(x, grids[0][0], grids[0][-1])
-    found = order_of(steps, global_errors(stork_2(stages=s), case.target.denoised, x, exact, grids))
-    assert found.inside(2.0), found
+    result = order_on(cases()[0].reversed(), stork_2(stages=s), steps=(512, 1024, 2048))
+    assert result.inside(2.0), result
 
 
 def test_stork_with_moment_one_third_is_adams_bashforth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,11 @@ from scorebed.toy.console import spread
 from scorebed.toy.figures import plots, report, scenes
 from scorebed.toy.figures.style import FAMILIES, LINES, appearances, family, save
 from scorebed.toy.measure.cost import affordable, cost
-from scorebed.toy.problems.euclidean import PROBLEMS
 from scorebed.toy.problems.reference import integrate
+from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.studies.catalogue import entry
 from scorebed.toy.studies.store import COLUMNS, Row, Store, frame, read
-from scorebed.toy.studies.study import DEFAULT, MARGIN, case, law_error, measure, pick, refinements, run_study, settled
+from scorebed.toy.studies.study import DEFAULT, MARGIN, case, measure, pick, refinements, run_study, settled
 from scorebed.toy.studies.tables import error_at, measured, summarise, verdict
 
 SOME = ["ddim", "heun", "dpmpp_2m", "deis_tab2", "ddpm", "dpmpp_2m_sde"]
@@ -81,12 +81,12 @@ def test_a_row_is_the_run_that_it_names(table: pd.DataFrame) -> None:
 
 def test_the_law_of_the_output_is_that_of_very_many_samples() -> None:
     problem, method = PROBLEMS["mixture1d"], SOLVERS["ddpm"]
-    w2, _, nfe = law_error(problem, method, problem.grid, 4)
+    w2, _, _ = problem.law_error(method, problem.nodes(4))
     law, nodes, n = problem.gaussian, problem.nodes(4), 200_000
     x = sample(method, law.denoised, law.sample(n, np.random.default_rng(0), nodes[0]), nodes, terminal="none", noise=5)
     end = law.marginal(nodes[-1])
     by_samples = math.hypot(x.mean() - end.mean().item(), x.std() - math.sqrt(end.covariance().item()))
-    assert nfe == 4
+    assert cost(problem, method, 4) == 4
     assert w2 == pytest.approx(by_samples, abs=5.0 * x.std() / math.sqrt(n))
     assert w2 > 20.0 * x.std() / math.sqrt(n)
 
@@ -122,7 +122,7 @@ def test_the_digits_have_a_reference_two_orders_below_every_error() -> None:
 
 
 def test_what_lies_at_the_floor_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scorebed.toy.problems.euclidean.ROUND_OFF", 1e-3)
+    monkeypatch.setattr("scorebed.toy.problems.problem.ROUND_OFF", 1e-3)
     case.cache_clear()
     row = measure(PROBLEMS["mixture1d"], SOLVERS["heun"], 40)
     case.cache_clear()

@@ -19,7 +19,8 @@ from scorebed.toy.cli import main
 from scorebed.toy.figures import curves
 from scorebed.toy.figures.animate import animate
 from scorebed.toy.figures.trajectories import along_paths, projections, space_time
-from scorebed.toy.problems.euclidean import PROBLEMS, Problem
+from scorebed.toy.problems.euclidean import EuclideanProblem
+from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.studies.path_measures import decided, last_crossing, measures, modes
 from scorebed.toy.studies.paths import EXACT, exact_paths, exact_sensitivity, flat, follow, principal
 from scorebed.toy.studies.sensitivity import flow_jacobians, jacobians, largest, spectrum
@@ -32,11 +33,11 @@ def basis(d: int) -> np.ndarray:
     return np.linalg.qr(np.random.default_rng(d).standard_normal((d, d)))[0]
 
 
-def gaussian(variances: np.ndarray, schedule: Any = None, **ends: Any) -> Problem:
+def gaussian(variances: np.ndarray, schedule: Any = None, **ends: Any) -> EuclideanProblem:
     """A Gaussian with these principal variances, turned, and off the origin."""
     d, q = len(variances), basis(len(variances))
     law = GaussianMixture([1.0], 0.3 * np.ones((1, d)), ((q * variances) @ q.T)[None])
-    return Problem("gaussian", "a Gaussian", lambda: law, schedule or VP(), **ends)
+    return EuclideanProblem(name="gaussian", description="a Gaussian", make=lambda: law, process=schedule or VP(), **ends)
 
 
 IMAGES = gaussian(16.0 / np.arange(1, 65) ** 2.0)
@@ -333,7 +334,9 @@ def test_a_network_is_a_denoiser_like_any_other() -> None:
     rows = flat(network, (2, 3))
     assert np.abs(rows(x, EDM().node(2.0)) - target.denoised(x, EDM().node(2.0))).max() < 1e-4
     found = network_trajectories(rows, x, EDM(), ["ddim", "dpmpp_2m"], 10, jacobian=2, finer=4)
-    known = trajectories(Problem("same", "", lambda: target, EDM(), "karras", closed=False), ["dpmpp_2m"], 10, 2)
+    known = trajectories(
+        EuclideanProblem(name="same", make=lambda: target, process=EDM(), grid="karras", closed=False), ["dpmpp_2m"], 10, 2
+    )
     assert "mode" not in found.paths
     distance = found.paths.groupby("solver")["distance"].mean()
     assert 0.0 < distance["dpmpp_2m"] < distance["ddim"] < 2.0

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scorebed.toy.measure.convergence import Order, global_errors, order_of
-    from scorebed.toy.problems.euclidean import PROBLEMS, Problem
+    from scorebed.toy.problems.problem import Problem
     from scorebed.toy.problems.reference import Reference, integrate
+    from scorebed.toy.problems.registry import PROBLEMS
     from scorebed.toy.studies.store import Row, Store, read
     from scorebed.toy.studies.study import run_study
     from scorebed.toy.studies.tables import Summary, summarise
@@ -39,7 +40,8 @@ __all__ = [
 
 _HOME = {
     "measure.convergence": ("Order", "global_errors", "order_of"),
-    "problems.euclidean": ("PROBLEMS", "Problem"),
+    "problems.problem": ("Problem",),
+    "problems.registry": ("PROBLEMS",),
     "problems.reference": ("Reference", "integrate"),
     "studies.store": ("Row", "Store", "read"),
     "studies.study": ("run_study",),

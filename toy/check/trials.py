@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scorebed.solvers import EDM, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
 from scorebed.solvers.grid import karras, uniform
 from scorebed.toy.check.candidate import Candidate, Refused, host
-from scorebed.toy.problems.euclidean import PROBLEMS
+from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.properties import cases
 from scorebed.toy.properties.cases import ellipsoid, jagged, warped
 

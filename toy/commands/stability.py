@@ -38,7 +38,7 @@ def stability(
     from scorebed.solvers import SOLVERS, methods_on
     from scorebed.toy.figures.amplification import heat_map, limit_lines
     from scorebed.toy.figures.style import save
-    from scorebed.toy.studies.amplification import DEFAULT, SCALES, SETTINGS, STEPS, amplifications, fewest_steps, limits
+    from scorebed.toy.studies.amplification import DEFAULT, SCALES, STEPS, amplifications, fewest_steps, limits
     from scorebed.toy.studies.stability import families, intervals, regions
 
     known(solvers, methods_on(), "solver", "--solvers")
@@ -52,7 +52,7 @@ def stability(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with bar() as report:
-            table = amplifications(methods, tuple(SETTINGS.values()), counts, scales, report)
+            table = amplifications(methods, steps=counts, guidance=scales, report=report)
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
     most, least = limits(methods, counts, bound=bound), fewest_steps(table, bound)
@@ -88,11 +88,11 @@ def _fewest(least: pd.DataFrame) -> Table:
     scales = least["guidance"].drop_duplicates()
     shown = sorted({float(scales.iloc[(scales - w).abs().argmin()]) for w in (1.0, 2.0, 4.0, 7.5, 15.0)})
     page = Table(box=None, padding=(0, 2, 0, 0), title="Fewest steps from which on all are bounded", title_justify="left")
-    plain = [s for s in least["setting"].unique() if s != "guided"]
+    plain = [s for s in least["problem"].unique() if s != "guided"]
     for head in ("solver", *plain, *(f"w = {w:.3g}" for w in shown)):
         page.add_column(head, justify="left" if head == "solver" else "right", header_style="dim", no_wrap=True)
     for solver, rows in least.groupby("solver", sort=False):
-        cells = [rows[rows["setting"] == s] for s in plain]
-        cells += [rows[(rows["setting"] == "guided") & (rows["guidance"] == w)] for w in shown]
+        cells = [rows[rows["problem"] == s] for s in plain]
+        cells += [rows[(rows["problem"] == "guided") & (rows["guidance"] == w)] for w in shown]
         page.add_row(solver, *("–" if part.empty or part["steps"].isna().all() else f"{part['steps'].iloc[0]:.0f}" for part in cells))
     return page

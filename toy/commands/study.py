@@ -45,7 +45,7 @@ def study(
     one_thread()
     from scorebed.solvers import GRIDS, methods_on
     from scorebed.toy.figures import report as pictures
-    from scorebed.toy.problems.euclidean import PROBLEMS
+    from scorebed.toy.problems.registry import PROBLEMS
     from scorebed.toy.studies.study import pairs, run_study
 
     known(problems, PROBLEMS, "problem", "--problems")

@@ -37,7 +37,7 @@ def trajectories(
     """
     one_thread()
     from scorebed.solvers import NonFinite, methods_on
-    from scorebed.toy.problems.euclidean import PROBLEMS
+    from scorebed.toy.problems.registry import PROBLEMS
     from scorebed.toy.studies.paths import COORDINATES
     from scorebed.toy.studies.trajectories import DEFAULT
     from scorebed.toy.studies.trajectories import trajectories as study

@@ -35,20 +35,20 @@ def _ticks(axis: Axes, steps: np.ndarray, scales: np.ndarray) -> None:
     axis.minorticks_off()
 
 
-def heat_map(table: pd.DataFrame, limits: pd.DataFrame, setting: str = "guided", bound: float = BOUND, columns: int = 4) -> Figure:
+def heat_map(table: pd.DataFrame, limits: pd.DataFrame, problem: str = "guided", bound: float = BOUND, columns: int = 4) -> Figure:
     """Growth over steps and guidance, a panel for each solver; above the line an error of the first state is larger at some node later.
 
     Args:
         table: rows of ``amplification.measure``.
         limits: rows of ``amplification.limits`` with this bound; they are the line.
-        setting: which of its settings; one with several guidance scales.
+        problem: which of its problems; one with several guidance scales.
 
     Raises:
-        ValueError: no rows of this setting.
+        ValueError: no rows of this problem.
     """
-    rows = table[table["setting"] == setting]
+    rows = table[table["problem"] == problem]
     if rows.empty:
-        raise ValueError(f"setting = {setting!r} is not in the table; it has {', '.join(table['setting'].unique())}")
+        raise ValueError(f"problem = {problem!r} is not in the table; it has {', '.join(table['problem'].unique())}")
     names = list(rows["solver"].unique())
     columns = min(columns, len(names))
     lines = math.ceil(len(names) / columns)
@@ -82,18 +82,18 @@ def heat_map(table: pd.DataFrame, limits: pd.DataFrame, setting: str = "guided",
 
 
 def limit_lines(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
-    """Growth against steps without guidance, a panel for each such setting of ``table``, and beside it the guidance of ``limits``."""
-    plain = [s for s in table["setting"].unique() if table[table["setting"] == s]["guidance"].nunique() == 1]
+    """Growth against steps without guidance, a panel for each such problem of ``table``, and beside it the guidance of ``limits``."""
+    plain = [s for s in table["problem"].unique() if table[table["problem"] == s]["guidance"].nunique() == 1]
     names = list(dict.fromkeys([*table["solver"], *limits["solver"]]))
     looks = appearances(names)
     with look():
         figure = Figure(figsize=(3.9 * (len(plain) + 1), 4.3), layout="constrained")
         axes = figure.subplots(1, len(plain) + 1, squeeze=False)[0]
-        for axis, setting in zip(axes, plain, strict=False):
+        for axis, problem in zip(axes, plain, strict=False):
             for name in names:
-                part = table[(table["setting"] == setting) & (table["solver"] == name)]
+                part = table[(table["problem"] == problem) & (table["solver"] == name)]
                 axis.plot(part["steps"], np.minimum(part["growth"], 1e12), **looks[name])
-            axis.set(title=f"{setting}, no guidance", xscale="log", xlabel="steps", ylabel="largest growth between two nodes")
+            axis.set(title=f"{problem}, no guidance", xscale="log", xlabel="steps", ylabel="largest growth between two nodes")
             axis.set_yscale("log")
             low, high = axis.get_ylim()
             axis.set_ylim(min(low, 0.8), max(high, 12.0))

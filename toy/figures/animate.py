@@ -135,7 +135,7 @@ def animate(
     part = folder / f".{path.stem}.part.{kind}"
     with look():
         figure, draw = (_line if found.problem.d == 1 else _plane)(found, nodes, shown)
-        figure.supxlabel(f"{found.problem.description}; {type(found.problem.schedule).__name__}", fontsize=8, color=MUTED)
+        figure.supxlabel(f"{found.problem.description}; {type(found.problem.process).__name__}", fontsize=8, color=MUTED)
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.set(w_pad=0.06, h_pad=0.08)  # type: ignore[call-arg]

@@ -14,7 +14,7 @@ from scorebed.solvers import SOLVERS, Node, Solver, sample
 from scorebed.toy.figures.style import DENSITY, EXACT, FAMILIES, INK, MUTED, family, look
 from scorebed.toy.measure.convergence import rms
 from scorebed.toy.measure.cost import affordable
-from scorebed.toy.problems.euclidean import Problem
+from scorebed.toy.problems.problem import Problem
 from scorebed.toy.studies.study import pick
 
 HALO = "#ffffff"
@@ -94,7 +94,7 @@ def trajectory(
 
 
 def _about(problem: Problem) -> str:
-    return f"{problem.description}; {type(problem.schedule).__name__}, {problem.grid} grid"
+    return f"{problem.description}; {type(problem.process).__name__}, {problem.grid_name} grid"
 
 
 def _column(

@@ -24,7 +24,7 @@ from scorebed.toy.figures.flat_charts import Ball, Disc, Square
 from scorebed.toy.figures.plots import looks
 from scorebed.toy.figures.space_charts import HALO, Chart, Globe, Ring, Triad
 from scorebed.toy.figures.style import EXACT, INK, MUTED, look
-from scorebed.toy.problems.euclidean import Problem
+from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.spaces import chains as radial_chains
 from scorebed.toy.studies.study import pick
 
@@ -110,7 +110,7 @@ def trajectory(
     """
     drawn = charts(problem.space)
     named = solvers or SHOWN.get(type(problem.space).__name__, ("geodesic_heun", "geodesic_euler_maruyama"))
-    methods = [problem.suited(method) for method in pick(named, SOLVERS, "solver")]
+    methods = [problem.bind(method) for method in pick(named, SOLVERS, "solver")]
     target, fine, x = problem.target, problem.nodes(FINE), problem.draw(paths, seed)
     exact = np.stack([np.asarray(target.flow(x, fine[0], node)) for node in fine])
     flow = geodesics(problem.space, exact)
@@ -148,7 +148,7 @@ def trajectory(
 
 
 def _about(problem: Problem) -> str:
-    text = f"{problem.description}; {problem.space}, {type(problem.schedule).__name__}, {problem.grid} grid. "
+    text = f"{problem.description}; {problem.space}, {type(problem.process).__name__}, {problem.grid_name} grid. "
     return text + "Dots: where paths end. Rings: where the exact flow ends."
 
 
@@ -211,6 +211,6 @@ def _run(
     if not rough:
         chart.dots(axis, wanted[:ended], EXACT, ring=True)
     axis.set_title(method.name, color=colour)
-    said = "stochastic" if rough else f"RMS {problem.apart(xs[-1], wanted):.2g}"
+    said = "stochastic" if rough else f"RMS {problem.distance(xs[-1], wanted):.2g}"
     said += f", {few} of {len(x)} paths drawn" if few < len(x) else ""
     axis.annotate(f"{run.nfe} NFE, {said}", (0.02, -0.01), xycoords="axes fraction", fontsize=8, color=INK, va="top")

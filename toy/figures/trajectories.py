@@ -42,7 +42,7 @@ def styles(found: Trajectories) -> dict[str, dict[str, Any]]:
 
 def _about(found: Trajectories) -> str:
     p = found.problem
-    return f"{p.description}; {type(p.schedule).__name__}, {p.grid} grid"
+    return f"{p.description}; {type(p.process).__name__}, {p.grid_name} grid"
 
 
 def _legend(figure: Figure, found: Trajectories, looks: dict[str, dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 
 from scorebed.solvers import NotLinear, Solver, sample, trace
-from scorebed.toy.problems.euclidean import Problem
+from scorebed.toy.problems.problem import Problem
 
 
 def most_steps(cost: Callable[[int], int | None], budget: int) -> int:
@@ -26,7 +26,7 @@ def cost(problem: Problem, solver: Solver, steps: int, grid: str | None = None) 
     try:
         if problem.space is None:
             return trace(solver, problem.nodes(steps, grid)).nfe
-        return steps * per_step(problem, problem.suited(solver))
+        return steps * per_step(problem, problem.bind(solver))
     except (NotLinear, ValueError):
         return None
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from scorebed.solvers import EDM, GRIDS, VP, RectifiedFlow, Solver, sample
-from scorebed.toy.measure.convergence import global_errors, order_of, rms
+from scorebed.toy.measure.runs import order_on, truth
 from scorebed.toy.properties.cases import cases, jagged, modes, warped
 from scorebed.toy.properties.registry import black_box, chooses_steps, prop, require
 
@@ -30,12 +30,10 @@ def _study(solver: Solver) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray
     """(case, tolerances, errors, evaluations) over as many decades as the order can pay for."""
     rows = []
     for case in cases()[1:4]:
-        grid = case.grid(case.schedule, 1, case.noisy, case.clean)
-        x = case.states(grid[0])
-        exact = case.target.flow(x, grid[0], grid[-1])
+        grid, (x, exact) = case.nodes(1), truth(case)
         tolerances = 10.0 ** -np.arange(3.0, 9.0 if solver.order >= 5 or black_box(solver) else solver.order + 4.0)
-        runs = [sample(solver(rtol=tol, atol=tol), case.target.denoised, x, grid, terminal="none", record=True) for tol in tolerances]
-        rows.append((case.name, tolerances, np.array([rms(run.x - exact) for run in runs]), np.array([run.nfe for run in runs])))
+        runs = [sample(solver(rtol=tol, atol=tol), case.model, x, grid, terminal="none", record=True) for tol in tolerances]
+        rows.append((case.name, tolerances, np.array([case.distance(run.x, exact.x) for run in runs]), np.array([run.nfe for run in runs])))
     return rows
 
 
@@ -68,14 +66,10 @@ def uncontrolled_order(solver: Solver) -> None:
     steps = (24, 48, 96) if solver.order >= 5 else (96, 192, 384)
     free = solver(rtol=1e9, atol=1e9)
     for case in cases()[:2]:
-        for start, end in ((case.noisy, case.clean), (case.clean, case.noisy)):
-            grids = [case.grid(case.schedule, n, start, end) for n in steps]
-            x = case.states(grids[0][0])
-            exact = case.target.flow(x, grids[0][0], grids[0][-1])
-            errors = global_errors(free, case.target.denoised, x, exact, grids)
-            found = order_of(steps, errors, 1e-12)
-            kept = found.slope >= solver.order - 0.15
-            require(kept, solver, f"order {found}, claimed {solver.order}, on {case.name}, t {start} -> {end}; errors {errors}")
+        for way in (case, case.reversed()):
+            result = order_on(way, free, steps=steps)
+            kept = result.order is not None and result.order.slope >= solver.order - 0.15
+            require(kept, solver, f"order {result}, claimed {solver.order}, on {result.conditions}; errors {result.errors}")
 
 
 @prop(exempt=lambda solver: None if black_box(solver) else "chooses no steps" if keeps_to_grid(solver) else "held to the exact properties")

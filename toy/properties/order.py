@@ -2,60 +2,48 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from scorebed.analytic.output.moments import moments
-from scorebed.solvers import Solver, trace
-from scorebed.toy.measure.convergence import global_errors, order_of, rms
-from scorebed.toy.properties.cases import Case, cases, ellipsoid
+from scorebed.solvers import Solver
+from scorebed.toy.measure.order import OrderResult
+from scorebed.toy.measure.runs import order_on
+from scorebed.toy.problems.euclidean import EuclideanProblem
+from scorebed.toy.problems.problem import enrolled
+from scorebed.toy.properties.cases import cases
 from scorebed.toy.properties.registry import any_of, chooses_steps, deterministic, prop, require, stochastic
 
 _STEPS = (64, 128, 256, 512)
 _FINER = (1024, 2048)
 _SETTLED = 0.2
-_FLOOR = 1e-12
 
 
-def _order(solver: Solver, case: Case, start: float, end: float) -> None:
-    first, last = case.schedule.node(start), case.schedule.node(end)
-    x = case.states(first)
-    exact = case.target.flow(x, first, last)
-    floor = _FLOOR * max(1.0, rms(exact))
+def _order(solver: Solver, case: EuclideanProblem) -> None:
     # the flow of a Gaussian is linear, and some methods do better there than they claim
-    above = 0.35 if case.target.k > 1 else 2.0
-    steps: list[int] = []
-    errors: list[float] = []
+    above = 2.0 if case.linear else 0.35
+
+    def inside(result: OrderResult) -> bool:
+        return result.inside(solver.order, above=above)
+
     # slopes that still rise to the claim are refined further; those of a lower order only fall
-    for n in (*_STEPS, *_FINER):
-        steps.append(n)
-        errors += global_errors(solver, case.target.denoised, x, exact, [case.grid(case.schedule, n, start, end)])
-        if n >= _STEPS[-1] and (errors[-1] <= floor or order_of(steps, errors, floor).inside(solver.order, above=above)):
-            break
-    found = order_of(steps, errors, floor)
-    where = f"on {case.name}, t {start} -> {end}; errors {errors}"
-    require(found.inside(solver.order, above=above), solver, f"order {found}, claimed {solver.order}, {where}")
+    result = order_on(case, solver, steps=_STEPS, finer=_FINER, enough=inside)
+    require(inside(result), solver, f"order {result}, claimed {solver.order}, on {result.conditions}; errors {result.errors}")
 
 
 @prop(exempt=any_of(stochastic, chooses_steps))
 def order(solver: Solver) -> None:
     """From noise to data the global error falls with the claimed order, start-up and last step included."""
-    for case in cases():
-        _order(solver, case, case.noisy, case.clean)
+    for case, moving in enrolled(cases(), solver):
+        _order(moving, case)
 
 
 @prop(exempt=any_of(stochastic, chooses_steps))
 def order_towards_noise(solver: Solver) -> None:
     """So it does from data to noise."""
-    for case in cases()[:3]:
-        _order(solver, case, case.clean, case.noisy)
+    for case, moving in enrolled(cases()[:3], solver):
+        _order(moving, case.reversed())
 
 
-def weak_error(solver: Solver, case: Case, n: int) -> float:
-    """RMS error of mean and covariance of the output on the case's Gaussian, exact from the Plan of n steps."""
-    grid = case.grid(case.schedule, n, case.noisy, case.clean)
-    marginal = case.target.marginal(grid[-1])
-    mean, covariance = moments(trace(solver, grid), case.target)
-    return rms(np.append(mean - marginal.mean(), covariance - marginal.covariance()))
+def weak_error(solver: Solver, case: EuclideanProblem, n: int) -> float:
+    """W2 between the law of the output of n steps and the exact one, on the case's Gaussian, exact from the Plan."""
+    return case.law_error(solver, case.nodes(n)).error
 
 
 @prop(exempt=deterministic)
@@ -64,15 +52,8 @@ def weak_order(solver: Solver) -> None:
 
     The run starts from the exact marginal, whose mean most methods then carry exactly; what is left is the covariance.
     """
-    assert solver.weak is not None
-    for case in (c for c in cases() if c.target is ellipsoid()):
-        steps: list[int] = []
-        errors: list[float] = []
-        for n in (*_STEPS, *_FINER):
-            steps.append(n)
-            errors.append(weak_error(solver, case, n))
-            # judged where the slopes have settled, whatever they are
-            if n >= _STEPS[-1] and (found := order_of(steps, errors, _FLOOR)).high - found.low <= _SETTLED:
-                break
-        found = order_of(steps, errors, _FLOOR)
-        require(found.inside(solver.weak), solver, f"weak order {found}, claimed {solver.weak}, on {case.name}; errors {errors}")
+    weak = solver.weak or 0.0
+    for case, moving in enrolled((c for c in cases() if c.linear), solver):
+        # judged where the slopes have settled, whatever they are
+        result = order_on(case, moving, law=True, steps=_STEPS, finer=_FINER, enough=lambda found: found.settled <= _SETTLED)
+        require(result.inside(weak), solver, f"weak order {result}, claimed {weak}, on {result.conditions}; errors {result.errors}")

@@ -17,8 +17,10 @@ from scorebed.solvers import EDM, BrownianNoise, Node, Solver, sample
 from scorebed.solvers.base import advance
 from scorebed.solvers.grid import check, karras
 from scorebed.solvers.space import SO3, Box, Euclidean, HalfSpace, Hyperbolic, Polytope, Product, Simplex, Space, Sphere, Torus
-from scorebed.toy.measure.convergence import global_errors, order_of
+from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.measure.radial_law import RadialChain
+from scorebed.toy.measure.runs import order_on
+from scorebed.toy.problems.problem import enrolled
 from scorebed.toy.properties.cases import ellipsoid
 from scorebed.toy.properties.exact import other_values
 from scorebed.toy.properties.registry import any_of, prop, require, stochastic
@@ -76,17 +78,10 @@ def reach(space: Space) -> float:
 @prop(exempt=any_of(stays_at_home, stochastic))
 def space_order(solver: Solver) -> None:
     """The probability flow is followed with the claimed order: about one point against the exact map, about two against DOP853."""
-    for case in space_cases():
-        if not solver.claims(case.space):
-            continue
-        moving, x, exact = solver(space=case.space), case.states(), case.exact()
-        errors: list[float] = []
-        for i, n in enumerate(_STEPS):  # refined further where the slope has not settled
-            errors += global_errors(moving, case.target.denoised, x, exact, [case.grid(n)])
-            if i and order_of(_STEPS[: i + 1], errors, _FLOOR, finest=2).inside(solver.order):
-                break
-        found = order_of(_STEPS[: len(errors)], errors, _FLOOR, finest=2)
-        require(found.inside(solver.order), solver, f"order {found}, claimed {solver.order}, on {case.name}; errors {errors}")
+    for case, moving in enrolled(space_cases(), solver):
+        # refined further where the slope has not settled
+        result = order_on(case, moving, steps=_STEPS[:2], finer=_STEPS[2:], enough=lambda found: found.inside(solver.order), finest=2)
+        require(result.inside(solver.order), solver, f"order {result}, claimed {solver.order}, on {case.name}; errors {result.errors}")
 
 
 @cache

@@ -1,13 +1,9 @@
 r"""What becomes of a small error on its way along a grid: the product of a Plan's step matrices, exact on Gaussians.
 
-Along a direction in which the data have variance v the denoiser of a Gaussian has the slope κ = α v/(α² v + σ²), under guidance
-
-    κ = κ_b + w (κ_n − κ_b),     D = D_b + w (D_n − D_b),   which scales eps = eps_b + w (eps_n − eps_b) alike,
-
-n the narrow (conditional) and b the broad (unconditional) law. Between two nodes a Plan then maps what is alive at the first, x and the
-memory, linearly onto what is alive at the second: a number for a one-step method, a companion matrix for a multistep one. Products of these
-matrices give ∂x_i/∂x_j and ∂x_i/∂D_k for all nodes and evaluations, without a run and without linearisation. Errors are measured in
-y = x/α, where the flow is
+On the problems of ``problems.gaussians`` the denoiser is linear, with a slope κ along each direction. Between two nodes a Plan then maps
+what is alive at the first, x and the memory, linearly onto what is alive at the second: a number for a one-step method, a companion matrix
+for a multistep one. Products of these matrices give ∂x_i/∂x_j and ∂x_i/∂D_k for all nodes and evaluations, without a run and without
+linearisation. Errors are measured in y = x/α, where the flow is
 
     dy/dρ = eps,     ∂y_t/∂y_s = ((v_b + ρ_t²)/(v_b + ρ_s²))^{(1−w)/2} ((v_n + ρ_t²)/(v_n + ρ_s²))^{w/2},
 
@@ -18,90 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from scorebed.solvers import EDM, GRIDS, VP, Node, Plan, Schedule, Solver, trace
+from scorebed.solvers import Plan, Solver, trace
 from scorebed.solvers.plan import Combine, Evaluate
-
-Floats = NDArray[np.float64]
-Slope = Callable[[Node], Floats]
-"""∂D/∂x at a node for each of the directions looked at, shape (directions,)."""
+from scorebed.toy.problems.gaussians import GAUSSIANS, GUIDED, Floats, GuidedGaussian, Slope, scales
 
 BOUND = 1.0
 """A solver counts as bounded where an error of the first state is at no node more than this many times what it was."""
 _SLACK = 1e-9  # round-off on a bound that many solvers meet exactly
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A Gaussian, a grid, and whether it is guided.
-
-    Attributes:
-        narrow: variances of the data along the directions looked at; the largest growth among them counts.
-        broad: variance of the unconditional law where there is guidance.
-        schedule, grid, start, end: as in a ``Problem``.
-    """
-
-    name: str
-    description: str
-    narrow: tuple[float, ...]
-    broad: float | None = None
-    schedule: Schedule = VP()  # noqa: RUF009
-    grid: str = "uniform"
-    start: float | None = None
-    end: float | None = None
-
-    def nodes(self, steps: int) -> list[Node]:
-        """The grid of this many steps."""
-        return GRIDS[self.grid](self.schedule, steps, start=self.start, end=self.end)
-
-    def slope(self, guidance: ArrayLike = 1.0) -> Slope:
-        """κ for each pair (guidance, direction), the directions running fastest.
-
-        Raises:
-            ValueError: guidance other than 1 where there is no broad law, or that is not finite.
-        """
-        w = _scales(guidance)
-        if self.broad is None and np.any(w != 1.0):
-            raise ValueError(f"guidance = {w.tolist()}: the setting {self.name!r} has no unconditional law, give 1")
-        v = np.array(self.narrow)
-
-        def at(node: Node) -> Floats:
-            inner = _gain(v, node)
-            outer = np.zeros_like(inner) if self.broad is None else np.full_like(inner, _gain(np.array(self.broad), node))
-            return (outer + w[:, None] * (inner - outer)).ravel()
-
-        return at
-
-    def exact(self, nodes: Sequence[Node], guidance: ArrayLike = 1.0) -> Floats:
-        """∂y/∂y_0 of the flow at every node, shape (nodes, guidance, directions)."""
-        w, v = _scales(guidance)[:, None], np.array(self.narrow)
-        wide = v if self.broad is None else np.full_like(v, self.broad)
-        s = nodes[0].rho ** 2
-        return np.stack([((wide + n.rho**2) / (wide + s)) ** (0.5 * (1.0 - w)) * ((v + n.rho**2) / (v + s)) ** (0.5 * w) for n in nodes])
-
-
-def _gain(v: Floats, node: Node) -> Floats:
-    return np.asarray(node.alpha * v / (node.alpha**2 * v + node.sigma**2))
-
-
-def _scales(guidance: ArrayLike) -> Floats:
-    w = np.atleast_1d(np.asarray(guidance, np.float64))
-    if w.ndim != 1 or not np.isfinite(w).all() or np.any(w < 0.0):
-        raise ValueError(f"guidance = {w.tolist()} must be finite and not negative")
-    return w
-
-
-STIFF = Setting("stiff", "variances 1 to 1e-4, no guidance", (1.0, 1e-1, 1e-2, 1e-3, 1e-4))
-MANIFOLD = Setting("near-manifold", "std 1 along and 1e-4 across a manifold, no guidance", (1.0, 1e-8), schedule=EDM(), grid="karras")
-GUIDED = Setting("guided", "class of std 0.02 in data of std 1, guided", (0.02**2,), 1.0, start=0.4, end=0.02)
-SETTINGS = {s.name: s for s in (STIFF, MANIFOLD, GUIDED)}
-"""The settings of the study, by name."""
 
 
 def step_matrices(plan: Plan, slope: Slope) -> list[tuple[Floats, Floats]]:
@@ -161,33 +86,33 @@ def propagators(plan: Plan, slope: Slope) -> tuple[Floats, Floats]:
     return states, calls
 
 
-def measure(solver: Solver, setting: Setting, steps: int, guidance: ArrayLike = 1.0) -> pd.DataFrame:
+def measure(solver: Solver, problem: GuidedGaussian, steps: int, guidance: ArrayLike = 1.0) -> pd.DataFrame:
     """One row for each guidance scale.
 
-    Columns: solver, setting, steps, nfe, guidance; rise, the largest |∂y_i/∂y_0|, which says whether the solver is bounded; growth, the
+    Columns: solver, problem, steps, nfe, guidance; rise, the largest |∂y_i/∂y_0|, which says whether the solver is bounded; growth, the
     largest |∂y_i/∂y_j| over i ≥ j, which also sees what the last steps alone do; end and exact, |∂y_N/∂y_0| of the solver and of the flow;
     gain, the largest error at the end that errors of size one in every evaluation of the denoiser can cause. Where there are several
     directions each is the largest over them. Infinite where float64 is exceeded.
 
     Raises:
         NotLinear: the solver has no Plan.
-        ValueError: the solver does not walk the grid; guidance where the setting knows none.
+        ValueError: the solver does not walk the grid; guidance where the problem knows none.
     """
-    w = _scales(guidance)
-    plan = trace(solver, setting.nodes(steps))
-    shape = (len(w), len(setting.narrow))
-    states, calls = (np.nan_to_num(np.abs(m), nan=np.inf) for m in propagators(plan, setting.slope(w)))
+    w = scales(guidance)
+    plan = trace(solver, problem.nodes(steps))
+    shape = (len(w), len(problem.narrow))
+    states, calls = (np.nan_to_num(np.abs(m), nan=np.inf) for m in propagators(plan, problem.slope(w)))
     return pd.DataFrame(
         {
             "solver": solver.name,
-            "setting": setting.name,
+            "problem": problem.name,
             "steps": steps,
             "nfe": plan.nfe,
             "guidance": w,
             "rise": states[:, 0].max(axis=0).reshape(shape).max(1),
             "growth": states.max(axis=(0, 1)).reshape(shape).max(1),
             "end": states[-1, 0].reshape(shape).max(1),
-            "exact": setting.exact(plan.grid, w)[-1].max(1),
+            "exact": problem.growth(plan.grid, w)[-1].max(1),
             "gain": calls[-1].sum(0).reshape(shape).max(1),
         }
     )
@@ -201,20 +126,20 @@ DEFAULT = ("ddim", "heun", "dpmpp_2m", "unipc_3", "lms_2", "lms_4", "ghvb_1", "g
 
 def amplifications(
     solvers: Sequence[Solver],
-    settings: Sequence[Setting] = tuple(SETTINGS.values()),
+    problems: Sequence[GuidedGaussian] = tuple(GAUSSIANS.values()),
     steps: Sequence[int] = STEPS,
     guidance: Sequence[float] = SCALES,
     report: Callable[[int, int, str], object] | None = None,
 ) -> pd.DataFrame:
-    """``measure`` for all of them; settings without guidance are measured at guidance 1. What a solver refuses is left out."""
+    """``measure`` for all of them; problems without guidance are measured at guidance 1. What a solver refuses is left out."""
     parts = []
     for i, solver in enumerate(solvers):
         if report is not None:
             report(i, len(solvers), solver.name)
-        for setting in settings:
+        for problem in problems:
             for n in steps:
                 try:
-                    parts.append(measure(solver, setting, n, guidance if setting.broad is not None else 1.0))
+                    parts.append(measure(solver, problem, n, guidance if problem.broad is not None else 1.0))
                 except ValueError:  # fewer steps than the method can walk
                     continue
     if not parts:
@@ -222,16 +147,16 @@ def amplifications(
     return pd.concat(parts, ignore_index=True)
 
 
-def largest_guidance(solver: Solver, steps: int, setting: Setting = GUIDED, bound: float = BOUND, most: float = 1000.0) -> float:
+def largest_guidance(solver: Solver, steps: int, problem: GuidedGaussian = GUIDED, bound: float = BOUND, most: float = 1000.0) -> float:
     """The largest W such that the solver is bounded for every guidance scale in [1, W], to a relative 1e-4; ``most`` where there is none.
 
     The first scale that is not bounded is looked for in steps of 2 % and then by bisection. 0 where guidance 1 is not bounded.
     """
     marks = np.geomspace(1.0, most, 2 + int(math.log(most) / 0.02))
-    plan, width = trace(solver, setting.nodes(steps)), len(setting.narrow)
+    plan, width = trace(solver, problem.nodes(steps)), len(problem.narrow)
 
     def bounded(w: Floats) -> NDArray[np.bool_]:
-        rise = np.nan_to_num(np.abs(propagators(plan, setting.slope(w))[0][:, 0]), nan=np.inf).max(axis=0)
+        rise = np.nan_to_num(np.abs(propagators(plan, problem.slope(w))[0][:, 0]), nan=np.inf).max(axis=0)
         return np.asarray(rise.reshape(len(w), width).max(1) <= bound * (1.0 + _SLACK))
 
     low = 0.0
@@ -254,24 +179,24 @@ def largest_guidance(solver: Solver, steps: int, setting: Setting = GUIDED, boun
 def fewest_steps(table: pd.DataFrame, bound: float = BOUND) -> pd.DataFrame:
     """From rows of ``measure``: the least of the step numbers from which on all are bounded; NaN where the largest is not.
 
-    Columns: solver, setting, guidance, steps.
+    Columns: solver, problem, guidance, steps.
     """
     rows = []
-    for (solver, setting, w), part in table.groupby(["solver", "setting", "guidance"], sort=False):
+    for (solver, problem, w), part in table.groupby(["solver", "problem", "guidance"], sort=False):
         part = part.sort_values("steps")
         bad = np.flatnonzero(part["rise"].to_numpy() > bound * (1.0 + _SLACK))
         start = int(bad[-1]) + 1 if len(bad) else 0
-        rows.append((solver, setting, w, float(part["steps"].iloc[start]) if start < len(part) else math.nan))
-    return pd.DataFrame(rows, columns=["solver", "setting", "guidance", "steps"])
+        rows.append((solver, problem, w, float(part["steps"].iloc[start]) if start < len(part) else math.nan))
+    return pd.DataFrame(rows, columns=["solver", "problem", "guidance", "steps"])
 
 
-def limits(solvers: Sequence[Solver], steps: Sequence[int] = STEPS, setting: Setting = GUIDED, bound: float = BOUND) -> pd.DataFrame:
+def limits(solvers: Sequence[Solver], steps: Sequence[int] = STEPS, problem: GuidedGaussian = GUIDED, bound: float = BOUND) -> pd.DataFrame:
     """``largest_guidance`` of each solver at each number of steps. Columns: solver, steps, guidance."""
     rows = []
     for solver in solvers:
         for n in steps:
             try:
-                rows.append((solver.name, n, largest_guidance(solver, n, setting, bound)))
+                rows.append((solver.name, n, largest_guidance(solver, n, problem, bound)))
             except ValueError:
                 continue
     return pd.DataFrame(rows, columns=["solver", "steps", "guidance"])

@@ -14,9 +14,9 @@ import numpy as np
 
 from scorebed.solvers import EDM, SOLVERS, VP, NotLinear, Solver, methods_on, sample, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.toy.measure.convergence import Order, global_errors, order_of
+from scorebed.toy.measure.convergence import Order, order_of
+from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases
-from scorebed.toy.properties.order import weak_error
 from scorebed.toy.properties.paths import path_errors
 from scorebed.toy.properties.registry import chooses_steps
 from scorebed.toy.studies.stability import real_interval
@@ -25,7 +25,6 @@ _STEPS = (128, 256, 512)
 _PATHS = (64, 128, 256)
 _WALLS = (64, 128, 256)
 _CHAIN = (16, 32, 64)
-_FLOOR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -46,18 +45,14 @@ class Entry:
     reference: str
 
 
-def order_measured(solver: Solver) -> Order:
+def order_measured(solver: Solver) -> Order | None:
     """Order of a deterministic method that keeps to its grid."""
-    case = cases()[0]
-    first, last = case.schedule.node(case.noisy), case.schedule.node(case.clean)
-    x = case.states(first)
-    grids = [case.grid(case.schedule, n, case.noisy, case.clean) for n in _STEPS]
-    return order_of(_STEPS, global_errors(solver, case.target.denoised, x, case.target.flow(x, first, last), grids), _FLOOR)
+    return order_on(cases()[0], solver, steps=_STEPS).order
 
 
-def weak_measured(solver: Solver) -> Order:
+def weak_measured(solver: Solver) -> Order | None:
     """Weak order of a stochastic method by exact moments."""
-    return order_of(_STEPS, [weak_error(solver, cases()[2], n) for n in _STEPS], _FLOOR)
+    return order_on(cases()[2], solver, law=True, steps=_STEPS).order
 
 
 def space_weak_measured(solver: Solver) -> Order:
@@ -100,7 +95,8 @@ def entry(name: str, measure: bool = True) -> Entry:
         start = short.nfe - 16 * nfe  # what the first steps of a multistep method cost beyond the others
     except NotLinear:
         nfe = evaluations(s) if s.spaces else None
-    order = strong = interval = None
+    order: Order | None = None
+    strong = interval = None
     if measure and kind == "ODE":
         order, interval = order_measured(s), interval_measured(s)
     if measure and kind == "SDE" and s.nonlinear is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scorebed.analytic import RotatedProduct
 from scorebed.solvers import Denoiser, Node, Solver, sample
-from scorebed.toy.problems.euclidean import Problem
+from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.reference import integrate
 from scorebed.toy.studies.sensitivity import flow_jacobians, largest
 

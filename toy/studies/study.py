@@ -24,13 +24,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from scorebed.analytic.distance import gaussian_w2
-from scorebed.analytic.output.moments import moments
-from scorebed.solvers import GRIDS, SOLVERS, NonFinite, NotLinear, Solver, methods_on, sample, trace
+from scorebed.solvers import GRIDS, SOLVERS, NonFinite, NotLinear, Solver, methods_on, sample
 from scorebed.toy.measure.cost import affordable, cost
-from scorebed.toy.problems.euclidean import PLAIN, PROBLEMS, ROUND_OFF, Problem
+from scorebed.toy.problems.problem import Problem, refusal
 from scorebed.toy.problems.reference import Reference
-from scorebed.toy.problems.spaces import weak_error
+from scorebed.toy.problems.registry import PLAIN, PROBLEMS
 from scorebed.toy.studies.store import Row, Store, frame
 
 BUDGETS = (5, 10, 20, 40)
@@ -66,19 +64,8 @@ def case(problem: Problem, seed: int = 0) -> Case:
 
 def path_error(c: Case, solver: Solver, grid: str, steps: int) -> tuple[float, float, int]:
     """(error, error of the reference, evaluations) of a deterministic solver."""
-    counts: list[int] = []
-    made = c.problem.nodes(steps, grid)
-    x = sample(solver, c.problem.target.denoised, c.x, made, terminal="none", callback=lambda step: counts.append(step.nfe))
-    return c.problem.apart(x, c.exact.x), c.exact.error, counts[-1]
-
-
-def law_error(problem: Problem, solver: Solver, grid: str, steps: int) -> tuple[float, float, int]:
-    """(W2, error of the reference, evaluations) of any solver that has a Plan, started from the exact marginal at the first node."""
-    plan = trace(solver, problem.nodes(steps, grid))
-    mean, covariance = moments(plan, problem.gaussian)
-    end = problem.gaussian.marginal(problem.ends[1])
-    w2 = gaussian_w2(mean, covariance, end.mean(), end.covariance())
-    return w2, ROUND_OFF * math.sqrt(float(np.trace(end.covariance()))), plan.nfe
+    run = sample(solver, c.problem.model, c.x, c.problem.nodes(steps, grid), terminal="none", record=True)
+    return c.problem.distance(run.x, c.exact.x), c.exact.error, run.nfe
 
 
 def measure(problem: Problem, solver: Solver, steps: int, grid: str | None = None, seed: int = 0, kind: str | None = None) -> Row:
@@ -86,23 +73,21 @@ def measure(problem: Problem, solver: Solver, steps: int, grid: str | None = Non
 
     ``kind`` is ``path``, ``law`` or ``weak``; None takes the one that suits the solver and the problem.
     """
-    grid, kind = grid or problem.grid, kind or ("path" if solver.weak is None else "law" if problem.space is None else "weak")
+    grid, kind = grid or problem.grid_name, kind or ("path" if solver.weak is None else problem.law_kind)
     error, floor, nfe, status, message, samples = math.nan, math.nan, 0, "ok", "", 0
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # a solver that diverges is told by its row
-            solver = problem.suited(solver)
+            solver = problem.bind(solver)
             if kind == "path":
                 known = case(problem, seed)
                 samples = len(known.x)
                 error, floor, nfe = path_error(known, solver, grid, steps)
-            elif kind == "weak":
-                error, floor, samples = weak_error(problem.target, solver, problem.nodes(steps, grid), seed)
-                nfe = cost(problem, solver, steps, grid) or 0
             else:
-                error, floor, nfe = law_error(problem, solver, grid, steps)
+                error, floor, samples = problem.law_error(solver, problem.nodes(steps, grid), seed)
+                nfe = cost(problem, solver, steps, grid) or 0
         if not math.isfinite(error):
             raise NonFinite(f"the error of {solver.name} is {error}")
-        if kind == "weak" and samples:
+        if kind != "path" and samples:
             status, message = ("floor" if error < 3.0 * floor else "ok"), f"Monte Carlo over {samples} paths, ± {floor:.1e}"
         elif error < MARGIN * floor:
             status, message = "floor", f"less than {MARGIN:g} times the error of the reference"
@@ -115,7 +100,7 @@ def measure(problem: Problem, solver: Solver, steps: int, grid: str | None = Non
     return Row(
         problem.name,
         problem.d,
-        type(problem.schedule).__name__,
+        type(problem.process).__name__,
         grid,
         solver.name,
         kind,
@@ -141,7 +126,7 @@ def cell(problem: Problem, solver: Solver, grid: str, budgets: Sequence[int], se
 
     One row that says why, of a method that does not belong on the problem.
     """
-    if unsuited(problem, solver):
+    if refusal(problem, solver):
         yield measure(problem, solver, FIRST, grid, seed)
         return
     paid = sorted({affordable(problem, solver, n, grid) for n in budgets} - {0})
@@ -182,15 +167,6 @@ def pick(wanted: Sequence[str | T] | None, known: Mapping[str, T], what: str) ->
     return [known[w] if isinstance(w, str) else w for w in dict.fromkeys(wanted)]
 
 
-def unsuited(problem: Problem, solver: Solver) -> str:
-    """Why the method does not belong on the problem, or nothing."""
-    try:
-        problem.suited(solver)
-    except ValueError as refused:
-        return str(refused)
-    return ""
-
-
 def pairs(
     problems: Sequence[str | Problem] | None = None, solvers: Sequence[str | Solver] | None = None
 ) -> list[tuple[Problem, list[Solver]]]:
@@ -206,7 +182,7 @@ def pairs(
     if not solvers:
         return [(p, pick(p.solvers or DEFAULT, SOLVERS, "solver")) for p in chosen]
     methods = pick(solvers, methods_on(), "solver")
-    why = {(p, s): unsuited(p, s) for p in chosen for s in methods}
+    why = {(p, s): refusal(p, s) for p in chosen for s in methods}
     if list(solvers) == ["all"]:
         return [(p, [s for s in methods if not why[p, s]]) for p in chosen]
     for s in methods:
@@ -247,7 +223,7 @@ def run_study(
     pick(grids, {name: name for name in GRIDS}, "grid")
     everyone = list(grids or ()) == ["all"]
     names = list(dict.fromkeys((kind.__name__ for kind in GRIDS.values()) if everyone else grids or ()))
-    cells = [(p, s, g) for p, methods in chosen for g in (names or [p.grid]) for s in methods]
+    cells = [(p, s, g) for p, methods in chosen for g in (names or [p.grid_name]) for s in methods]
 
     def rows() -> Iterator[Row]:
         for i, (p, s, g) in enumerate(cells):

@@ -19,7 +19,8 @@ import pandas as pd
 from scorebed.analytic import RotatedProduct
 from scorebed.solvers import SOLVERS, Denoiser, Schedule, Solver, methods_on
 from scorebed.toy.measure.cost import affordable
-from scorebed.toy.problems.euclidean import Problem
+from scorebed.toy.problems.euclidean import EuclideanProblem
+from scorebed.toy.problems.problem import Problem
 from scorebed.toy.studies.path_measures import along, decided, measures
 from scorebed.toy.studies.paths import (
     EXACT,
@@ -132,7 +133,7 @@ def network_trajectories(
     if finer < 0 or finer % 2:
         raise ValueError(f"finer = {finer!r} must be even, or 0 for no reference")
     chosen, blank = _checked(solvers, nfe, len(x), coordinates), Learned(denoise, x)
-    problem = Problem(name, description, lambda: blank, schedule, grid, closed=False)
+    problem = EuclideanProblem(name=name, description=description, make=lambda: blank, process=schedule, grid=grid, closed=False)
     known: dict[int, tuple[Floats, float]] = {}
     runs = {}
     for method in chosen:
@@ -143,7 +144,7 @@ def network_trajectories(
         runs[method.name] = follow(method, denoise, x, problem.nodes(steps), noise=seed, exact=truth[0], error=truth[1])
     ends = next(iter(known.values()))[0][-1] if known else next(iter(runs.values())).denoised[-1]
     learned = Learned(denoise, ends)
-    problem = Problem(name, description, lambda: learned, schedule, grid, closed=False)
+    problem = EuclideanProblem(name=name, description=description, make=lambda: learned, process=schedule, grid=grid, closed=False)
     return _tables(problem, runs, chosen if jacobian else [], {}, coordinates, seed, jacobian, 2e-2)
 
 

@@ -1,0 +1,12 @@
+"""Handwritten digits as a mixture: a target as data are, whose flow is not closed."""
+
+from __future__ import annotations
+
+from scorebed.analytic import GaussianMixture, from_data
+
+
+def digits(bandwidth: float = 0.25) -> GaussianMixture:
+    """scikit-learn's 1,797 handwritten digits, 8 × 8 pixels in [-1, 1], each the centre of a Gaussian of std ``bandwidth``."""
+    from sklearn.datasets import load_digits  # here, for it takes a second
+
+    return from_data(load_digits().data / 8.0 - 1.0, bandwidth)
