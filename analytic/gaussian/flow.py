@@ -6,20 +6,28 @@ A 1-D mixture: x_t = F_t^{-1}(F_s(x_s)), since in one dimension the flow keeps t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from scorebed.analytic.gaussian.arrays import rows
-from scorebed.analytic.gaussian.line import transport
+from scorebed.analytic.gaussian.line import Line, transport
 from scorebed.solvers.model import Array
 from scorebed.solvers.schedule import Node
 
-if TYPE_CHECKING:
-    from scorebed.analytic.gaussian.mixture import GaussianMixture
+
+class Gaussians(Protocol):
+    """A mixture of k Gaussians in d dimensions: means (k, d), the structure of its covariances, and on the line its marginals."""
+
+    d: int
+    k: int
+    means: np.ndarray
+    structure: Any
+
+    def line(self, node: Node | None = None) -> Line: ...
 
 
-def flow(law: GaussianMixture, x: Array, s: Node, t: Node) -> Array:
+def flow(law: Gaussians, x: Array, s: Node, t: Node) -> Array:
     """Where the probability flow of ``law`` carries the states x, shape (..., d), from node ``s`` to node ``t``.
 
     Raises:
@@ -47,7 +55,7 @@ def spread(law: Any, node: Node, k: int = 0) -> np.ndarray:
     return np.hypot(node.alpha * np.sqrt(values), node.sigma)
 
 
-def gaussian(law: GaussianMixture, x: np.ndarray, s: Node, t: Node) -> np.ndarray:
+def gaussian(law: Gaussians, x: np.ndarray, s: Node, t: Node) -> np.ndarray:
     """The affine map of one Gaussian, on states (n, d)."""
     here, there = spread(law, s), spread(law, t)
     if not np.all(here > 0.0):

@@ -18,34 +18,39 @@ below x, so that nothing is lost where F is flat. Later than the time at which a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from scorebed.analytic.gaussian.line import Line, transport
 from scorebed.analytic.heat.kernels import radial_name, radial_of
+from scorebed.analytic.heat.points import heat_time, points
 from scorebed.analytic.heat.radial import RadialLaw
 from scorebed.solvers.model import Array
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.space import Box, Euclidean, Product, Space, Torus
-
-if TYPE_CHECKING:
-    from scorebed.analytic.heat.mixture import HeatMixture
 
 _DEEP = 80.0
 _TAILS = 10.0  # standard deviations beyond which a normal holds nothing
 _SAME = 1e-7  # means closer than this are one pole (√eps: points are kept to round-off)
 
 
-def heat_flow(law: HeatMixture, x: Array, s: Node, t: Node) -> Array:
+class Kernels(Protocol):
+    """A mixture of heat kernels: weights (K,), means (K, *space.shape) and times (K,) on a space."""
+
+    space: Space
+    weights: np.ndarray
+    means: np.ndarray
+    times: np.ndarray
+
+
+def heat_flow(law: Kernels, x: Array, s: Node, t: Node) -> Array:
     """Where the probability flow of ``law`` carries the points x, shape (..., *space.shape), from node ``s`` to node ``t``.
 
     Raises:
         ValueError: a node with alpha other than 1, a law singular at one of the nodes, or a law whose flow is not known: not in one
             dimension, not of one component on a box, torus or Euclidean space, not symmetric about a pole.
     """
-    from scorebed.analytic.heat.mixture import heat_time, points
-
     flat, restore = points(x, law.space)
     before, after = law.times + heat_time(s), law.times + heat_time(t)
     live = law.weights > 0.0

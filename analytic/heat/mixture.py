@@ -15,52 +15,19 @@ On the torus this is the wrapped, in the box the reflected Gaussian mixture. Den
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from scorebed.analytic.gaussian.arrays import back, finite, to_numpy
+from scorebed.analytic.gaussian.arrays import finite
+from scorebed.analytic.heat.flow import heat_flow
 from scorebed.analytic.heat.kernels import kernel_of
+from scorebed.analytic.heat.points import heat_time, points
 from scorebed.solvers.model import Array, predicts
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.space import Space
 
 _BLOCK = 1 << 19
-
-
-def heat_time(node: Node | None) -> float:
-    """sigma² of a node with alpha = 1; 0 without a node.
-
-    Raises:
-        ValueError: another alpha, or a sigma that is negative or not finite.
-    """
-    if node is None:
-        return 0.0
-    if node.alpha != 1.0:
-        raise ValueError(f"node has alpha = {node.alpha}: heat kernels belong to schedules with alpha = 1, e.g. VE or EDM")
-    if not (math.isfinite(node.sigma) and node.sigma >= 0.0):
-        raise ValueError(f"node has sigma = {node.sigma}: give a finite one, not negative")
-    return node.sigma * node.sigma
-
-
-def points(x: Array, space: Space) -> tuple[np.ndarray, Callable[[np.ndarray], Array]]:
-    """Points x (..., *shape) as float64 (n, *shape), and the way back for results (n, ...).
-
-    Raises:
-        TypeError: not an array of real numbers.
-        ValueError: another trailing shape, or nan or inf entries.
-    """
-    given = to_numpy(x)
-    axes = len(space.shape)
-    if given.ndim < axes or given.shape[given.ndim - axes :] != space.shape:
-        wanted = ", ".join(map(str, space.shape))
-        raise ValueError(f"x has shape {given.shape}, but points of {space.name} have shape (..., {wanted})")
-    lead = given.shape[: given.ndim - axes]
-    flat = np.ascontiguousarray(given.reshape(-1, *space.shape), dtype=np.float64)
-    if not np.isfinite(flat).all():
-        raise ValueError(f"x has nan or inf entries: give finite points of {space.name}")
-    return flat, lambda out: back(x, out.reshape(lead + out.shape[1:]))
 
 
 def count(n: int) -> int:
@@ -185,6 +152,4 @@ class HeatMixture:
 
     def flow(self, x: Array, s: Node, t: Node) -> Array:
         """The exact probability-flow map from node ``s`` to node ``t``, where it is known in closed form (``flow.py``)."""
-        from scorebed.analytic.heat.flow import heat_flow
-
         return heat_flow(self, x, s, t)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.analytic.heat.mixture import HeatMixture, points
+from scorebed.analytic.heat.mixture import HeatMixture
+from scorebed.analytic.heat.points import points
 from scorebed.solvers.model import Array, predicts
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.space import Box, Euclidean, Product, Space, Torus

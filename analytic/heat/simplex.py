@@ -17,7 +17,8 @@ import numpy as np
 
 from scorebed.analytic.gaussian.arrays import back, finite, rows
 from scorebed.analytic.heat.jacobi import Jacobi
-from scorebed.analytic.heat.mixture import count, heat_time
+from scorebed.analytic.heat.mixture import count
+from scorebed.analytic.heat.points import heat_time
 from scorebed.solvers.model import Array, predicts
 from scorebed.solvers.schedule import Node
 
