@@ -16,6 +16,7 @@ residuals in float64. A state with very many of them is done with products in fl
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ _MOST = 256
 _FLOOR = {torch.float32: -60.0, torch.float64: -300.0}
 """Where log-weights are cut off on a CPU, against the largest: e^-60 shows nowhere, and products of subnormal numbers are 40 times
 slower."""
+_KEPT = threading.local()
+"""The table of the last call, for each thread."""
 _CLEAN = Node(t=0.0, alpha=1.0, sigma=0.0, lam=math.inf)
 
 
@@ -94,7 +97,6 @@ class GaussianMixture:
         self._centred = self.means - self.centre if moved else self.means
         self.radius = float(self._radii(self.centre.double()).max())
         self.structure.see(self._centred)
-        self._kept: Tensor | None = None
 
     def _radii(self, centre: Tensor) -> Tensor:
         return torch.cat([(part.double() - centre).norm(dim=1) for part in self.means.split(4096)])
@@ -200,12 +202,15 @@ class GaussianMixture:
         return rows, max(1, run)
 
     def _table(self, size: int, dtype: torch.dtype) -> Tensor:
-        """Memory for pairs of states and components, kept from call to call on a CPU, where new pages cost as much as a pass over them."""
+        """Memory for pairs of states and components, kept from call to call on a CPU, where new pages cost as much as a pass over them; one
+        for each thread, and an ordinary tensor in inference mode too."""
         if self.device.type != "cpu":
             return torch.empty(size, dtype=dtype, device=self.device)
-        if self._kept is None or self._kept.dtype != dtype or len(self._kept) < size:
-            self._kept = torch.empty(size, dtype=dtype)
-        return self._kept[:size]
+        kept: Tensor | None = getattr(_KEPT, "table", None)
+        if kept is None or kept.dtype != dtype or len(kept) < size:
+            with torch.inference_mode(False):
+                kept = _KEPT.table = torch.empty(size, dtype=dtype)
+        return kept[:size]
 
     def _products(self, x: Tensor, node: Node, kind: str, run: int, dtype: torch.dtype | None = None) -> Tensor:
         """Everything by matrix products, one run of components after the other."""

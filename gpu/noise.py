@@ -52,6 +52,15 @@ def round_keys(address: tuple[int, int, int]) -> list[int]:
     return [(k + r * w) & _LOW for r in range(10) for k, w in ((h0, _W0), (h1, _W1))] + [h2]
 
 
+def widest(device: torch.device | str) -> torch.dtype:
+    """float64 where the device has it, else float32 (Apple's GPUs)."""
+    try:
+        torch.empty(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):
+        return torch.float32
+    return torch.float64
+
+
 class Philox:
     """Unit normals of blocks of counters, in scratch memory taken once.
 
@@ -181,7 +190,7 @@ class Brownian(BrownianNoise):
     Args:
         seed, shape, index, refine: as there.
         like: a floating-point tensor; the noise has its dtype and device.
-        compute: float64, or float32 for devices that are slow in float64.
+        compute: float64, or float32 for devices that are slow in float64; by default what the device has (``widest``).
 
     Raises:
         TypeError: ``like`` is not a floating-point tensor; seed, shape or index as there.
@@ -195,13 +204,14 @@ class Brownian(BrownianNoise):
         *,
         like: Tensor,
         refine: bool = False,
-        compute: torch.dtype = torch.float64,
+        compute: torch.dtype | None = None,
     ) -> None:
         if not (isinstance(like, Tensor) and like.is_floating_point()):
             raise TypeError(f"like = {like!r} must be a floating-point tensor")
         super().__init__(seed, shape, index.cpu().numpy() if isinstance(index, Tensor) else index, refine=refine)
-        self.dtype, self.device, self.compute = like.dtype, like.device, compute
-        self._source = Normals(self.index, math.prod(self.shape[1:]), self.device, compute)
+        self.dtype, self.device, self.compute = like.dtype, like.device, compute or widest(like.device)
+        with torch.inference_mode(False):
+            self._source = Normals(self.index, math.prod(self.shape[1:]), self.device, self.compute)
 
     def __call__(self, s: Node, t: Node) -> Tensor:
         """The unit normals of the interval between ``s`` and ``t``, in either direction; errors as ``BrownianNoise``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from scorebed import gpu
-from scorebed.gpu.network.wrap import Wrapped, edm_denoiser, edm_numbers, wrap
+from scorebed.gpu.network.wrap import Wrapped, compute_dtype, edm_denoiser, edm_numbers, wrap
 from scorebed.gpu.network.wrap_table import TableSchedule, mismatch, rounding_cost
 from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VP, Node, RectifiedFlow, grid, predicts, sample, trace
 from scorebed.solvers.model import from_denoised
@@ -362,3 +363,35 @@ def test_one_chunk() -> None:
         ):
             with pytest.raises(ValueError, match="chunk"):
                 call()
+
+
+# what a network computes in
+
+
+class Cast(nn.Linear):
+    """Weights stored in float8, computed in the type of the input."""
+
+    def forward(self, x: Tensor, *_: Any) -> Tensor:
+        return nn.functional.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
+
+
+@pytest.mark.parametrize("storage", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_stored_in_float8(storage: torch.dtype) -> None:
+    """The state's type, one that is given, or that of diffusers' casting hooks: never the type of the store."""
+    torch.manual_seed(0)
+    net = Cast(2, 2).eval().requires_grad_(False)
+    plain = Cast(2, 2).eval().requires_grad_(False)
+    plain.load_state_dict({k: v.to(storage).float() for k, v in net.state_dict().items()})
+    net = net.to(storage)
+    x, node = states(0, 4, torch.float32), VP().node(0.4)
+    torch.testing.assert_close(wrap(net, VP(), "eps")(x, node), wrap(plain, VP(), "eps")(x, node))
+    found = wrap(net, VP(), "eps", dtype=torch.bfloat16)(x, node)
+    torch.testing.assert_close(found, wrap(plain, VP(), "eps")(x, node), rtol=0.05, atol=0.05)
+    import diffusers
+
+    hooked = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2)).eval()
+    truth = copy.deepcopy(hooked)
+    diffusers.hooks.apply_layerwise_casting(hooked, storage_dtype=storage, compute_dtype=torch.bfloat16)
+    denoise = wrap(lambda y, t: hooked(y), VP(), "eps", dtype=compute_dtype(hooked))
+    assert compute_dtype(hooked) == torch.bfloat16
+    torch.testing.assert_close(denoise(x, node), wrap(lambda y, t: truth(y), VP(), "eps")(x, node), rtol=0.2, atol=0.2)

@@ -10,18 +10,22 @@ variance return twice the channels. ``load`` reads a whole pipeline from a local
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from scorebed.gpu.diffusers.scheduler import ScorebedScheduler
-from scorebed.gpu.network.wrap import first, wrap
+from scorebed.gpu.network.conditions import Scale
+from scorebed.gpu.network.wrap import compute_dtype, first, wrap
 from scorebed.gpu.network.wrap_table import TableSchedule
 from scorebed.solvers import BrownianNoise, Denoiser, Node, Schedule
 
@@ -102,9 +106,10 @@ def from_pipeline(
     *,
     constant: Mapping[str, Any] | None = None,
     null: Mapping[str, Any] | None = None,
-    guidance: float = 1.0,
+    guidance: Scale = 1.0,
     chunk: int | None = None,
     round_timesteps: bool = False,
+    dtype: torch.dtype | None = None,
     **condition: Any,
 ) -> PipelineNetwork:
     """The network of ``pipe`` as E[x0 | x].
@@ -113,6 +118,7 @@ def from_pipeline(
         constant: keyword arguments that are the same in every call and are no rows (``img_ids``, ``image_rotary_emb``).
         null, guidance, chunk: as in ``gpu.wrap``.
         round_timesteps: hand over the nearest integer timesteps.
+        dtype: what the network computes in, as in ``gpu.wrap``; by default as its parameters or casting hooks tell.
         condition: the network's own keyword arguments, with one row per sample or one for all.
 
     Raises:
@@ -138,7 +144,7 @@ def from_pipeline(
         per_sample=condition,
         null=null,
         guidance=guidance,
-        dtype=next(p.dtype for p in net.parameters() if p.dtype.is_floating_point),
+        dtype=compute_dtype(net) if dtype is None else dtype,
         chunk=chunk,
         pick=_half,
     )
@@ -153,6 +159,34 @@ def _shape(net: nn.Module) -> tuple[int, ...] | None:
     return (int(channels), *sides) if math.prod(sides) > 0 else None
 
 
+def _part_of_diffusers(library: Any) -> bool:
+    return isinstance(library, str) and library.isidentifier() and importlib.util.find_spec(f"diffusers.pipelines.{library}") is not None
+
+
+LIBRARIES = ("diffusers", "transformers", "scorebed.gpu.diffusers.scheduler", "scorebed.gpu.diffusers_scheduler")
+"""Whose classes a pipeline may name; and the parts of diffusers' pipelines, as the safety checker of ``stable_diffusion``."""
+
+
+def _only_known_code(index: Path) -> None:
+    """Refuse a pipeline that would run code from its folder. Versions of diffusers differ in what they do then; nothing is left to them.
+
+    Raises:
+        ValueError: a pipeline or a component that is none of diffusers', transformers' or ours.
+    """
+    held = json.loads(index.read_text(encoding="utf-8"))
+    if not isinstance(held, dict):
+        raise ValueError(f"{index} holds a {type(held).__name__}, not the components of a pipeline")
+    name = held.get("_class_name")
+    if not isinstance(name, str) or not hasattr(diffusers, name):
+        raise ValueError(f"{index}: _class_name = {name!r} is no pipeline of diffusers; code from the folder is not run")
+    for component, value in held.items():
+        if component.startswith("_") or not isinstance(value, list):
+            continue
+        library = value[0] if value else None
+        if not (library is None or library in LIBRARIES or _part_of_diffusers(library)):
+            raise ValueError(f"{index}: {component} = {value!r} is of none of {', '.join(LIBRARIES)}; code from the folder is not run")
+
+
 def load(folder: str | Path, **options: Any) -> Any:
     """A pipeline from a local folder: safetensors only, no network, no code from the folder.
 
@@ -161,11 +195,12 @@ def load(folder: str | Path, **options: Any) -> Any:
 
     Raises:
         FileNotFoundError: no such folder, or not a pipeline's.
-        ValueError: an option that would undo the above.
+        ValueError: an option that would undo the above, or a folder that names code of its own.
     """
     path = Path(folder)
     if not (path / "model_index.json").is_file():
         raise FileNotFoundError(f"{path} has no model_index.json: give the folder of a pipeline that save_pretrained wrote")
     if loose := {"use_safetensors", "local_files_only", "trust_remote_code", "custom_pipeline"} & options.keys():
         raise ValueError(f"{', '.join(sorted(loose))} cannot be chosen here: weights are read from safetensors files of this folder only")
+    _only_known_code(path / "model_index.json")
     return DiffusionPipeline.from_pretrained(str(path), use_safetensors=True, local_files_only=True, **options)

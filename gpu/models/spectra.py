@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scorebed.gpu.models.pretrained import Pretrained
-from scorebed.gpu.models.weights import installed, licence, tensors
+from scorebed.gpu.models.weights import installed, licence, npz, tensors
 from scorebed.gpu.network.wrap import wrap
 from scorebed.solvers import VP, Node
 
@@ -189,9 +189,9 @@ def _image(power: NDArray[np.float64], bias: float, scale: float) -> Tensor:
 @lru_cache(maxsize=1)
 def scales() -> Scales:
     """The constants, read from the installed package."""
-    with np.load(installed(PACKAGE, "psdenoiser/constants.npz"), allow_pickle=False) as held:
-        noisy, mean = ((float(held[f"{k}_mean"][0]), float(held[f"{k}_std"][0])) for k in ("noisy", "mean"))
-        return Scales(noisy, mean, held["Nmodes"], held["kperp"], held["kpar"])
+    held = npz(installed(PACKAGE, "psdenoiser/constants.npz"))
+    noisy, mean = ((float(held[f"{k}_mean"][0]), float(held[f"{k}_std"][0])) for k in ("noisy", "mean"))
+    return Scales(noisy, mean, held["Nmodes"], held["kperp"], held["kpar"])
 
 
 def example(n: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,6 +7,11 @@ Fixed-step ones make ``steps`` equal steps of t between two nodes; with ``steps 
 torchdiffeq has it: one call for all samples, and adaptive steps that suit the norm over all of them, so that each sample depends on the
 others. ``together=False`` integrates every sample by itself. ``nfe`` counts the calls of the denoiser, those of refused steps too.
 
+The integrators hold states of float32 at least; the denoiser sees the state's own type. Round-off is the floor of the tolerances
+(``FLOOR``, ``SEEN``): what is below it counts as it, since no step, however small, would meet less.
+
+Conditions belong to samples: with ``together=False`` the denoiser is asked for ``take(rows)``, or where it has none for the whole batch.
+
 torchdiffeq hands the right side its time in the state's dtype: with float32 states the nodes of the evaluations carry its rounding.
 
 Nothing here is in ``solvers.SOLVERS``, which knows no torch. The methods by name are ``TORCHDIFFEQ``; each is also a constant here.
@@ -19,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torchdiffeq import odeint
 
+from scorebed.gpu.noise import widest
 from scorebed.solvers.base import Carry, Solver, remade, solver
 from scorebed.solvers.methods.runge_kutta import schedule_of, velocity
 from scorebed.solvers.methods.scipy_integrators import IntegratorFailed
@@ -28,8 +34,12 @@ from scorebed.solvers.schedule import Node
 
 BLACK_BOX = "black box: torchdiffeq makes the steps"
 
-MOST_STEPS = 100_000
-"""An adaptive method gives up after so many in one step of the grid; torchdiffeq would go on for hours."""
+MOST_STEPS = 10_000
+"""An adaptive method gives up after so many in one step of the grid, refused ones too; torchdiffeq would go on for hours."""
+
+FLOOR, SEEN = 4.0, 1.0 / 64.0
+"""Least tolerances, states being of order 1: in units of the round-off of the registers, and of that of what the denoiser sees and gives,
+which a step of a fraction of lam carries into x as a small part of itself."""
 
 
 class _Method(NamedTuple):
@@ -138,31 +148,44 @@ def _integrate(method: str, denoise: Denoiser, x: Any, s: Node, t: Node, rtol: f
         raise TypeError(f"torchdiffeq_{method}: x is a {type(x).__name__}: give a torch tensor, or take solvers.scipy_rk45 for NumPy")
     if s.t == t.t:
         return x
-    if together or x.ndim == 1:
+    if together or x.ndim == 1 or x.shape[0] == 1:
         return _system(method, denoise, x, s, t, rtol, atol, steps)
-    return torch.cat([_system(method, denoise, one, s, t, rtol, atol, steps) for one in x.split(1)])
+    parts = [_system(method, _part(denoise, x, i), x[i : i + 1], s, t, rtol, atol, steps) for i in range(x.shape[0])]
+    return torch.cat(parts)
+
+
+def _part(denoise: Any, x: torch.Tensor, i: int) -> Denoiser:
+    """The denoiser of sample i alone."""
+    if hasattr(denoise, "take"):
+        part: Denoiser = denoise.take(slice(i, i + 1))
+        return part
+    return lambda y, node: denoise(torch.cat((x[:i], y, x[i + 1 :])), node)[i : i + 1]
 
 
 def _system(method: str, denoise: Denoiser, x: torch.Tensor, s: Node, t: Node, rtol: float, atol: float, steps: int) -> torch.Tensor:
     """One initial value problem for all of ``x``."""
-    schedule = schedule_of(s)
+    schedule, kind = schedule_of(s), x.dtype
     low, high = sorted((s.t, t.t))
+    wide = torch.promote_types(kind, torch.float32)
+    floor = max(FLOOR * torch.finfo(wide).eps, SEEN * torch.finfo(kind).eps)
 
     def right_side(time: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        at = min(max(float(time), low), high)  # rounded to the dtype of y it may leave the step, and the schedule
+        at = min(max(float(time.detach()), low), high)  # rounded to the dtype of y it may leave the step, and the schedule
         node = s if at == s.t else t if at == t.t else schedule.node(at)
-        value: torch.Tensor = velocity(y, denoise(y, node), node)
+        value: torch.Tensor = velocity(y, denoise(y.to(kind), node).to(wide), node)
         return value
 
-    times = torch.tensor([s.t + (t.t - s.t) * (i / steps) for i in range(steps)] + [t.t], dtype=torch.float64, device=x.device)
+    times = torch.tensor([s.t + (t.t - s.t) * (i / steps) for i in range(steps)] + [t.t], dtype=widest(x.device), device=x.device)
     options: dict[str, Any] = {"max_order": _ADAMS[method]} if method in _ADAMS else {}
     if METHODS[method].adaptive:
         options["max_num_steps"] = MOST_STEPS
+        options["dtype"] = times.dtype
         options["step_t"] = times[-1:]  # else it steps beyond t, perhaps off the schedule, and interpolates with a lower order
     try:
-        end: torch.Tensor = odeint(right_side, x, times, rtol=rtol, atol=atol, method=method, options=options)[-1]
+        ends = odeint(right_side, x.to(wide), times, rtol=max(rtol, floor), atol=max(atol, floor), method=method, options=options)
     except AssertionError as error:  # torchdiffeq asserts that steps do not underflow, are not too many, and values stay finite
         raise IntegratorFailed(f"torchdiffeq's {method} gave up on the way from {s} to {t}: {error}") from error
+    end: torch.Tensor = ends[-1].to(kind)
     return end
 
 

@@ -27,7 +27,7 @@ from scorebed.solvers.base import Solver
 from scorebed.solvers.model import Denoiser, denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.plan import Combine, Draw, Evaluate, Plan, trace
-from scorebed.solvers.sample import StepDone, check_run, check_state, sample
+from scorebed.solvers.sample import StepDone, check_like, check_run, check_state, sample
 from scorebed.solvers.schedule import Node
 
 
@@ -79,7 +79,7 @@ def run(
         if backend not in ("auto", "compile"):
             raise ValueError(f"compile=True and backend={backend!r}: give one of them")
         backend = "compile"
-    chunk = check_chunk(chunk)
+    chunk, grid = check_chunk(chunk), None if grid is None else list(grid)
     plan = _plan(method, grid, terminal)
     marked = getattr(denoise, "prediction", prediction)
     if marked != prediction:
@@ -165,11 +165,11 @@ def _whole(
 def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None) -> Callable[[Tensor], Tensor]:
     """The whole loop as one function of the state without side effects, for ``torch.compile``, ``torch.export`` or gradients.
 
-    Nothing is checked and nothing is in place. The noise is made when the function is called first, for the shape that it then sees.
+    Nothing is checked and nothing is in place. The noise is made when the function is called first with a shape, outside what is compiled
+    or exported: sample i has the same noise in every batch.
     """
-    drawn: dict[int, Tensor] = {}
 
-    def loop(x: Tensor) -> Tensor:
+    def loop(x: Tensor, drawn: dict[int, Tensor]) -> Tensor:
         registers: list[Any] = [x]
         for i, op in enumerate(plan.ops):
             if isinstance(op, Evaluate):
@@ -186,12 +186,19 @@ def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None)
         return result
 
     if not plan.stochastic:
-        return loop
+        return lambda x: loop(x, {})
+    given = noise if callable(noise) else None
+    seed = fresh_seed() if noise is None else 0 if callable(noise) else int(noise)
+    made: dict[tuple[int, ...], dict[int, Tensor]] = {}
 
     def whole(x: Tensor) -> Tensor:
-        if not drawn:
-            made = noise if callable(noise) else Brownian(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=x)
-            drawn.update({i: made(op.s, op.t) for i, op in enumerate(plan.ops) if isinstance(op, Draw)})
-        return loop(x)
+        shape = tuple(x.shape)
+        if shape not in made:
+            source = given or Brownian(seed, shape, like=x)
+            draws = {i: source(op.s, op.t) for i, op in enumerate(plan.ops) if isinstance(op, Draw)}
+            for i, value in draws.items():
+                check_like(value, x, f"the noise of operation {i}")
+            made[shape] = draws
+        return loop(x, made[shape])
 
     return whole

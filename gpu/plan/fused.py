@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scorebed.gpu.noise import Normals, address
+from scorebed.gpu.noise import Normals, address, widest
 from scorebed.gpu.plan.program import Pass, Sum
 
 _BLOCK = 1 << 19
@@ -49,17 +49,16 @@ class Passes:
         self.block = max(1, _BLOCK // like.element_size()) * threads
         self._scratch: Tensor | None = None
         if any(p.draws for p in passes):
-            compute = torch.float64 if self.device.type != "mps" else torch.float32
-            self.source = Normals(index, self.n, self.device, compute, host=host)
+            self.source = Normals(index, self.n, self.device, widest(self.device), host=host)
             self.keys = self._keys()
-        widest = self.batch * self.n
+        most_at_once = self.batch * self.n
         if self.device.type == "cpu":
-            widest = min(widest, self.block)
+            most_at_once = min(most_at_once, self.block)
             if any(p.draws for p in passes):
-                widest = max(widest, *((r.stop - r.start) * (c.stop - c.start) for r, c in self.source.pieces))
+                most_at_once = max(most_at_once, *((r.stop - r.start) * (c.stop - c.start) for r, c in self.source.pieces))
         if any(p.sums for p in passes) and (self.wide != self.dtype or any(p.draws for p in passes)):
             most = max((len(p.draws) for p in passes), default=0)
-            self._scratch = torch.empty((2 + most, widest), dtype=self.wide, device=self.device)
+            self._scratch = torch.empty((2 + most, most_at_once), dtype=self.wide, device=self.device)
 
     def _keys(self) -> list[list[Any]]:
         flat = self.source.keys([address(self.seed, *interval) for p in self.passes for interval in p.draws])

@@ -18,7 +18,6 @@ from scorebed.gpu.plan.runner import Runner
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import fresh_seed
 from scorebed.solvers.plan import Plan
-from scorebed.solvers.sample import NonFinite, is_finite
 
 
 class Graph:
@@ -101,8 +100,5 @@ class Graph:
         if self.runner.fresh:
             self.runner.reseed(fresh_seed())
         self._replay()
-        if self.runner.check == "end" and not is_finite(self._result):
-            raise NonFinite(
-                f"the result of {self.runner.plan.solver} has nan or inf entries: run with check='step' to see where they begin"
-            )
+        self.runner.settled()
         return self._result.clone() if out is None else out.copy_(self._result)

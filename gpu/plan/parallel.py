@@ -6,6 +6,7 @@ of processes. Nothing is exchanged but the result.
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from scorebed.gpu.plan.execute import run as run_here
 from scorebed.solvers.base import Solver
 from scorebed.solvers.model import Denoiser
+from scorebed.solvers.noise import fresh_seed
 from scorebed.solvers.plan import Plan
 
 
@@ -42,7 +44,7 @@ def run(
 
     Args:
         method, denoise, grid, options: as for ``gpu.run``; a denoiser with ``take(rows)`` is asked for that of the share.
-        noise: a seed, the same in every process.
+        noise: a seed, the same in every process; None is a fresh one, which the first process draws for all.
         index: sample indices of the whole batch, 0 … B - 1 by default.
         gather: give the whole result to every process; otherwise each has its share (``share``).
         group: the process group; all processes by default.
@@ -53,8 +55,12 @@ def run(
     """
     if not (dist.is_available() and dist.is_initialized()):
         raise RuntimeError("torch.distributed is not initialised: call torch.distributed.init_process_group, or use gpu.run")
-    if noise is not None and (isinstance(noise, bool) or not isinstance(noise, int)):
+    if noise is not None and (isinstance(noise, bool) or not isinstance(noise, Integral)):
         raise ValueError(f"noise = {noise!r}: give a seed, the same in every process")
+    if noise is None:
+        drawn = [fresh_seed()]
+        dist.broadcast_object_list(drawn, group=group, group_src=0)
+        noise = drawn[0]
     rank, world, n = dist.get_rank(group), dist.get_world_size(group), x.shape[0]
     if n < world:
         raise ValueError(f"{n} samples for {world} processes: give at least one for each")

@@ -104,16 +104,18 @@ class _Buffers:
                 self.free.append(self.held.pop(register))
 
 
-def program(plan: Plan, *, fuse: bool = True, cut: bool = False) -> Program:
+def program(plan: Plan, *, fuse: bool = True, cut: bool = False, keep: Iterable[int] = ()) -> Program:
     """Compile a Plan.
 
     Args:
         plan: the Plan.
         fuse: make the noise of a draw inside the one pass that reads it; False gives every draw a buffer (for noise that is not ours).
         cut: end a pass with every step of the grid, for a callback or a check that wants to see the state there.
+        keep: registers that somebody wants to see when they are made; their passes end with them.
     """
-    last_use = _last_use(plan, cut)
-    groups = _groups(plan, cut, last_use)
+    kept = {*plan.states[1:], *keep} if cut else set(keep)
+    last_use = _last_use(plan, kept)
+    groups = _groups(plan, kept, last_use)
     home = {r: g for g, (kind, ops) in enumerate(groups) if kind == "sums" for r in ops}
     readers: dict[int, set[int]] = {}
     for g, (kind, ops) in enumerate(groups):
@@ -147,10 +149,9 @@ def program(plan: Plan, *, fuse: bool = True, cut: bool = False) -> Program:
     return Program(plan, tuple(out), buffers.count, plan.result)
 
 
-def _last_use(plan: Plan, cut: bool) -> dict[int, int]:
+def _last_use(plan: Plan, kept: set[int]) -> dict[int, int]:
     """For each register that matters the last operation that reads it. The memory that the last step would hand on does not matter."""
     last = {plan.result: len(plan.ops)}
-    kept = set(plan.states) if cut else set()
     for i in reversed(range(len(plan.ops))):
         op = plan.ops[i]
         if isinstance(op, Evaluate):
@@ -168,9 +169,8 @@ def _combine(plan: Plan, register: int) -> Combine:
     return op
 
 
-def _groups(plan: Plan, cut: bool, last_use: dict[int, int]) -> list[tuple[str, list[int]]]:
+def _groups(plan: Plan, kept: set[int], last_use: dict[int, int]) -> list[tuple[str, list[int]]]:
     """Registers in the order of work: an evaluation or a draw alone, the sums between two evaluations together as far as a kernel goes."""
-    states = set(plan.states[1:])
     out: list[tuple[str, list[int]]] = []
     sums: list[int] = []
     inputs: set[int] = set()
@@ -202,7 +202,7 @@ def _groups(plan: Plan, cut: bool, last_use: dict[int, int]) -> list[tuple[str, 
             sums.append(r)
             inputs |= fresh
             drawn |= noise
-            if cut and r in states:
+            if r in kept:
                 flush()
     flush()
     return _fills_first(out, plan)

@@ -1,7 +1,7 @@
 """A Plan on one shape, dtype and device: its program walked over buffers, with no allocation and no wait in a step.
 
-The network's results stay where it put them. What could go wrong silently is looked at on the host, where it costs nothing: tensors count
-how often their memory was written to, so a network that writes over its input, or over a result that is still needed, is noticed.
+The network may do with its input what it likes and give back the same buffer every time (``owned.py``). What is returned is the caller's
+own; the state given is never written to.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scorebed.gpu.plan.backend import backend_for, passes_for
+from scorebed.gpu.plan.owned import owned, witnesses
 from scorebed.gpu.plan.program import Call, Fill, Pass, Sum, program
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
@@ -29,7 +30,8 @@ CHECKS = ("end", "step", "none")
 
 
 class Runner:
-    """A Plan on one shape, dtype and device, with its buffers; call it as often as you like. Threads that share one take turns.
+    """A Plan on one shape, dtype and device, with its buffers; call it as often as you like, and threads that share it take turns. ``seed``
+    is that of the last run.
 
     Args:
         plan: the Plan.
@@ -39,12 +41,14 @@ class Runner:
         index: sample indices, 0 … B - 1 by default.
         backend: ``auto`` (Triton on CUDA, torch elsewhere), ``torch``, ``triton`` or ``compile`` (passes by ``torch.compile``).
         check: see ``CHECKS``.
-        callback: called with a ``StepDone`` after every step; its ``x`` is a buffer that the next step writes over.
+        callback: called with a ``StepDone`` after every step; the tensors are copies.
 
     Raises:
         TypeError, ValueError: arguments not as above.
     """
 
+    @torch.inference_mode(False)  # buffers made in inference mode could not be written to outside it
+    @torch.no_grad()
     def __init__(
         self,
         plan: Plan,
@@ -62,17 +66,21 @@ class Runner:
             raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
         self.plan, self.check, self.callback = plan, check, callback
         self.fresh = noise is None and plan.stochastic
-        seed, self._noise, index = noise_of(noise, index, like, plan.stochastic)
+        self.seed, self._noise, index = noise_of(noise, index, like, plan.stochastic)
         self.shape, self.dtype, self.device = like.shape, like.dtype, like.device
         self.backend = backend_for(like.device, backend)
-        self.program = program(plan, fuse=self._noise is None, cut=callback is not None or check == "step")
+        safe = owned(plan)
+        inputs, states = witnesses(safe) if check == "end" else (set(), set())
+        self.program = program(safe, fuse=self._noise is None, cut=callback is not None or check == "step", keep=states)
         self._buffers = [torch.empty(self.shape, dtype=self.dtype, device=self.device) for _ in range(self.program.buffers)]
-        self._memory: list[Any] = [None] * (len(plan.ops) + 1)
+        self._memory: list[Any] = [None] * (len(safe.ops) + 1)
         self._passes: list[Pass] = []
         self._steps: list[tuple[Any, int]] = []  # an instruction, and the number of its pass
         for instruction in self.program.instructions:
             if isinstance(instruction, Call) or (isinstance(instruction, Fill) and self._noise is not None):
                 self._steps.append((instruction, -1))
+                if isinstance(instruction, Fill):
+                    self._memory[instruction.target] = self._buffers[instruction.buffer]
                 continue
             if isinstance(instruction, Fill):
                 one = Sum(instruction.target, instruction.buffer, (), ((0, 1.0),))
@@ -82,10 +90,10 @@ class Runner:
             self._steps.append((instruction, len(self._passes)))
             self._passes.append(instruction)
         self._called = {i.target for i in self.program.instructions if isinstance(i, Call)}
-        if self._noise is not None:
-            self._called |= {i.target for i in self.program.instructions if isinstance(i, Fill)}
-        self._do = passes_for(self.backend, self._passes, torch.empty(self.shape, dtype=self.dtype, device=self.device), index, seed)
+        self._do = passes_for(self.backend, self._passes, torch.empty(self.shape, dtype=self.dtype, device=self.device), index, self.seed)
         self._own = {b.untyped_storage().data_ptr() for b in self._buffers}
+        self._seen = {r: i for i, r in enumerate([*sorted(inputs), *sorted(states)], 1)}
+        self._extremes = torch.zeros((2 + len(self._seen), 2), dtype=self.dtype, device=self.device)
         self._turn = Lock()
 
     @property
@@ -97,19 +105,19 @@ class Runner:
         """Another seed from here on."""
         if self._noise is not None:
             raise ValueError("this Runner was given a noise, not a seed: make another Runner")
-        self._do.reseed(BrownianNoise(seed, (1,)).seed)
+        self.seed = BrownianNoise(seed, (1,)).seed
+        self._do.reseed(self.seed)
 
     def rename(self, index: Any) -> None:
         """Other samples from here on, by their indices."""
-        self._do.rename(BrownianNoise(0, (self.shape[0],), index).index)
+        self._do.rename(BrownianNoise(0, (self.shape[0],), on_host(index)).index)
 
     def __call__(self, denoise: Denoiser, x: Tensor, *, out: Tensor | None = None) -> Tensor:
         """Run from the state ``x``; the result is a new tensor, or lies in ``out``.
 
         Raises:
-            TypeError, ValueError: a state or an evaluation of another shape, dtype or device; a network that writes to its input, or over a
-                result that is still needed.
-            NonFinite: nan or inf, where ``check`` looks for it.
+            TypeError, ValueError: a state or an evaluation of another shape, dtype or device.
+            NonFinite: nan or inf in a state or the result, where ``check`` looks for it.
         """
         if not callable(denoise):
             raise TypeError(f"denoise = {denoise!r} is not callable: give a function of (x, node)")
@@ -118,73 +126,83 @@ class Runner:
             have, want = (x.shape, x.dtype, x.device), (self.shape, self.dtype, self.device)
             raise ValueError(f"x has {tuple(have[0])}, {have[1]}, {have[2]}; this Runner is for {tuple(want[0])}, {want[1]}, {want[2]}")
         with self._turn:
-            return self._run(denoise, x, out)
+            if self.fresh:
+                self.reseed(fresh_seed())
+            result = self.loop(denoise, x.detach().contiguous())
+            self.settled()
+            return result.clone() if out is None else out.copy_(result)
 
-    def _run(self, denoise: Denoiser, x: Tensor, out: Tensor | None) -> Tensor:
-        if self.fresh:
-            self.reseed(fresh_seed())
-        result = self.loop(denoise, x.detach().contiguous())
-        if self.check != "none" and not is_finite(result):
-            raise NonFinite(f"the result of {self.plan.solver} has nan or inf entries: run again with check='step' to see where they begin")
-        if out is not None:
-            return out.copy_(result)
-        return result.clone() if result.untyped_storage().data_ptr() in {*self._own, x.untyped_storage().data_ptr()} else result
+    def settled(self) -> None:
+        """Look at the last loop's result, and at its states as far as the result does not tell.
+
+        Raises:
+            NonFinite: nan or inf, unless ``check`` is ``"none"``.
+        """
+        if self.check != "none" and not bool(torch.isfinite(self._extremes).all()):
+            hint = "" if self.check == "step" else ": run again with check='step' to see where they begin"
+            raise NonFinite(f"the result or a state of {self.plan.solver} has nan or inf entries{hint}")
 
     @torch.no_grad()
     def loop(self, denoise: Denoiser, x: Tensor) -> Tensor:
-        """The steps and nothing else: no copy at the end, no look at values unless ``check`` is ``"step"``. The result may be a buffer."""
-        memory, do, called = self._memory, self._do, self._called
+        """The steps and nothing else; values are looked at only where ``check`` is ``"step"``. The result may be a buffer."""
+        memory, do, called, seen = self._memory, self._do, self._called, self._seen
         memory[0] = x
-        live: dict[int, tuple[Any, int | None]] = {}
         nfe, first = 0, None
         for instruction, which in self._steps:
             if which >= 0:
                 do(which, memory)
                 free, steps = instruction.free, instruction.steps
+                for s in instruction.sums:
+                    if s.target in seen:
+                        self._note(seen[s.target], memory[s.target])
             elif isinstance(instruction, Fill):
                 value = self._noise(*instruction.interval)  # type: ignore[misc]
                 check_like(value, x, f"noise(s, t) on [{instruction.interval[0].t}, {instruction.interval[1].t}]")
-                memory[instruction.target] = value.contiguous()
+                memory[instruction.target].copy_(value)
                 continue
             else:
                 nfe += 1
-                value = self._evaluate(denoise, memory[instruction.source], instruction.node, live, nfe)
+                value = self._evaluate(denoise, memory[instruction.source], instruction.node, nfe)
                 memory[instruction.target] = value
-                live[instruction.target] = (value, _version(value))
-                first = value if first is None else first
+                if instruction.target in seen:
+                    self._note(seen[instruction.target], value)
+                if first is None and self.callback is not None:
+                    first = value.clone()
                 free, steps = instruction.free, instruction.steps
             for i in steps:
-                self._settle(i, memory[self.plan.states[i + 1]], first, nfe)
+                self._settle(i, memory[self.program.plan.states[i + 1]], first, nfe)
                 first = None
             for register in free:
                 if register in called:
                     memory[register] = None
-                    live.pop(register, None)
         result: Tensor = memory[self.program.result]
+        if self.check != "none":
+            self._note(0, result)
         for register in called:
             memory[register] = None
         memory[0] = None
         return result
 
-    def _evaluate(self, denoise: Denoiser, y: Tensor, node: Node, live: dict[int, tuple[Any, int | None]], nfe: int) -> Tensor:
-        before = _version(y)
+    def _note(self, row: int, x: Tensor) -> None:
+        """The extremes of a state in memory, where the host reads them once, at the end; a nan among the entries is both."""
+        flat, (low, high) = x.view(-1), self._extremes[row]
+        torch.amin(flat, 0, out=low)
+        torch.amax(flat, 0, out=high)
+
+    def _evaluate(self, denoise: Denoiser, y: Tensor, node: Node, nfe: int) -> Tensor:
+        if self.check == "step":
+            self._note(-1, y)  # before the network may write on it
         value = denoise(y, node)
-        if not (isinstance(value, Tensor) and value.shape == y.shape and value.dtype == y.dtype and value.device == y.device):
+        if not (isinstance(value, Tensor) and value.shape == self.shape and value.dtype == self.dtype and value.device == self.device):
             where = f"denoise(x, node) at evaluation {nfe}, {node}"
             check_like(value, y, where)
-            raise TypeError(f"{where} is a {type(value).__name__} on {getattr(value, 'device', 'no device')}, the state is on {y.device}")
-        if _version(y) != before:
-            raise ValueError(f"denoise wrote to its input at evaluation {nfe}, {node}: work on a copy, x.clone()")
-        for kept, version in live.values():
-            if _version(kept) != version:
-                raise ValueError(
-                    f"denoise wrote over an earlier result that {self.plan.solver} still needs, at evaluation {nfe}, {node}: "
-                    "return a new tensor each time, denoise(x, node).clone()"
-                )
+            raise TypeError(
+                f"{where} is a {type(value).__name__} on {getattr(value, 'device', 'no device')}, the state is on {self.device}"
+            )
         if self.check == "step" and not is_finite(value):
-            cause = "" if is_finite(y) else "; its input was not finite: the solver diverged"
+            cause = "" if is_finite(self._extremes[-1]) else "; its input was not finite: the solver diverged"
             raise NonFinite(f"denoise returned nan or inf at evaluation {nfe}, {node}{cause}")
-        if value.untyped_storage().data_ptr() in self._own or value.untyped_storage().data_ptr() == y.untyped_storage().data_ptr():
+        if value.untyped_storage().data_ptr() in self._own:
             return value.clone(memory_format=torch.contiguous_format)  # its input, or a view of it: that buffer will be written to
         return value.detach().contiguous()
 
@@ -193,12 +211,7 @@ class Runner:
         if self.check == "step" and not is_finite(x):
             raise NonFinite(f"the state became nan or inf in step {i} of {self.plan.solver}, from {nodes[i]} to {nodes[i + 1]}")
         if self.callback is not None:
-            self.callback(StepDone(i, nodes[i], nodes[i + 1], x, denoised, nfe))
-
-
-def _version(x: Tensor) -> int | None:
-    """How often a tensor's memory was written to, where torch counts it."""
-    return None if x.is_inference() else x._version
+            self.callback(StepDone(i, nodes[i], nodes[i + 1], x.clone(), denoised, nfe))
 
 
 def noise_of(noise: Any, index: Any, like: Tensor, wanted: bool) -> tuple[int, Noise | None, np.ndarray]:
