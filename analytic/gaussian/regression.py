@@ -17,10 +17,12 @@ import numpy as np
 
 from scorebed.analytic.gaussian.arrays import back, finite, to_numpy
 from scorebed.analytic.gaussian.covariance import Isotropic
+from scorebed.analytic.gaussian.evaluate import ALL
 from scorebed.analytic.gaussian.extended import value
 from scorebed.analytic.gaussian.gain import Dense, dense, gain
 from scorebed.analytic.gaussian.mixture import GaussianMixture
 from scorebed.analytic.gaussian.observation import Observation
+from scorebed.analytic.gaussian.structure import structure
 from scorebed.solvers.model import Array, Denoiser, predicts
 from scorebed.solvers.schedule import Node
 
@@ -68,7 +70,8 @@ class Regression:
     def components(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Weights (n, K) and means (n, K, d) of x0 | y."""
         white = self._white(y)
-        weights = np.asarray(self.law_of_y.posterior(white, _UNIT).weights)
+        with np.errstate(all="ignore"):
+            weights = self.law_of_y._at(_UNIT).reduce(white, None, ALL)[1].T
         rest = white[:, None, :] - self._means
         if self._gain.ndim == 2:
             r = self._gain.shape[1]
@@ -77,21 +80,24 @@ class Regression:
 
     def mean(self, y: Any) -> np.ndarray:
         """E[x0 | y], (n, d)."""
-        out = []
-        white = np.atleast_2d(to_numpy(y, "y"))
-        step = max(1, (1 << 21) // (self.law.k * self.law.d))
-        for i in range(0, len(white), step):
-            weights, means = self.components(white[i : i + step])
-            out.append(np.einsum("nk,nkd->nd", weights, means))
-        return np.concatenate(out)
+        return np.concatenate([np.einsum("nk,nkd->nd", *self.components(part)) for part in self._parts(y)])
+
+    def _parts(self, y: Any) -> list[np.ndarray]:
+        """y a bounded number at a time."""
+        given = np.atleast_2d(to_numpy(y, "y"))
+        step = max(1, (1 << 20) // (self.law.k * self.law.d))
+        return [given[i : i + step] for i in range(0, len(given), step)]
 
     def sample(self, y: Any, rng: np.random.Generator | int) -> np.ndarray:
         """One draw of x0 | y for each y, (n, d)."""
         rng = np.random.default_rng(rng)
-        weights, means = self.components(y)
-        pick = (rng.random((len(weights), 1)) > np.cumsum(weights, axis=1)).sum(1).clip(0, self.law.k - 1)
-        spread = GaussianMixture(self.law.weights, self.law.means, gain(self.law.structure, self.seen).covariances()).structure
-        return means[np.arange(len(pick)), pick] + spread.colour(pick, rng)
+        spread = structure(gain(self.law.structure, self.seen).covariances(), self.law.k, self.law.d)
+        out = []
+        for part in self._parts(y):
+            weights, means = self.components(part)
+            pick = (rng.random((len(weights), 1)) > np.cumsum(weights, axis=1)).sum(1).clip(0, self.law.k - 1)
+            out.append(means[np.arange(len(pick)), pick] + spread.colour(pick, rng))
+        return np.concatenate(out)
 
 
 class ExactModel:

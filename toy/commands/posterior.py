@@ -1,0 +1,75 @@
+"""``scorebed posterior``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+
+
+@main.command(cls=ManyValues)
+def posterior(
+    methods: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Posterior samplers, or all; fourteen by default.")] = None,
+    problems: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Inverse problems; gaussian2d and mixture2d.")] = None,
+    steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 20 and 80.")] = None,
+    samples: Annotated[int, typer.Option(metavar="N", min=2, help="Samples of each run.")] = 600,
+    joint: Annotated[int, typer.Option(metavar="N", min=0, help="Pairs (x0, y) for calibration; 0 leaves it out.")] = 100,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of starts and draws.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/posterior"),
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the three figures.")] = True,
+    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
+) -> None:
+    """Posterior samplers against exact posteriors: errors of mean, covariance and law, mode weights, coverage, cost; three pictures.
+
+    [dim]scorebed posterior[/dim]
+    [dim]scorebed posterior --methods exact dps pigdm tmpd --problems mixture2d --steps 10 20 40 80[/dim]
+    [dim]scorebed posterior --problems digits_mask --methods dps ddnm pnp_dm --steps 20 --samples 100 --joint 0[/dim]
+    """
+    one_thread()
+    from rich.table import Table
+
+    from scorebed.solvers.inverse import METHODS
+    from scorebed.toy.figures import posterior as draw
+    from scorebed.toy.figures.style import save
+    from scorebed.toy.problems.inverse import INVERSE
+    from scorebed.toy.studies import posterior as study
+
+    if methods != ["all"]:
+        known(methods, METHODS, "posterior sampler", "--methods")
+    known(problems, INVERSE, "inverse problem", "--problems")
+    chosen = study.known(methods)
+    places = [INVERSE[name] for name in dict.fromkeys(problems or ("gaussian2d", "mixture2d"))]
+    counts = sorted(set(steps or (20, 80)))
+    with bar() as report:
+        table = study.table(chosen, places, counts, report, samples=samples, joint=joint, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "posterior.csv", index=False)
+    heads = ("method", "problem", "steps", "NFE", "J^T v", "mean", "cov", "law", "", "exact draws", "modes", "coverage")
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    for head in heads:
+        page.add_column(head, justify="left" if head in ("method", "problem", "") else "right", header_style="dim", no_wrap=True)
+    for row in table.itertuples():
+        numbers = (row.mean, row.covariance, row.error)
+        tail = ("" if v != v else f"{v:.3f}" for v in (row.noise, row.modes, row.coverage))
+        cost = (str(row.steps), f"{row.nfe:.0f}", f"{row.vjp:.0f}")
+        page.add_row(row.method, row.problem, *cost, *(f"{v:.3f}" for v in numbers), row.measure, *tail)
+    screen().print(page)
+    files = []
+    if figures:
+        most = counts[-1]
+        flat = next((p for p in places if p.d == 2 and p.linear), None)
+        linear = next((p for p in places if p.linear), None)
+        if flat is not None:
+            at = INVERSE["mixture2d"] if INVERSE["mixture2d"] in places else flat
+            files += save(draw.samples(chosen, at, most, seed=seed), out, "samples", dark=dark)
+        guides = [m for m in chosen if m.make is not None and m.name != "exact"]
+        if linear is not None and guides:
+            files += save(draw.along_t(guides, places[-1] if places[-1].linear else linear), out, "score_error", dark=dark)
+        if linear is not None and joint:
+            at = places[-1] if places[-1].linear else linear
+            found = [(m.name, study.calibrate(m, at, most, joint, 19, seed)) for m in chosen]
+            files += save(draw.calibration(found), out, "calibration", dark=dark)
+    typer.echo(f"Written to {out}: posterior.csv  " + "  ".join(path.name for path in files))
