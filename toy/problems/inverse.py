@@ -17,8 +17,9 @@ from scorebed.analytic.gaussian.regression import ExactModel, Regression
 from scorebed.solvers import VP, Node, Schedule, grid
 from scorebed.solvers.inverse import Conditioned, Linear
 from scorebed.toy.problems import operators as see
-from scorebed.toy.problems.euclidean import PROBLEMS, digits
+from scorebed.toy.problems.digits import digits
 from scorebed.toy.problems.grid_posterior import GridPosterior, grid_posterior
+from scorebed.toy.problems.registry import PROBLEMS
 
 _VP = VP()
 
