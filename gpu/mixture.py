@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from scorebed.gpu.mixture_parts import HALF_LOG_2PI, structure
-from scorebed.solvers.model import predicts
+from scorebed.solvers.model import pointwise, predicts
 from scorebed.solvers.schedule import Node
 
 _HARMLESS = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -127,6 +127,7 @@ class GaussianMixture:
         return f"GaussianMixture(k={self.k}, d={self.d}, {type(self.structure).__name__}, {self.dtype}, {self.device})"
 
     @predicts("denoised")
+    @pointwise
     def denoised(self, x: Tensor, node: Node) -> Tensor:
         """E[x0 | x], shape (..., d); x / alpha where sigma = 0."""
         if node.sigma == 0.0:

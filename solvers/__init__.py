@@ -10,7 +10,7 @@ import pkgutil
 from scorebed.solvers import methods, spacing
 from scorebed.solvers.base import SOLVERS, Solver, methods_on, solver
 from scorebed.solvers.grid import GRIDS
-from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, predicts
+from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, pointwise, predicts
 from scorebed.solvers.noise import BrownianNoise, Noise
 from scorebed.solvers.plan import NotLinear, Plan, trace
 from scorebed.solvers.sample import NonFinite, Run, StepDone, sample
@@ -52,6 +52,7 @@ __all__ = [
     "convert",
     "denoiser",
     "methods_on",
+    "pointwise",
     "predicts",
     "sample",
     "solver",

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import Array
 
 Denoiser = Callable[[Array, Node], Array]
 """E[x0 | x_t] as a function of (x, node)."""
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 PREDICTIONS = ("denoised", "eps", "score", "v", "flow")
 
@@ -104,6 +106,13 @@ def predicts(prediction: str) -> Callable[[Callable[..., Any]], Callable[..., An
     return mark
 
 
+def pointwise(function: F) -> F:
+    """Mark a denoiser that treats every sample by itself and all alike, so that methods with steps of each sample's own may call it on a
+    part of the batch instead of the whole (``solvers.rows``)."""
+    function.pointwise = True  # type: ignore[attr-defined]
+    return function
+
+
 def denoiser(function: Callable[[Array, Node], Array], prediction: str = "denoised") -> Denoiser:
     """Wrap ``function(x, node)``, which predicts ``prediction``, into a ``Denoiser``.
 
@@ -126,6 +135,7 @@ class Converted:
 
     def __init__(self, function: Callable[[Array, Node], Array], source: str) -> None:
         self.function, self.source, self.prediction = function, source, "denoised"
+        self.pointwise = getattr(function, "pointwise", False)
         if hasattr(function, "take"):
             self.take = self._take
 

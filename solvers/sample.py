@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from numbers import Integral
 from typing import Any, Literal, overload
@@ -68,9 +69,15 @@ class Watched:
             raise ValueError(f"denoise predicts {marked!r}, not 'denoised': wrap it, solvers.model.denoiser(f, {marked!r})")
         self.denoise, self.nfe, self.step = denoise, 0, 0
         self.first: tuple[Node, Array] | None = None
+        self.pointwise = getattr(denoise, "pointwise", False)
+        if hasattr(denoise, "take"):
+            self.take = lambda rows: partial(self._ask, denoise.take(rows))
 
     def __call__(self, x: Array, node: Node) -> Array:
-        value = self.denoise(own(x), node)
+        return self._ask(self.denoise, x, node)
+
+    def _ask(self, denoise: Denoiser, x: Array, node: Node) -> Array:
+        value = denoise(own(x), node)
         self.nfe += 1
         where = f"at step {self.step}, evaluation {self.nfe}, {node}"
         check_like(value, x, f"denoise(x, node) {where}")

@@ -29,7 +29,7 @@ from scorebed.analytic.gaussian.evaluate import ALL, NEVER, SMALL, Evaluator, Pa
 from scorebed.analytic.gaussian.extended import value
 from scorebed.analytic.gaussian.posterior import Posterior, component_means, mean_part, scatter, score_part
 from scorebed.analytic.gaussian.structure import structure
-from scorebed.solvers.model import Array, predicts
+from scorebed.solvers.model import Array, pointwise, predicts
 from scorebed.solvers.schedule import Node
 
 CLEAN = Node(t=0.0, alpha=1.0, sigma=0.0, lam=math.inf)
@@ -128,6 +128,7 @@ class GaussianMixture(Observed):
         return restore(-node.sigma * self._reduce(flat, node, "score", score_part)[1] if node.sigma else np.zeros_like(flat))
 
     @predicts("denoised")
+    @pointwise
     def denoised(self, x: Array, node: Node) -> Array:
         """E[x0 | x], shape (..., d); x / alpha where sigma = 0."""
         flat, restore = rows(x, self.d)

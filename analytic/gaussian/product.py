@@ -21,7 +21,7 @@ from scorebed.analytic.gaussian.covariance import noisy
 from scorebed.analytic.gaussian.evaluate import LEADERS, NEVER, Q_LIMIT, no_density, normalise
 from scorebed.analytic.gaussian.extended import Extended, Number, difference, like, product, two_prod, value
 from scorebed.analytic.gaussian.mixture import CLEAN, GaussianMixture, noise_of
-from scorebed.solvers.model import Array, predicts
+from scorebed.solvers.model import Array, pointwise, predicts
 from scorebed.solvers.schedule import Node
 
 _EXPANSION = 1 << 22  # numbers in the largest mixture() made
@@ -88,6 +88,7 @@ class RotatedProduct:
         return restore(-node.sigma * (self._coordinates(flat, node, "score") @ self.rotation.T) if node.sigma else np.zeros_like(flat))
 
     @predicts("denoised")
+    @pointwise
     def denoised(self, x: Array, node: Node) -> Array:
         """E[x0 | x], shape (..., d); x / alpha where sigma = 0."""
         flat, restore = rows(x, self.d)

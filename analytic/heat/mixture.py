@@ -23,7 +23,7 @@ from scorebed.analytic.gaussian.arrays import finite
 from scorebed.analytic.heat.flow import heat_flow
 from scorebed.analytic.heat.kernels import kernel_of
 from scorebed.analytic.heat.points import heat_time, points
-from scorebed.solvers.model import Array, predicts
+from scorebed.solvers.model import Array, pointwise, predicts
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.space import Space
 
@@ -124,6 +124,7 @@ class HeatMixture:
         return restore(self._evaluate(flat, node)[1])
 
     @predicts("denoised")
+    @pointwise
     def denoised(self, x: Array, node: Node) -> Array:
         """x + sigma² score, an ambient vector of the shape of x; x itself where sigma = 0."""
         flat, restore = points(x, self.space)

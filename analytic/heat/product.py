@@ -10,7 +10,7 @@ import numpy as np
 
 from scorebed.analytic.heat.mixture import HeatMixture
 from scorebed.analytic.heat.points import points
-from scorebed.solvers.model import Array, predicts
+from scorebed.solvers.model import Array, pointwise, predicts
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.space import Box, Euclidean, Product, Space, Torus
 
@@ -57,6 +57,7 @@ class HeatProduct:
         return restore(self._product.join(parts))
 
     @predicts("denoised")
+    @pointwise
     def denoised(self, x: Array, node: Node) -> Array:
         """x + sigma² score, of the shape of x."""
         parts, restore = self._each(HeatMixture.denoised, x, node)

@@ -8,11 +8,15 @@ so atol is in units of the data and rtol in units of the noise: the usual atol +
 free of the sample's place, the axes' orientation and the rest of the batch. A PI controller (Gustafsson; Hairer, Nørsett & Wanner, Solving
 ODEs I, II.4, and II, IV.2) chooses the next length from this error and the last.
 
-One call of a denoiser is for one node, and a node is shared only by samples that stand at the same place. So lengths are the step s -> t in
+One call of a denoiser is for one node, and a node is shared only by samples that stand at the same place (``solvers.rows`` says how a
+network with conditions of each sample is asked for some). So lengths are the step s -> t in
 lam halved again and again, as the block time steps of N-body codes are (McMillan 1986), and begin at multiples of themselves: the samples
 that are furthest behind and want the same length move together in one batch. Rounding down costs a sample up to twice the sub-steps, and in
 exchange a batch of any size takes about twice the calls of its hardest sample and not the sum over all. ``nfe`` counts calls; a call is on
 the samples at its node only.
+
+A state in half precision is moved in float32. No error below the round-off of what the network is given, 2^-8 of the state for bfloat16,
+refuses a sub-step; tolerances below that of the registers are refused.
 
 Nothing here depends on the batch: a sample's result is the same to the last bit in any, if the denoiser's is. The first axis of x counts
 samples; a sample of any shape has one step size. The lengths and D at t go on to the next step of the grid. The decisions are made on the
@@ -34,7 +38,9 @@ from scorebed.solvers.exponential import eps_of, flow_by_eps, phi
 from scorebed.solvers.methods.edm import slopes
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.precision import is_half, narrowed, resolution, widened
 from scorebed.solvers.ranges import within
+from scorebed.solvers.rows import of_rows
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.tableau import Tableau, plus
 
@@ -103,15 +109,18 @@ def control(
 
     Raises:
         ValueError: a tolerance is negative or nan, or both are 0.
-        ToleranceNotMet: a sample would need a sub-step below 2^-20 of the step, or more than 10,000.
+        ToleranceNotMet: a sample would need a sub-step below 2^-20 of the step, or more than 10,000; or the tolerances are below round-off.
     """
     if not (rtol >= 0.0 and atol >= 0.0 and rtol + atol > 0.0):
         raise ValueError(f"rtol = {rtol!r} and atol = {atol!r}: neither may be negative, and one must be positive")
     if s.lam == t.lam:
         return x, carry
+    asked = x
+    denoise, x = widened(denoise, x)
+    _check_resolution(x, s, t, rtol, atol)
     if x.ndim == 1:
         one, carry = control(pair, lambda y, node: denoise(y[0], node)[None], x[None], s, t, carry, rtol, atol)
-        return one[0], carry
+        return narrowed(one[0], asked), carry
     n, span = x.shape[0], abs(t.lam - s.lam) / _WHOLE
     aim = _SAFETY**pair.power  # in place of a safety factor, which a PI controller would meet by errors smaller still
     x = x + 0.0  # a copy, to be written to
@@ -128,10 +137,12 @@ def control(
         a, b = s.toward(t, here / _WHOLE), s.toward(t, (here + w) / _WHOLE)
         missing = rows[~has[rows]].tolist()
         if missing:
-            first[missing] = denoise(x[missing], a)
+            first[missing] = of_rows(denoise, missing, n)(x[missing], a)
             has[missing] = True
-        end, error, last = _attempt(pair, denoise, x[rows.tolist()], first[rows.tolist()], a, b)
-        size = _rms(error) / (b.alpha * atol + b.sigma * rtol)
+        here_now = rows.tolist()
+        end, error, last = _attempt(pair, of_rows(denoise, here_now, n), x[here_now], first[here_now], a, b)
+        allowed = b.alpha * atol + b.sigma * rtol
+        size = _rms(error) / (np.maximum(allowed, 0.5 * resolution(asked) * _rms(end)) if is_half(asked) else allowed)
         size = np.where(np.isfinite(size), np.maximum(size, 1e-12), 1e12)
         good = size <= 1.0
         kept = rows[good].tolist()
@@ -152,7 +163,7 @@ def control(
         open_ = rows[place[rows] < _WHOLE]
         _check(wanted[open_], tries[open_], open_, size, b, rtol, atol, x)
         width[open_] = _width(wanted[open_], place[open_])
-    return x, (first if pair.last else None, wanted * span, before)
+    return narrowed(x, asked), (first if pair.last else None, wanted * span, before)
 
 
 def _attempt(pair: Pair, denoise: Denoiser, x: Array, first: Array, a: Node, b: Node) -> tuple[Array, Array, Array]:
@@ -168,6 +179,16 @@ def _attempt(pair: Pair, denoise: Denoiser, x: Array, first: Array, a: Node, b: 
 
     end, error = pair.step(recall, x, a, b)
     return end, error, last
+
+
+def _check_resolution(x: Array, s: Node, t: Node, rtol: float, atol: float) -> None:
+    """Refuse tolerances below four units of round-off of what is typically a state's size."""
+    unit = resolution(x)
+    for node in (s, t):
+        if node.alpha * atol + node.sigma * rtol < 4.0 * unit * max(node.alpha, node.sigma):
+            raise ToleranceNotMet(
+                f"rtol = {rtol!r}, atol = {atol!r} are below the round-off of {x.dtype} at {node}: give at least {8.0 * unit:.1g} each"
+            )
 
 
 def _rms(error: Array) -> np.ndarray:

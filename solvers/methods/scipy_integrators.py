@@ -7,12 +7,18 @@ batch. With ``together=True`` the whole batch is one system, as it is customary 
 the norm over all of them, so that each depends on the others. In both cases ``nfe`` counts every call, those for Jacobians by differences
 too.
 
-The integrators work in float64 on the host; the denoiser sees the state's own type. They start afresh at every node of the grid, so a grid
-of one step is what they are meant for. Radau and LSODA form the Jacobian, of the size of the system squared: for small dimensions only.
+A network with conditions of each sample is asked for one sample as ``solvers.rows`` says.
+
+The integrators work in float64 on the host; the denoiser sees the state's own type. No gradient passes through them. They start afresh at
+every node of the grid, so a grid of one step is what they are meant for. Radau and LSODA form the Jacobian, of the size of the system
+squared: for small dimensions only. After ``MOST_CALLS`` they give up: with a denoiser that does not repeat itself, by dropout for instance,
+no step is ever good enough. For the same reason states in half precision are refused, and an rtol below round-off.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,52 +28,92 @@ from scorebed.solvers.base import Carry, Solver, solver
 from scorebed.solvers.methods.runge_kutta import schedule_of, velocity
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.precision import is_half, resolution
 from scorebed.solvers.ranges import within
+from scorebed.solvers.rows import of_rows
 from scorebed.solvers.schedule import Node
 
 BLACK_BOX = "black box: SciPy chooses the steps"
+MOST_CALLS = 20_000
+"""A system gives up after so many evaluations in a step of the grid, and 100 more for each of its coordinates."""
 Method = Literal["RK45", "DOP853", "Radau", "LSODA"]
 
 
 class IntegratorFailed(RuntimeError):
-    """``solve_ivp`` did not reach the end of the step."""
+    """An integrator did not reach the end of the step."""
 
 
-def integrate(method: Method, denoise: Denoiser, x: Array, s: Node, t: Node, rtol: float, atol: float, together: bool) -> tuple[Array, Any]:
+@dataclass(frozen=True)
+class Ask:
+    """How to integrate: SciPy's method and tolerances."""
+
+    method: Method
+    rtol: float
+    atol: float
+
+
+def integrate(ask: Ask, denoise: Denoiser, x: Array, s: Node, t: Node, together: bool) -> tuple[Array, Any]:
     """x at t by ``solve_ivp(method=method)``.
 
     Raises:
-        ValueError: a node without a schedule.
-        IntegratorFailed: the integrator gave up; the message is its own.
+        TypeError: a state in half precision.
+        ValueError: a node without a schedule, a tolerance below round-off, a state of which a gradient is wanted.
+        IntegratorFailed: the integrator gave up, the message is its own; or ``MOST_CALLS`` was reached.
     """
+    _check_resolution(ask, x)
+    if getattr(x + 0.0, "requires_grad", False):
+        raise ValueError(
+            f"scipy's {ask.method} works on the host and gives no gradient, but x requires one: give x.detach(), or a method of our own, "
+            "dormand_prince for one"
+        )
     if s.t == t.t:
         return x, None
     if together or x.ndim == 1:
-        return _system(method, denoise, x, s, t, rtol, atol), None
+        return _system(ask, denoise, x, s, t), None
     x_t = x + 0.0
     for i in range(x.shape[0]):
-        x_t[i : i + 1] = _system(method, denoise, x[i : i + 1], s, t, rtol, atol)
+        x_t[i : i + 1] = _system(ask, of_rows(denoise, [i], x.shape[0]), x[i : i + 1], s, t)
     return x_t, None
 
 
-def _system(method: Method, denoise: Denoiser, x: Array, s: Node, t: Node, rtol: float, atol: float) -> Array:
+def _check_resolution(ask: Ask, x: Array) -> None:
+    """Refuse what the dtype of x cannot hold to."""
+    unit = resolution(x)
+    if is_half(x):
+        raise TypeError(
+            f"scipy's {ask.method} cannot judge its steps by a denoiser of {x.dtype}, which rounds to {unit:.1g}: give x.float() and let "
+            "the denoiser round, or take a method of our own such as dormand_prince, which knows round-off"
+        )
+    least = max(4.0 * unit, 100.0 * 2.0**-52)  # the latter is SciPy's
+    if ask.rtol < least:
+        raise ValueError(f"rtol = {ask.rtol!r} is below the round-off of {x.dtype}: give at least {least:.2g}")
+
+
+def _system(ask: Ask, denoise: Denoiser, x: Array, s: Node, t: Node) -> Array:
     """One initial value problem for all of ``x``."""
-    schedule = schedule_of(s)
+    schedule, made, most = schedule_of(s), 0, MOST_CALLS + 100 * math.prod(x.shape)  # a Jacobian by differences costs a call per entry
 
     def right_side(time: float, y: np.ndarray) -> np.ndarray:
+        nonlocal made
+        made += 1
+        if made > most:
+            raise IntegratorFailed(
+                f"scipy's {ask.method} made {most} calls on the way from {s} to {t} and is at t = {time}: rtol = {ask.rtol!r}, atol = "
+                f"{ask.atol!r} are too small for this denoiser; does it give the same answer twice?"
+            )
         node = schedule.node(time)
         z = _alike(y, x)
-        return _flat(velocity(z, denoise(z, node), node))
+        return velocity(y, _flat(denoise(z, node)), node)
 
-    found = solve_ivp(right_side, (s.t, t.t), _flat(x), method=method, rtol=rtol, atol=atol)
-    if not found.success:
-        raise IntegratorFailed(f"scipy's {method} stopped at t = {found.t[-1]} on the way from {s} to {t}: {found.message}")
-    return _alike(found.y[:, -1], x)
+    solved = solve_ivp(right_side, (s.t, t.t), _flat(x), method=ask.method, rtol=ask.rtol, atol=ask.atol)
+    if not solved.success:
+        raise IntegratorFailed(f"scipy's {ask.method} stopped at t = {solved.t[-1]} on the way from {s} to {t}: {solved.message}")
+    return _alike(solved.y[:, -1], x)
 
 
 def _flat(x: Array) -> np.ndarray:
     """As a float64 vector on the host."""
-    return np.asarray(x if isinstance(x, np.ndarray) else x.detach().cpu(), dtype=np.float64).reshape(-1)
+    return np.asarray(x if isinstance(x, np.ndarray) else x.detach().cpu().double(), dtype=np.float64).reshape(-1)
 
 
 def _alike(y: np.ndarray, x: Array) -> Array:
@@ -92,7 +138,7 @@ def _baseline(name: str, method: Method, order: int, reference: str, formula: st
         atol: float = 1e-5,
         together: bool = False,
     ) -> tuple[Array, Any]:
-        return integrate(method, denoise, x, s, t, rtol, atol, together)
+        return integrate(Ask(method, rtol, atol), denoise, x, s, t, together)
 
     step.__name__, step.__doc__ = name, f"x_t = x + ∫_s^t v du by {formula}."
     return solver(order=order, reference=reference, nonlinear=BLACK_BOX)(step)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from scorebed.solvers import EDM, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
 from scorebed.solvers.grid import karras, uniform
+from scorebed.solvers.model import pointwise
 from scorebed.toy.check.candidate import Candidate, Refused, host
 from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.properties import cases
@@ -61,6 +62,7 @@ class Fast:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.target, name)
 
+    @pointwise
     def denoised(self, x: Any, node: Node) -> Any:
         """E[x0 | x], shape (..., d), in the library and dtype of x."""
         if node.sigma == 0.0:

@@ -32,6 +32,7 @@ from scipy.special import roots_genlaguerre, roots_jacobi
 from scorebed.analytic.heat import HeatMixture
 from scorebed.solvers import Node, Solver
 from scorebed.solvers.base import advance
+from scorebed.solvers.model import pointwise
 from scorebed.solvers.space import SO3, Box, Hyperbolic, Sphere, Torus
 
 _REACH = 9.0
@@ -115,6 +116,7 @@ class RadialChain:
             rest[:, 0] = b
         return np.concatenate([along, rest], axis=-1)
 
+    @pointwise
     def denoised(self, x: np.ndarray, node: Node) -> np.ndarray:
         """The target's, off a spline of its score in the radius where that is what costs."""
         if isinstance(self.space, (Box, Torus)):
