@@ -11,8 +11,9 @@ import pytest
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.distance import gaussian_w2
 from scorebed.solvers import SOLVERS, VP, Node, grid
+from scorebed.toy.figures.budget import figure
 from scorebed.toy.measure.convergence import order_of
-from scorebed.toy.studies.budget import PARTS, ScoreError, WithError, budget, budgets, figure
+from scorebed.toy.studies.budget import PARTS, ScoreError, WithError, budget, budgets
 
 PLANE = GaussianMixture([1.0], [[1.0, -0.5]], [[[1.0, 0.3], [0.3, 0.2]]])
 LINE = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15])

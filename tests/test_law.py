@@ -11,8 +11,9 @@ from scorebed.analytic import GaussianMixture
 from scorebed.analytic.output import moments
 from scorebed.solvers import SOLVERS, VP, NotLinear, RectifiedFlow, grid, sample, trace
 from scorebed.solvers.base import solver
+from scorebed.toy.figures.output_law import figure
 from scorebed.toy.measure.convergence import order_of
-from scorebed.toy.measure.output_law import figure, law, weak_errors
+from scorebed.toy.measure.output_law import law, weak_errors
 
 TARGET = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15])
 NORMAL = GaussianMixture([1.0], [[0.4]], [0.3])

@@ -6,9 +6,10 @@ from numpy.polynomial import Chebyshev
 
 from scorebed.solvers import EDM, SOLVERS, VP, Node, sample, trace
 from scorebed.solvers.methods.stabilized import chebyshev, gegenbauer, stork_2, stork_moment
+from scorebed.toy.figures.stability import regions
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases, jagged, modes
-from scorebed.toy.studies.stability import amplification, real_interval, recurrence_length, regions, roots
+from scorebed.toy.studies.stability import amplification, real_interval, recurrence_length, roots
 
 X = np.linspace(-2.0, 2.0, 9)[:, None]
 STAGES = pytest.mark.parametrize("s", [2, 3, 4, 7, 12])

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from scorebed.analytic import GaussianMixture, RotatedProduct
 from scorebed.solvers import EDM, SOLVERS, VP, Node, NotLinear, RectifiedFlow, grid, sample
 from scorebed.toy.cli import main
-from scorebed.toy.figures import curves
 from scorebed.toy.figures.animate import animate
 from scorebed.toy.figures.trajectories import along_paths, projections, space_time
+from scorebed.toy.measure import curves
 from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.studies.path_measures import decided, last_crossing, measures, modes

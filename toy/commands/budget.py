@@ -31,8 +31,9 @@ def budget(
 
     from scorebed.analytic import GaussianMixture
     from scorebed.solvers import SOLVERS, VP, grid, methods_on
+    from scorebed.toy.figures.budget import figure
     from scorebed.toy.figures.style import save
-    from scorebed.toy.studies.budget import ScoreError, budgets, figure
+    from scorebed.toy.studies.budget import ScoreError, budgets
 
     known(solvers, methods_on(), "solver", "--solvers")
     known([target], {"gaussian": 0, "mixture": 0}, "target", "--target")

@@ -28,9 +28,10 @@ def law(
 
     from scorebed.analytic import GaussianMixture
     from scorebed.solvers import SOLVERS, VP, grid, methods_on
+    from scorebed.toy.figures.output_law import figure
     from scorebed.toy.figures.style import save
     from scorebed.toy.measure.convergence import order_of
-    from scorebed.toy.measure.output_law import figure, weak_errors
+    from scorebed.toy.measure.output_law import weak_errors
 
     known(solvers, methods_on(), "solver", "--solvers")
     chosen = [SOLVERS[name] for name in solvers or ("euler_maruyama", "ddpm", "dpmpp_2s_ancestral", "churn")]

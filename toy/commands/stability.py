@@ -37,9 +37,10 @@ def stability(
 
     from scorebed.solvers import SOLVERS, methods_on
     from scorebed.toy.figures.amplification import heat_map, limit_lines
+    from scorebed.toy.figures.stability import regions
     from scorebed.toy.figures.style import save
     from scorebed.toy.studies.amplification import DEFAULT, SCALES, STEPS, amplifications, fewest_steps, limits
-    from scorebed.toy.studies.stability import families, intervals, regions
+    from scorebed.toy.studies.stability import families, intervals
 
     known(solvers, methods_on(), "solver", "--solvers")
     names = list(methods_on()) if solvers == ["all"] else list(dict.fromkeys(solvers or DEFAULT))

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from scorebed.solvers import SOLVERS, Node
-from scorebed.toy.figures import curves
 from scorebed.toy.figures.style import DENSITY, EXACT, INK, MUTED, appearances, look
+from scorebed.toy.measure import curves
 from scorebed.toy.studies.paths import EXACT as FLOW
 from scorebed.toy.studies.paths import Learned, Paths, axes_of
 from scorebed.toy.studies.trajectories import Trajectories

@@ -3,7 +3,7 @@ r"""The exact law of what a stochastic solver returns in one dimension: a transf
     found = law(SOLVERS["ddpm"], target, grid.uniform_lam(VP(), 20))
     found.density(x), found.cdf(x), found.moment(4), found.expect(np.cos)
 
-How it is computed is said in ``studies.ensemble``. ``weak_errors`` measures weak orders with it: errors of any moment, without sampling.
+How it is computed is said in ``measure.ensemble``. ``weak_errors`` measures weak orders with it: errors of any moment, without sampling.
 """
 
 from __future__ import annotations
@@ -16,16 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from scipy.interpolate import make_interp_spline
 from scipy.special import ndtr
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import Node, Solver, trace
-from scorebed.toy.figures.style import EXACT, MUTED, appearances, look
-from scorebed.toy.measure.convergence import order_of
-from scorebed.toy.studies.ensemble import POINTS, Ensemble, TooCoarse
+from scorebed.toy.measure.ensemble import POINTS, Ensemble, TooCoarse
 
 
 @dataclass(frozen=True)
@@ -165,40 +161,3 @@ def _normal_moment(mean: np.ndarray, s: np.ndarray, k: int) -> np.ndarray:
     """E (m + s ξ)^k = Σ_j C(k, 2j) (2j - 1)!! m^{k-2j} s^{2j}."""
     terms = [math.comb(k, 2 * j) * math.prod(range(1, 2 * j, 2)) * mean ** (k - 2 * j) * s ** (2 * j) for j in range(k // 2 + 1)]
     return np.sum(terms, axis=0)
-
-
-def figure(solvers: Sequence[Solver], target: GaussianMixture, grids: Sequence[Sequence[Node]]) -> Figure:
-    """The law of each solver on the first grid against the target, its tails, and the weak error of the variance against the steps."""
-    looks, first = appearances(solvers), grids[0]
-    slopes: dict[str, float] = {}
-    truth = target.line(first[-1])
-    spread = float(truth.scales.max())
-    x = np.linspace(truth.means.min() - 5 * spread, truth.means.max() + 5 * spread, 1200)
-    exact = np.exp(np.asarray(target.log_prob(x[:, None], first[-1])))
-    with look():
-        result = Figure(figsize=(10.5, 3.9), layout="constrained")
-        body, tails, errors = result.subplots(1, 3)
-        for axis in (body, tails):
-            axis.plot(x, exact, color=EXACT, linewidth=3.2, alpha=0.3)
-        for solver in solvers:
-            style = {k: v for k, v in looks[solver.name].items() if k in ("color", "linestyle")}
-            density = law(solver, target, first).density(x)
-            body.plot(x, density, **style)
-            tails.plot(x, np.where(density > 1e-14, density, np.nan), **style)
-            table = weak_errors(solver, target, grids, (2,))
-            rows = table[table.quantity == "x^2"]
-            errors.plot(rows.steps, rows.error, **looks[solver.name])
-            slopes[solver.name] = order_of(list(rows.steps), list(rows.error)).slope
-        body.set(title=f"density after {len(first) - 1} steps", xlabel="x")
-        tails.set(title="the same, logarithmic", xlabel="x", yscale="log", ylim=(1e-10, 3 * exact.max()))
-        errors.set(title="error of E x²", xlabel="steps", xscale="log", yscale="log")
-        steps = [len(nodes) - 1 for nodes in grids]
-        errors.set_xticks(steps, [str(n) for n in steps])
-        errors.minorticks_off()
-        handles = [Line2D([], [], color=EXACT, linewidth=3.2, alpha=0.3, label="exact")]
-        handles += [Line2D([], [], **looks[s.name], label=f"{s.name} (slope {slopes[s.name]:.2f})") for s in solvers]
-        result.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
-        for axis in result.axes:
-            axis.grid(visible=True, which="major")
-            axis.tick_params(colors=MUTED)
-    return result

@@ -29,18 +29,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy.special import ndtr, ndtri
 
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.gaussian.line import Line
 from scorebed.solvers import Node, Plan, Solver, sample, trace
 from scorebed.solvers.plan import Combine, Evaluate
-from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION, look
 from scorebed.toy.measure.output_law import Law, law
 
 PARTS = ("truncation", "initialisation", "discretisation", "score error, gradient", "score error, solenoidal")
-COLOURS = dict(zip(PARTS, (BLUE, ORANGE, GREEN, VERMILLION, PURPLE), strict=True))
 _Z = np.linspace(-8.0, 8.0, 1601)
 """Normal scores of the probabilities at which quantile functions are compared."""
 
@@ -261,27 +258,3 @@ def _reverse(target: GaussianMixture, first: Node, last: Node) -> np.ndarray:
 def budgets(solver: Solver, target: GaussianMixture, grids: Sequence[Sequence[Node]], **options: Any) -> pd.DataFrame:
     """``budget`` on several grids, one below the other."""
     return pd.concat([budget(solver, target, nodes, **options) for nodes in grids], ignore_index=True)
-
-
-def figure(tables: Sequence[pd.DataFrame]) -> Figure:
-    """One panel per solver: the parts against the number of steps, and the total."""
-    with look():
-        result = Figure(figsize=(max(5.4, 3.3 * len(tables)), 3.6), layout="constrained")
-        axes = result.subplots(1, len(tables), squeeze=False, sharey=True)[0]
-        for axis, table in zip(axes, tables, strict=True):
-            for part, rows in table.groupby("part", sort=False):
-                values = rows.w2.where(rows.w2 > 0)
-                if part == "total":
-                    axis.plot(rows.steps, values, color=INK, linewidth=3.0, alpha=0.35, label=part, zorder=1)
-                elif values.notna().any():
-                    axis.plot(rows.steps, values, color=COLOURS[part], marker="o", label=part)
-            steps = sorted(set(table.steps))
-            axis.set(title=table.solver.iloc[0], xlabel="steps", xscale="log", yscale="log")
-            axis.set_xticks(steps, [str(n) for n in steps])
-            axis.minorticks_off()
-            axis.grid(visible=True, which="major")
-            axis.tick_params(colors=MUTED)
-        axes[0].set_ylabel("W2")
-        handles = {h.get_label(): h for axis in axes for h in axis.get_legend_handles_labels()[0]}
-        result.legend(handles=list(handles.values()), loc="outside lower center", ncols=3)
-    return result

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from scorebed.analytic import RotatedProduct
 from scorebed.solvers import Node
-from scorebed.toy.figures import curves
+from scorebed.toy.measure import curves
 from scorebed.toy.studies.paths import Floats, Paths, factors
 
 

@@ -5,7 +5,7 @@ r"""How a solver's paths move: geometry, commitment to a mode, the order of deci
     found.runs["ddim"].x                                states, (nodes, paths, d)
 
 ``network_trajectories`` does the same for a denoiser of which nothing else is known. What the columns mean is said in ``path_measures``
-and ``toy.figures.curves``; figures are in ``toy.figures.trajectories`` and ``toy.figures.animate``.
+and ``toy.measure.curves``; figures are in ``toy.figures.trajectories`` and ``toy.figures.animate``.
 """
 
 from __future__ import annotations
