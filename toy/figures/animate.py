@@ -25,34 +25,34 @@ Moving = dict[str, Any]
 """What changes from frame to frame, by its gid: the dark copy of a figure has its own."""
 
 
-def _place(found: Trajectories, lam: float, shown: int) -> dict[str, np.ndarray]:
+def _place(result: Trajectories, lam: float, shown: int) -> dict[str, np.ndarray]:
     """Where every path of every run is at ``lam``, in units of (α² + σ²)^{1/2}; between nodes on the chord."""
     out = {}
-    for name, run in found.runs.items():
+    for name, run in result.runs.items():
         at = np.array([n.lam for n in run.nodes])
         u = run.states("unit")[:, :shown].reshape(len(at), -1)
         out[name] = np.stack([np.interp(lam, at, column) for column in u.T], axis=-1).reshape(-1, run.x.shape[-1])
     return out
 
 
-def _moments(found: Trajectories, frames: int) -> list[Node]:
-    return found.problem.nodes(max(frames - 1, 1), "uniform_lam")
+def _moments(result: Trajectories, frames: int) -> list[Node]:
+    return result.problem.nodes(max(frames - 1, 1), "uniform_lam")
 
 
-def _line(found: Trajectories, nodes: list[Node], shown: int) -> tuple[Figure, Callable[[Moving, int], None]]:
+def _line(result: Trajectories, nodes: list[Node], shown: int) -> tuple[Figure, Callable[[Moving, int], None]]:
     """Space and time: the density stands, the paths grow into it."""
-    looks, lams = styles(found), np.array([n.lam for n in nodes])
-    trails = np.array([[p[:, 0] for p in _place(found, lam, shown).values()] for lam in lams])  # frames, runs, paths
+    looks, lams = styles(result), np.array([n.lam for n in nodes])
+    trails = np.array([[p[:, 0] for p in _place(result, lam, shown).values()] for lam in lams])  # frames, runs, paths
     box = 1.1 * float(np.abs(trails).max())
-    ticks, density = density_in_time(found.problem.target, nodes, box, _POINTS)
-    figure = Figure(figsize=(3.2 * len(found.runs), 3.2), layout="constrained")
-    for i, (axis, name) in enumerate(zip(figure.subplots(1, len(found.runs), squeeze=False)[0], found.runs, strict=True)):
+    ticks, density = density_in_time(result.problem.target, nodes, box, _POINTS)
+    figure = Figure(figsize=(3.2 * len(result.runs), 3.2), layout="constrained")
+    for i, (axis, name) in enumerate(zip(figure.subplots(1, len(result.runs), squeeze=False)[0], result.runs, strict=True)):
         axis.pcolormesh(lams, ticks, np.sqrt(density), cmap=DENSITY, vmin=0.0, vmax=2.0, shading="nearest")
         for k in range(trails.shape[2]):
             axis.plot([], [], color=looks[name]["color"], linewidth=1.0, alpha=0.85, gid=f"trail-{i}-{k}")
         axis.plot([], [], "o", color=looks[name]["color"], markersize=4.0, gid=f"head-{i}")
         axis.set(xlim=(lams[0], lams[-1]), ylim=(-box, box), yticks=[], xlabel=r"$\lambda$   (noise → data)")
-        axis.set_title(name if name == FLOW else f"{name}, {found.runs[name].nfe} NFE", color=looks[name]["color"])
+        axis.set_title(name if name == FLOW else f"{name}, {result.runs[name].nfe} NFE", color=looks[name]["color"])
 
     def draw(moving: Moving, frame: int) -> None:
         for i in range(trails.shape[1]):
@@ -63,10 +63,10 @@ def _line(found: Trajectories, nodes: list[Node], shown: int) -> tuple[Figure, C
     return figure, draw
 
 
-def _plane(found: Trajectories, nodes: list[Node], shown: int) -> tuple[Figure, Callable[[Moving, int], None]]:
+def _plane(result: Trajectories, nodes: list[Node], shown: int) -> tuple[Figure, Callable[[Moving, int], None]]:
     """The plane: the density of each marginal, and the states with the trail they have left."""
-    looks, target = styles(found), found.problem.target
-    trails = np.array([list(_place(found, n.lam, shown).values()) for n in nodes])  # frames, runs, paths, 2
+    looks, target = styles(result), result.problem.target
+    trails = np.array([list(_place(result, n.lam, shown).values()) for n in nodes])  # frames, runs, paths, 2
     box = 1.08 * float(np.abs(trails).max())
     ticks = np.linspace(-box, box, _POINTS)
     points = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)
@@ -74,15 +74,15 @@ def _plane(found: Trajectories, nodes: list[Node], shown: int) -> tuple[Figure, 
     for n in nodes:
         values = np.exp(np.asarray(target.log_prob(float(np.hypot(n.alpha, n.sigma)) * points, n))).reshape(_POINTS, _POINTS)
         images.append(np.sqrt(values / values.max()))
-    figure = Figure(figsize=(2.9 * len(found.runs), 3.35), layout="constrained")
-    for i, (axis, name) in enumerate(zip(figure.subplots(1, len(found.runs), squeeze=False)[0], found.runs, strict=True)):
+    figure = Figure(figsize=(2.9 * len(result.runs), 3.35), layout="constrained")
+    for i, (axis, name) in enumerate(zip(figure.subplots(1, len(result.runs), squeeze=False)[0], result.runs, strict=True)):
         extent = (-box, box, -box, box)
         axis.imshow(images[0], extent=extent, origin="lower", cmap=DENSITY, vmin=0.0, vmax=1.4, interpolation="bilinear", gid=f"ground-{i}")
         for k in range(trails.shape[2]):
             axis.plot([], [], color=looks[name]["color"], linewidth=0.9, alpha=0.7, gid=f"trail-{i}-{k}")
         axis.plot([], [], "o", color=looks[name]["color"], markersize=3.8, gid=f"head-{i}")
         axis.set(xlim=(-box, box), ylim=(-box, box), xticks=[], yticks=[], aspect="equal")
-        axis.set_title(name if name == FLOW else f"{name}, {found.runs[name].nfe} NFE", color=looks[name]["color"])
+        axis.set_title(name if name == FLOW else f"{name}, {result.runs[name].nfe} NFE", color=looks[name]["color"])
 
     def draw(moving: Moving, frame: int) -> None:
         for i in range(trails.shape[1]):
@@ -96,7 +96,7 @@ def _plane(found: Trajectories, nodes: list[Node], shown: int) -> tuple[Figure, 
 
 
 def animate(
-    found: Trajectories,
+    result: Trajectories,
     folder: str | Path,
     name: str = "trajectories",
     frames: int = 40,
@@ -120,8 +120,8 @@ def animate(
     """
     from scorebed.toy.figures.dark import dark as darkened
 
-    if found.problem.d > 2:
-        raise ValueError(f"{found.problem.name} has d = {found.problem.d}: an animation needs d = 1 or 2")
+    if result.problem.d > 2:
+        raise ValueError(f"{result.problem.name} has d = {result.problem.d}: an animation needs d = 1 or 2")
     if kind not in ("gif", "mp4"):
         raise ValueError(f"kind = {kind!r} is not known: give 'gif' or 'mp4'")
     if frames < 2:
@@ -130,12 +130,12 @@ def animate(
         raise RuntimeError("an mp4 needs ffmpeg, which is not installed: give kind='gif'")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    nodes, rest = _moments(found, frames), fps
+    nodes, rest = _moments(result, frames), fps
     path = folder / f"{name}{'-dark' if dark else ''}.{kind}"
     part = folder / f".{path.stem}.part.{kind}"
     with look():
-        figure, draw = (_line if found.problem.d == 1 else _plane)(found, nodes, shown)
-        figure.supxlabel(f"{found.problem.description}; {type(found.problem.process).__name__}", fontsize=8, color=MUTED)
+        figure, draw = (_line if result.problem.d == 1 else _plane)(result, nodes, shown)
+        figure.supxlabel(f"{result.problem.description}; {type(result.problem.process).__name__}", fontsize=8, color=MUTED)
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.set(w_pad=0.06, h_pad=0.08)  # type: ignore[call-arg]

@@ -26,23 +26,23 @@ SPACE_FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "geodesic, stochastic": (PURPLE, "v", ("riemannian_sde",)),
     "reflected": (ORANGE, "P", ("reflected", "reflected_second")),
 }
-"""Colour, marker and files of the kinds of method that move in a Space, told apart in figures that show no others."""
+"""Colour, marker and files of the kinds of method that move in a Space, distinguished in figures that show no others."""
 
 MANY = 16
-"""More curves than this are told apart by family only."""
+"""More curves than this are distinguished by family only."""
 
 
 def looks(solvers: Iterable[str | Solver]) -> dict[str, dict[str, Any]]:
     """``appearances``; where all of them move in a Space, by the kinds of ``SPACE_FAMILIES``."""
     given = list(solvers)
-    found, seen = appearances(given), Counter[str]()
-    kinds = {name: _kind(one) for name, one in zip(found, given, strict=True)}
+    result, seen = appearances(given), Counter[str]()
+    kinds = {name: _kind(one) for name, one in zip(result, given, strict=True)}
     for name, kind in kinds.items() if all(kinds.values()) else ():
         colour, marker, _ = SPACE_FAMILIES[kind]
         line = LINES[seen[kind] % len(LINES)]
         seen[kind] += 1
-        found[name] = {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 0.5, "markeredgecolor": "white"}
-    return found
+        result[name] = {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 0.5, "markeredgecolor": "white"}
+    return result
 
 
 def _kind(one: str | Solver) -> str:
@@ -126,17 +126,17 @@ def _fan(axis: Axes, orders: Sequence[float], rows: pd.DataFrame) -> None:
 
 def _same(rows: pd.DataFrame) -> dict[str, list[str]]:
     """Solvers whose errors agree everywhere to 1e-6: equal methods, drawn as one. By the name that is drawn."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     keys = ["problem", "grid", "steps", "nfe"]
     errors = {name: line.set_index(keys)["error"] for name, line in rows.groupby("solver", sort=False)}
     for name, line in errors.items():
-        for other in found:
+        for other in result:
             if line.index.equals(errors[other].index) and np.allclose(line, errors[other], rtol=1e-6, atol=0.0):
-                found[other].append(str(name))
+                result[other].append(str(name))
                 break
         else:
-            found[str(name)] = [str(name)]
-    return found
+            result[str(name)] = [str(name)]
+    return result
 
 
 def convergence(table: pd.DataFrame, kind: str = "path") -> Figure:

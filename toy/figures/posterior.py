@@ -84,14 +84,14 @@ def along_t(methods: Sequence[Method], problem: InverseProblem, points: int = 25
     return figure
 
 
-def calibration(found: Sequence[tuple[str, Calibration]], bins: int = 10) -> Figure:
+def calibration(result: Sequence[tuple[str, Calibration]], bins: int = 10) -> Figure:
     """Rank histograms, one panel per method, all statistics together, with the band in which an even one lies 95 times of 100."""
-    columns = min(4, len(found))
-    rows = -(-len(found) // columns)
+    columns = min(4, len(result))
+    rows = -(-len(result) // columns)
     with look():
         figure = Figure(figsize=(2.7 * columns, 2.35 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-        for axes, (name, one) in zip(panels, found, strict=False):
+        for axes, (name, one) in zip(panels, result, strict=False):
             counts = one.histogram(bins).sum(0) / one.ranks.size
             even = 1.0 / bins
             band = 1.96 * np.sqrt(even * (1.0 - even) / one.n)
@@ -100,6 +100,6 @@ def calibration(found: Sequence[tuple[str, Calibration]], bins: int = 10) -> Fig
             axes.bar((np.arange(bins) + 0.5) / bins, counts, width=0.92 / bins, color=BLUE if shape(one, bins) == "flat" else VERMILLION)
             axes.set(title=name, xlim=(0, 1), yticks=[])
             axes.set_xlabel(shape(one, bins), fontsize=8)
-        for axes in panels[len(found) :]:
+        for axes in panels[len(result) :]:
             axes.set_axis_off()
     return figure

@@ -203,9 +203,9 @@ def _run(
         chart.lines(axis, geodesics(problem.space, xs)[:, :few], colour, width, alpha)
     else:
         for i in range(few):
-            found = [bounces(a[i], v[i], watched.lower, watched.upper) for a, v in watched.moves]
-            chart.lines(axis, np.concatenate([path for path, _ in found])[:, None], colour, width, alpha)
-            at, _ = chart.plane(np.concatenate([wall for _, wall in found]))
+            result = [bounces(a[i], v[i], watched.lower, watched.upper) for a, v in watched.moves]
+            chart.lines(axis, np.concatenate([path for path, _ in result])[:, None], colour, width, alpha)
+            at, _ = chart.plane(np.concatenate([wall for _, wall in result]))
             axis.plot(*at.T, "o", markersize=3.0, markerfacecolor=HALO, markeredgecolor=colour, markeredgewidth=0.7, zorder=5)
     chart.dots(axis, xs[-1, :ended], colour)
     if not rough:

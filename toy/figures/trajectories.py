@@ -32,22 +32,22 @@ _RING: Any = {
 }
 
 
-def styles(found: Trajectories) -> dict[str, dict[str, Any]]:
+def styles(result: Trajectories) -> dict[str, dict[str, Any]]:
     """Colour, marker and line of every run; the exact flow is broad and grey."""
-    solvers = [name for name in found.runs if name != FLOW]
+    solvers = [name for name in result.runs if name != FLOW]
     known = appearances([SOLVERS.get(name.split("(")[0], name) for name in solvers])
     looks = dict(zip(solvers, known.values(), strict=True)) if len(known) == len(solvers) else appearances(solvers)
     return {FLOW: {"color": EXACT, "linewidth": 3.4, "alpha": 0.3, "marker": "", "linestyle": "-"}, **looks}
 
 
-def _about(found: Trajectories) -> str:
-    p = found.problem
+def _about(result: Trajectories) -> str:
+    p = result.problem
     return f"{p.description}; {type(p.process).__name__}, {p.grid_name} grid"
 
 
-def _legend(figure: Figure, found: Trajectories, looks: dict[str, dict[str, Any]]) -> None:
-    names = [f"{n}, {run.nfe} NFE" if n != FLOW else n for n, run in found.runs.items()]
-    handles = [Line2D([], [], **looks[n], label=label) for n, label in zip(found.runs, names, strict=True)]
+def _legend(figure: Figure, result: Trajectories, looks: dict[str, dict[str, Any]]) -> None:
+    names = [f"{n}, {run.nfe} NFE" if n != FLOW else n for n, run in result.runs.items()]
+    handles = [Line2D([], [], **looks[n], label=label) for n, label in zip(result.runs, names, strict=True)]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
 
 
@@ -62,17 +62,17 @@ def density_in_time(target: Any, nodes: list[Node], box: float, points: int = 24
     return ticks, values / values.max(axis=0)
 
 
-def space_time(found: Trajectories, shown: int = 24) -> Figure:
+def space_time(result: Trajectories, shown: int = 24) -> Figure:
     """The density of every marginal on a line, and the paths of each solver through it, a panel for each.
 
     Raises:
         ValueError: a target that is not one-dimensional.
     """
-    problem = found.problem
+    problem = result.problem
     if problem.d != 1:
         raise ValueError(f"{problem.name} has d = {problem.d}: space and time fit into one picture for d = 1")
-    looks, fine = styles(found), problem.nodes(120, "uniform_lam")
-    runs = {name: run.states("unit") for name, run in found.runs.items()}
+    looks, fine = styles(result), problem.nodes(120, "uniform_lam")
+    runs = {name: run.states("unit") for name, run in result.runs.items()}
     box = 1.12 * max(float(np.abs(p[:, :shown]).max()) for p in runs.values())
     ticks, density = density_in_time(problem.target, fine, box)
     lams = np.array([n.lam for n in fine])
@@ -84,7 +84,7 @@ def space_time(found: Trajectories, shown: int = 24) -> Figure:
         for axis in axes.ravel()[len(runs) :]:
             axis.set_axis_off()
         for axis, (name, points) in zip(axes.ravel(), runs.items(), strict=False):
-            run = found.runs[name]
+            run = result.runs[name]
             axis.pcolormesh(lams, ticks, np.sqrt(density), cmap=DENSITY, vmin=0.0, vmax=1.6, shading="nearest", rasterized=True)
             at = [n.lam for n in run.nodes]
             colour = looks[name]["color"]
@@ -102,7 +102,7 @@ def space_time(found: Trajectories, shown: int = 24) -> Figure:
             axis.tick_params(labelbottom=True)
         for axis in axes[:, 0]:
             axis.set_ylabel(r"$x_t\,/\sqrt{\alpha^2+\sigma^2}$")
-        text = f"{_about(found)}. Shades: the marginal density, each scaled to its peak. Rings: where the exact flow ends."
+        text = f"{_about(result)}. Shades: the marginal density, each scaled to its peak. Rings: where the exact flow ends."
         figure.supxlabel(textwrap.fill(text, int(13 * figure.get_figwidth())), fontsize=8.5, color=MUTED)
     return figure
 
@@ -116,11 +116,11 @@ _PANELS = {
 }
 
 
-def along_paths(found: Trajectories) -> Figure:
+def along_paths(result: Trajectories) -> Figure:
     """Distance to the exact path, sensitivity, commitment, curvature and torsion along the paths, and their straightness."""
-    looks, rows = styles(found), found.nodes
+    looks, rows = styles(result), result.nodes
     wanted = [key for key in _PANELS if key in rows and rows[key].notna().any() and rows[key].max() > 0.0]
-    wanted = [key for key in wanted if not (key == "torsion" and found.problem.d < 3) and not (key == "curvature" and found.problem.d < 2)]
+    wanted = [key for key in wanted if result.problem.d >= {"torsion": 3, "curvature": 2}.get(key, 1)]
     columns = 2 if len(wanted) == 3 else 3
     lines = -(-(len(wanted) + 1) // columns)
     with look():
@@ -130,9 +130,9 @@ def along_paths(found: Trajectories) -> Figure:
             axis.set_axis_off()
         for axis, key in zip(axes, wanted, strict=False):
             label, scale = _PANELS[key]
-            if key == "distance" and isinstance(found.problem.target, Learned):
+            if key == "distance" and isinstance(result.problem.target, Learned):
                 label = "distance to a run of finer steps, RMS"
-            for name in found.runs:
+            for name in result.runs:
                 part = rows[rows["solver"] == name]
                 if key == "distance" and name == FLOW:
                     continue
@@ -149,53 +149,53 @@ def along_paths(found: Trajectories) -> Figure:
                 axis.plot(lam[keep], value[keep], **looks[name])
             axis.set(xlabel=NOISE_LEVEL, ylabel=label, yscale=scale)
             axis.grid(visible=True, which="major")
-        _straightness(axes[len(wanted)], found, looks)
-        _legend(figure, found, looks)
+        _straightness(axes[len(wanted)], result, looks)
+        _legend(figure, result, looks)
     return figure
 
 
-def _straightness(axis: Axes, found: Trajectories, looks: dict[str, dict[str, Any]]) -> None:
+def _straightness(axis: Axes, result: Trajectories, looks: dict[str, dict[str, Any]]) -> None:
     """Straightness of every path, and a bar at the median of each solver."""
     rng = np.random.default_rng(0)
-    for i, name in enumerate(found.runs):
-        values = found.paths.loc[found.paths["solver"] == name, "straightness"].to_numpy()
+    for i, name in enumerate(result.runs):
+        values = result.paths.loc[result.paths["solver"] == name, "straightness"].to_numpy()
         colour = looks[name]["color"]
         axis.plot(values, i + rng.uniform(-0.22, 0.22, len(values)), ".", color=colour, alpha=0.5, markersize=5)
         axis.plot([np.median(values)] * 2, [i - 0.35, i + 0.35], color=colour, linewidth=2.0)
-    axis.set_yticks(range(len(found.runs)), list(found.runs))
-    axis.set(xlim=(0.0, 1.03), ylim=(len(found.runs) - 0.5, -0.5), xlabel="straightness, chord over length")
+    axis.set_yticks(range(len(result.runs)), list(result.runs))
+    axis.set(xlim=(0.0, 1.03), ylim=(len(result.runs) - 0.5, -0.5), xlabel="straightness, chord over length")
     axis.grid(visible=True, axis="x")
 
 
-def projections(found: Trajectories, shown: int = 6) -> Figure:
+def projections(result: Trajectories, shown: int = 6) -> Figure:
     """Many dimensions: paths in their own planes and on the data's two widest directions, spectra of paths, when directions are decided.
 
     Raises:
         ValueError: fewer than two dimensions.
     """
-    if found.problem.d < 2:
-        raise ValueError(f"{found.problem.name} has d = 1: projections need at least 2")
-    looks = styles(found)
-    mean, _, directions = axes_of(found.problem.target)
+    if result.problem.d < 2:
+        raise ValueError(f"{result.problem.name} has d = 1: projections need at least 2")
+    looks = styles(result)
+    mean, _, directions = axes_of(result.problem.target)
     if len(directions) < 2:
-        raise ValueError(f"{found.problem.name}: these paths end on a line; projections need at least 2 directions")
+        raise ValueError(f"{result.problem.name}: these paths end on a line; projections need at least 2 directions")
     with look():
         figure = Figure(figsize=(10.8, 8.2), layout="constrained")
         (own, wide), (spectra, order) = figure.subplots(2, 2)
-        for name, run in found.runs.items():
-            _own_plane(own, run, looks[name], shown, found.coordinates)
+        for name, run in result.runs.items():
+            _own_plane(own, run, looks[name], shown, result.coordinates)
             line = {k: v for k, v in looks[name].items() if k in ("color", "linestyle", "linewidth")}
             alpha = 0.35 if name == FLOW else 0.85
             on = (run.denoised[:, :shown] - mean) @ directions[:2].T
             wide.plot(on[..., 0], on[..., 1], **{"linewidth": 1.0, **line}, alpha=alpha)
             wide.plot(on[-1, :, 0], on[-1, :, 1], "o", color=line["color"], markersize=3.2, alpha=alpha)
-            share = curves.components(run.states(found.coordinates)).mean(axis=0)
+            share = curves.components(run.states(result.coordinates)).mean(axis=0)
             share = share[share > 1e-12][:12]
             spectra.plot(np.arange(1, len(share) + 1), share, **looks[name])
-            rows = found.directions[(found.directions["solver"] == name) & (found.directions["variance"] > 0)]
+            rows = result.directions[(result.directions["solver"] == name) & (result.directions["variance"] > 0)]
             dots = {**looks[name], "linestyle": "none"}
             order.plot(rows["variance"], rows["decided_rho"], **(dots | {"marker": "o", "markersize": 7} if name == FLOW else dots))
-        first = found.directions[found.directions["solver"] == next(iter(found.runs))]
+        first = result.directions[result.directions["solver"] == next(iter(result.runs))]
         first = first[first["variance"] > 0]
         for column, text, dash in (("gaussian_rho", "flow of a Gaussian", "solid"), ("gaussian_sde_rho", "its reverse SDE", "dashed")):
             order.plot(first["variance"], first[column], color=INK, linewidth=1.2, linestyle=dash, label=text)
@@ -216,8 +216,8 @@ def projections(found: Trajectories, shown: int = 6) -> Figure:
         spectra.xaxis.get_major_locator().set_params(integer=True)
         for axis in (own, wide, spectra, order):
             axis.grid(visible=True, which="major")
-        _legend(figure, found, looks)
-        figure.suptitle(_about(found), fontsize=8.5, color=MUTED)
+        _legend(figure, result, looks)
+        figure.suptitle(_about(result), fontsize=8.5, color=MUTED)
     return figure
 
 

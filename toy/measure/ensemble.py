@@ -110,7 +110,7 @@ class Ensemble:
             elif isinstance(op, Combine):
                 self.x[i + 1] = _combined([(c, self.x[j]) for j, c in op.terms])
             else:
-                self.settle(op.source, i - 1)
+                self.place(op.source, i - 1)
                 source = self.x[op.source]
                 value = np.asarray(self.target.denoised(source.mean[:, None], op.node))[:, 0]
                 if XI & source.on:
@@ -118,10 +118,10 @@ class Ensemble:
                 self.x[i + 1] = Smeared(value, {}, source.on)
             self.x = {r: v for r, v in self.x.items() if self.last.get(r, -1) > i}
             if i + 1 in states and i + 1 in self.x:
-                self.settle(i + 1, i)
+                self.place(i + 1, i)
         return self.finish()
 
-    def settle(self, register: int, i: int) -> None:
+    def place(self, register: int, i: int) -> None:
         """Free the register of noise: on a grid of its own where nothing else shares that noise, else by quadrature of the noise."""
         value, others = self.x[register], self.others(register, i)
         state, name = register in self.plan.states, self.plan.solver

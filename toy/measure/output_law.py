@@ -1,7 +1,7 @@
 r"""The exact law of what a stochastic solver returns in one dimension: a transfer operator on grids, no Monte Carlo.
 
-    found = law(SOLVERS["ddpm"], target, grid.uniform_lam(VP(), 20))
-    found.density(x), found.cdf(x), found.moment(4), found.expect(np.cos)
+    result = law(SOLVERS["ddpm"], target, grid.uniform_lam(VP(), 20))
+    result.density(x), result.cdf(x), result.moment(4), result.expect(np.cos)
 
 How it is computed is said in ``measure.ensemble``. ``weak_errors`` measures weak orders with it: errors of any moment, without sampling.
 """
@@ -141,14 +141,14 @@ def weak_errors(
     """
     rows = []
     for nodes in grids:
-        found, end = law(solver, target, nodes, terminal=terminal), nodes[-1]
+        result, end = law(solver, target, nodes, terminal=terminal), nodes[-1]
         truth = target.line(end) if terminal == "none" else target.line()
         spread = float(np.sqrt(truth.weights @ (truth.means**2 + truth.scales**2)))
         for k in moments:
             exact = float(truth.weights @ _normal_moment(truth.means, truth.scales, k))
-            rows.append((f"x^{k}", found.moment(k), exact, abs(found.moment(k) - exact)))
+            rows.append((f"x^{k}", result.moment(k), exact, abs(result.moment(k) - exact)))
         x = np.linspace(truth.means.min() - 5 * spread, truth.means.max() + 5 * spread, 801)
-        gap = float(np.abs(found.cdf(x) - truth.cdf(x)).max())
+        gap = float(np.abs(result.cdf(x) - truth.cdf(x)).max())
         rows.append(("cdf", gap, 0.0, gap))
     each = len(moments) + 1
     table = pd.DataFrame(rows, columns=["quantity", "value", "exact", "error"])

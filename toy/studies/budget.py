@@ -226,14 +226,14 @@ def _quantiles(cdf: Any, line: Any) -> np.ndarray:
     return 0.5 * (low + high)
 
 
-def _quantiles_of(found: Law) -> np.ndarray:
-    x = np.linspace(found.points[0] - 9.0 * found.s, found.points[-1] + 9.0 * found.s, 4001)
-    cdf = found.cdf(x)
+def _quantiles_of(output: Law) -> np.ndarray:
+    x = np.linspace(output.points[0] - 9.0 * output.s, output.points[-1] + 9.0 * output.s, 4001)
+    cdf = output.cdf(x)
     inner = (cdf > 1e-17) & (cdf < 1.0 - 1e-15)
     guess = np.interp(_Z, ndtri(cdf[inner]), x[inner])
     for _ in range(2):  # Newton's steps, where there is a density to speak of
-        slope = found.density(guess)
-        step = np.divide(found.cdf(guess) - ndtr(_Z), slope, out=np.zeros_like(guess), where=slope > 1e-6)
+        slope = output.density(guess)
+        step = np.divide(output.cdf(guess) - ndtr(_Z), slope, out=np.zeros_like(guess), where=slope > 1e-6)
         guess = guess - np.clip(step, -(x[1] - x[0]), x[1] - x[0])
     return guess
 

@@ -112,7 +112,7 @@ def catalogue(
 ) -> list[Entry]:
     """The lines of these solvers, of all by default; measured in parallel.
 
-    ``report(done, all, name)`` is told of every line.
+    ``report(done, all, name)`` is called with every line.
     """
     names = list(names or methods_on())
     if not measure:

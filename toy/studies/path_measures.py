@@ -78,9 +78,9 @@ def decided(paths: Paths, mean: Floats, variances: Floats, directions: Floats, l
     end = paths.nodes[-1].rho ** 2
     flow, sde = (np.sqrt(np.maximum((variances + end) / part - variances, 0.0)) for part in ((1.0 - level) ** 2, 1.0 - level**2))
     table = {"direction": np.arange(len(variances)), "variance": variances, "decided_lam": lam, "decided_rho": np.exp(-lam)}
-    found = pd.DataFrame({**table, "gaussian_rho": flow, "gaussian_sde_rho": sde})
-    found.insert(0, "solver", paths.solver)
-    return found
+    result = pd.DataFrame({**table, "gaussian_rho": flow, "gaussian_sde_rho": sde})
+    result.insert(0, "solver", paths.solver)
+    return result
 
 
 def measures(paths: Paths, target: Any = None, coordinates: str = "x") -> pd.DataFrame:

@@ -101,9 +101,9 @@ def exact_paths(problem: Problem, x: Floats, nodes: Sequence[Node]) -> tuple[Flo
         return states, 1e-13 * float(np.sqrt(np.mean(states**2)))
     walked, error = [x], 0.0
     for s, t in pairwise(nodes):
-        found = integrate(problem.target.denoised, walked[-1], s, t, 1e-9)
-        walked.append(found.x)
-        error += found.error
+        result = integrate(problem.target.denoised, walked[-1], s, t, 1e-9)
+        walked.append(result.x)
+        error += result.error
     return np.stack(walked), error
 
 

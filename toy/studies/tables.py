@@ -122,10 +122,10 @@ def overview(summaries: Sequence[Summary]) -> Table:
         table.add_column(p if alone else f"{p}\n{g}", justify="right", no_wrap=True, header_style="dim")
     by = {(s.solver, s.problem, s.grid): s for s in summaries}
     for name in dict.fromkeys(s.solver for s in summaries):
-        found = [by.get((name, p, g)) for p, g in columns]
-        first = next(s for s in found if s is not None)
+        result = [by.get((name, p, g)) for p, g in columns]
+        first = next(s for s in result if s is not None)
         claim = f"{first.claim:g}" if first.kind == "path" else f"weak {first.claim:g}"
-        table.add_row(name, claim, *("" if s is None else _short(s) for s in found))
+        table.add_row(name, claim, *("" if s is None else _short(s) for s in result))
     return table
 
 

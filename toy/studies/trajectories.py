@@ -1,8 +1,8 @@
 r"""How a solver's paths move: geometry, commitment to a mode, the order of decisions, sensitivity, distance to the truth.
 
-    found = trajectories(PROBLEMS["product2d"], ["ddim", "dpmpp_2m"], nfe=10)
-    found.paths, found.nodes, found.directions          tidy tables
-    found.runs["ddim"].x                                states, (nodes, paths, d)
+    result = trajectories(PROBLEMS["product2d"], ["ddim", "dpmpp_2m"], nfe=10)
+    result.paths, result.nodes, result.directions        tidy tables
+    result.runs["ddim"].x                                states, (nodes, paths, d)
 
 ``network_trajectories`` does the same for a denoiser of which nothing else is known. What the columns mean is said in ``path_measures``
 and ``toy.measure.curves``; figures are in ``toy.figures.trajectories`` and ``toy.figures.animate``.
