@@ -21,7 +21,8 @@ from scorebed.toy.check.finding import Finding
 from scorebed.toy.check.order import Series
 from scorebed.toy.figures.style import BLACK, BLUE, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look, save
 from scorebed.toy.measure.convergence import Order
-from scorebed.toy.studies.store import replace_text, versions
+from scorebed.toy.store.files import replace_text
+from scorebed.toy.store.versions import versions
 
 _WIDTH = 140
 _COLOURS = {"pass": "green", "fail": "bold red", "note": "yellow", "skip": "dim"}

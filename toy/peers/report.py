@@ -11,7 +11,7 @@ from scorebed.toy.peers.board import peer_versions
 from scorebed.toy.peers.defect import Defect
 from scorebed.toy.peers.defects import DEFECTS
 from scorebed.toy.peers.entries import APART, LIBRARIES, entries
-from scorebed.toy.studies.store import replace_text
+from scorebed.toy.store.files import replace_text
 
 SLACK = 0.2
 """An order this far below the nominal one still counts as reached."""
