@@ -13,14 +13,15 @@ from typer.testing import CliRunner
 
 from scorebed.analytic.output.moments import moments
 from scorebed.solvers import SOLVERS, VP, grid, trace
-from scorebed.toy.check import Candidate, Freedom, Refused, as_candidate, check_solver, solver_test
-from scorebed.toy.check.draws import Units
+from scorebed.toy.check import Candidate, Interface, Refused, as_candidate, check_solver, solver_test
 from scorebed.toy.check.finding import Finding
 from scorebed.toy.check.formula import exact, symptoms
-from scorebed.toy.check.guard import guarded
-from scorebed.toy.check.trials import modes, product, trials
-from scorebed.toy.check.weak import affine
 from scorebed.toy.cli import main
+from scorebed.toy.foreign.draws import Units
+from scorebed.toy.foreign.guard import guarded
+from scorebed.toy.measure.sampler import affine
+from scorebed.toy.measure.settings import settings
+from scorebed.toy.measure.targets import modes, product
 
 REPRESENTATIVE = (
     *("euler", "heun_t", "lms_3", "rk4", "dpmpp_2m", "dpmpp_3m", "unipc_3", "deis_tab2", "dpm_solver_3", "exp_rk_4", "ipndm_3", "edict"),
@@ -113,13 +114,14 @@ def test_diffusers_schedulers() -> None:
 
 
 def test_moments_are_those_of_the_plan() -> None:
-    trial = next(t for t in trials(as_candidate(SOLVERS["srk_2"])) if t.linear)
-    nodes = trial.make(9)
-    constant, slope, noise, _, _ = affine(as_candidate(SOLVERS["srk_2"]), trial.target, nodes)
-    mean, covariance = moments(trace(SOLVERS["srk_2"], nodes), trial.target)
+    setting = next(s for s in settings(as_candidate(SOLVERS["srk_2"])) if s.linear)
+    nodes = setting.nodes(9)
+    law = setting.target.law
+    constant, slope, noise, _, _ = affine(as_candidate(SOLVERS["srk_2"]), law, nodes)
+    mean, covariance = moments(trace(SOLVERS["srk_2"], nodes), law)
     first = nodes[0]
-    begin = first.alpha**2 * np.diag(trial.target.covariance()) + first.sigma**2
-    assert np.allclose(constant + slope * first.alpha * trial.target.mean(), mean, rtol=1e-11)
+    begin = first.alpha**2 * np.diag(law.covariance()) + first.sigma**2
+    assert np.allclose(constant + slope * first.alpha * law.mean(), mean, rtol=1e-11)
     assert np.allclose(slope**2 * begin + noise, np.diag(covariance), rtol=1e-11)
 
 
@@ -128,7 +130,7 @@ def test_fast_targets_are_the_targets() -> None:
         for t in (1.0, 0.4, 0.01):
             node = VP().node(t)
             x = np.random.default_rng(0).standard_normal((20, fast.d))
-            assert np.allclose(fast.denoised(x, node), fast.target.denoised(x, node), rtol=1e-12, atol=1e-13)
+            assert np.allclose(fast.denoised(x, node), fast.law.denoised(x, node), rtol=1e-12, atol=1e-13)
 
 
 def test_draws_of_one_path_add_up() -> None:
@@ -273,10 +275,10 @@ def test_pytest_helper() -> None:
 
 def test_own_subclass() -> None:
     class Mine(Candidate):
-        def _go(self, denoise, x, nodes, seed, draws, end, start):
-            return heun(denoise, x, nodes)
+        def _go(self, denoise, x, grid, how):
+            return heun(denoise, x, grid)
 
-    made = Mine("mine", freedom=Freedom(schedules=False), schedule=VP(), order=2)
+    made = Mine("mine", interface=Interface(schedules=False), schedule=VP(), order=2)
     assert check_solver(made, quick=True, only=("order",)).passed
     with pytest.raises(Refused, match="no grid of its own"):
         made.own(5)

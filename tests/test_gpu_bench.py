@@ -16,7 +16,7 @@ from scorebed.gpu.bench.peers import DIFFUSERS, KDIFFUSION
 from scorebed.gpu.bench.step import Row, Taken
 from scorebed.solvers import SOLVERS
 from scorebed.toy.cli import main
-from scorebed.toy.peers.kdiffusion import sampling
+from scorebed.toy.foreign.kdiffusion import sampling
 
 CPU = torch.device("cpu")
 

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from scorebed.toy.cli import main
+from scorebed.toy.foreign.candidate import single_is_double
+from scorebed.toy.foreign.draws import Paired, Units
+from scorebed.toy.foreign.guard import TooLong, within
+from scorebed.toy.foreign.kdiffusion import sampling
+from scorebed.toy.foreign.scheduler_nodes import of
+from scorebed.toy.measure.targets import pair, two_modes
 from scorebed.toy.peers import board
-from scorebed.toy.peers.affine import Draws, basis, moments
-from scorebed.toy.peers.affine import Path as Brownian
 from scorebed.toy.peers.defects import DEFECTS
-from scorebed.toy.peers.double import double
-from scorebed.toy.peers.entries import APART, LIBRARIES, entries
-from scorebed.toy.peers.guard import TooLong, limit
+from scorebed.toy.peers.entries import APART, entries
+from scorebed.toy.peers.entry import LIBRARIES
 from scorebed.toy.peers.mend import line_of, mended, origin
-from scorebed.toy.peers.report import formula, labelled, markdown, reached
-from scorebed.toy.peers.slopes import measured
-from scorebed.toy.peers.truth import carried, mixture, mixture_denoised, node, pair, pair_denoised, states
+from scorebed.toy.peers.report import formula, labelled, markdown, reached, slope
 
 REVIEWED = Path(__file__).resolve().parent.parent / "toy" / "PEERS.md"
 
@@ -32,76 +33,43 @@ REVIEWED = Path(__file__).resolve().parent.parent / "toy" / "PEERS.md"
 @given(st.floats(0.01, 1.0), st.floats(0.01, 20.0))
 @settings(max_examples=20)
 def test_the_denoisers_are_those_of_the_exact_laws(alpha: float, sigma: float) -> None:
-    at = node(alpha, sigma)
+    at = of(alpha, sigma)
     x = np.linspace(-4.0, 4.0, 9)[:, None] * math.hypot(alpha, sigma)
-    np.testing.assert_allclose(mixture_denoised(x, at), mixture().denoised(x, at), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(two_modes().denoised(x, at), two_modes().law.denoised(x, at), rtol=1e-10, atol=1e-12)
     both = np.concatenate([x, 0.5 * x], axis=1)
-    np.testing.assert_allclose(pair_denoised(both, at), pair().denoised(both, at), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(pair().denoised(both, at), pair().law.denoised(both, at), rtol=1e-10, atol=1e-12)
 
 
 def test_states_are_quantiles_and_are_carried_to_quantiles() -> None:
-    s, t = node(1.0, 5.0), node(1.0, 0.2)
-    np.testing.assert_allclose(mixture().line(s).cdf(states(s)[:, 0]), np.linspace(0.02, 0.98, 33), atol=1e-12)
-    np.testing.assert_allclose(carried(states(s), s, t), states(t), atol=1e-9)
-
-
-def test_moments_by_unit_vectors_are_those_of_the_recursion() -> None:
-    """x ← a x + b z + c twice: mean a² m + (a + 1) c, variance a⁴ v + (a² + 1) b²."""
-    import torch
-
-    a, b, c = 0.7, 0.4, 0.3
-    draws = Draws(8)
-    x = torch.tensor(basis(8, (2,)))
-    for _ in range(2):
-        x = a * x + b * draws(x.shape, x.dtype) + c
-    mean, variance = moments(np.asarray(x), np.array([1.0, -2.0]), np.array([0.5, 2.0]))
-    np.testing.assert_allclose(mean, a * a * np.array([1.0, -2.0]) + (a + 1) * c, rtol=1e-14)
-    np.testing.assert_allclose(variance, a**4 * np.array([0.5, 2.0]) + (a * a + 1) * b * b, rtol=1e-14)
+    s, t, target = of(1.0, 5.0), of(1.0, 0.2), two_modes()
+    np.testing.assert_allclose(target.line(s).cdf(target.states(s)[:, 0]), np.linspace(0.02, 0.98, 33), atol=1e-12)
+    np.testing.assert_allclose(target.flow(target.states(s), s, t), target.states(t), atol=1e-9)
 
 
 def test_a_path_gives_overlapping_intervals_their_correlation() -> None:
-    import torch
-
-    draws = Draws(8)
-    path = Brownian(draws, torch.zeros(8, 1))
-    stage, step, after = path(4.0, 3.0)[2:, 0], path(4.0, 1.0)[2:, 0], path(1.0, 0.5)[2:, 0]
+    asked = [(3.0, 4.0), (1.0, 4.0), (0.5, 1.0)]
+    path = Units(list(asked), path=True)
+    stage, step, after = (path((path.size, 1), interval)[:, 0] for interval in asked)
     assert float(step @ step) == pytest.approx(1.0)
     assert float(stage @ step) == pytest.approx(math.sqrt(1.0 / 3.0))
     assert float(step @ after) == 0.0
-    with pytest.raises(RuntimeError, match="inside the interval"):
-        path(4.0, 2.0)
 
 
 def test_too_many_draws_are_refused() -> None:
-    draws = Draws(3)
-    draws.column()
-    with pytest.raises(RuntimeError, match="more rows"):
-        draws.column()
+    units = Units([None])
+    units((2, 1), None)
+    with pytest.raises(RuntimeError, match="more draws"):
+        units((2, 1), None)
 
 
-@pytest.mark.parametrize("order", [1.0, 2.0, 3.5])
-def test_an_order_is_measured(order: float) -> None:
-    n = [8, 16, 32, 64]
-    found = measured(n, [k**-order for k in n])
-    assert found.order == pytest.approx(order)
-    assert found.low == pytest.approx(order)
-    assert not found.stalls
-
-
-def test_a_floor_is_kept_out_of_the_slope() -> None:
-    n = [8, 16, 32, 64, 128, 256]
-    found = measured(n, [k**-2.0 + 1e-3 for k in n])
-    assert found.stalls
-    assert found.order > 1.3
-    assert found.floor == pytest.approx(1e-3, rel=0.05)
-    fast = measured(n, [k**-5.0 + 0.01 * k**-2.0 for k in n])  # a steep beginning is no floor
-    assert not fast.stalls
-    assert fast.order == pytest.approx(2.0, abs=0.05)
-
-
-def test_an_order_needs_two_errors() -> None:
-    with pytest.raises(ValueError, match="fewer than two"):
-        measured([8, 16], [0.1, math.nan])
+def test_paired_draws_have_the_correlation_that_is_asked() -> None:
+    units = Units([None] * 4)
+    pairs = Paired(units, 2, 0.6)
+    first, second, third, fourth = (pairs((units.size, 1), None)[:, 0] for _ in range(4))
+    assert float(first @ second) == pytest.approx(0.6)
+    assert float(second @ second) == pytest.approx(1.0)
+    assert float(third @ fourth) == pytest.approx(0.6)
+    assert float(second @ third) == 0.0
 
 
 def test_a_loop_without_end_is_stopped() -> None:
@@ -109,20 +77,19 @@ def test_a_loop_without_end_is_stopped() -> None:
         while True:
             pass
 
-    with pytest.raises(TooLong, match=r"0\.2 s"), limit(0.2):
-        endless()
+    with pytest.raises(TooLong, match=r"0\.2 s"):
+        within(0.2, endless)
 
 
 def test_float64_is_only_for_the_time_of_a_with() -> None:
-    import diffusers.schedulers.scheduling_deis_multistep as module
     import torch
     from diffusers import DEISMultistepScheduler
 
-    with double(module.__name__):
+    with single_is_double():
         s = DEISMultistepScheduler()
         s.set_timesteps(4)
         assert s.sigmas.dtype == torch.float64
-    assert module.torch is torch
+    assert str(torch.float32) == "torch.float32"
     assert torch.get_default_dtype() == torch.float32
     s = DEISMultistepScheduler()
     s.set_timesteps(4)
@@ -146,9 +113,7 @@ def test_every_sampler_is_on_the_board_or_left_off_with_a_reason() -> None:
     import azula.sample
     import diffusers
 
-    from scorebed.toy.peers.kdiffusion import sampling
-
-    there = {e.drive.name for e in entries()} | set(APART)
+    there = {e.peer.name for e in entries()} | set(APART)
     schedulers = {name for name in dir(diffusers) if name.endswith("Scheduler") and hasattr(getattr(diffusers, name), "set_timesteps")}
     assert len(schedulers) > 40
     deprecated = {name for name in schedulers if ".deprecated." in getattr(diffusers, name).__module__}
@@ -183,7 +148,7 @@ def test_what_is_known_is_not_measured_again(tmp_path: Path, monkeypatch: pytest
     euler, reab = again
     assert reached(euler) is True
     assert reached(reab) is False
-    assert formula(reab)[1]["order"] == pytest.approx(1.0, abs=0.2)
+    assert slope(formula(reab)[1]) == pytest.approx(1.0, abs=0.2)
     page = markdown(labelled(again), {"reab-swapped-sigma": [1.0, 3.0]})
     assert "| EulerSampler | 1 |" in page
     assert "azula/sample.py:" in page

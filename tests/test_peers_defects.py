@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from scorebed.toy.foreign.guard import quiet
+from scorebed.toy.foreign.kdiffusion import sampling
 from scorebed.toy.peers.board import silence
 from scorebed.toy.peers.defects import DEFECTS
-from scorebed.toy.peers.guard import quiet
-from scorebed.toy.peers.kdiffusion import sampling
 
 SLOPES = {
     key: float(d.shows.split("claimed ")[1].split('"')[0])

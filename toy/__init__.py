@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from scorebed.toy.problems.problem import Problem
     from scorebed.toy.problems.reference import Reference, integrate
     from scorebed.toy.problems.registry import PROBLEMS
-    from scorebed.toy.store.database import Store
-    from scorebed.toy.studies.rows import Row, read
+    from scorebed.toy.studies.store import Row, Store, read
     from scorebed.toy.studies.study import run_study
     from scorebed.toy.studies.tables import Summary, summarise
 
@@ -44,8 +43,7 @@ _HOME = {
     "problems.problem": ("Problem",),
     "problems.registry": ("PROBLEMS",),
     "problems.reference": ("Reference", "integrate"),
-    "store.database": ("Store",),
-    "studies.rows": ("Row", "read"),
+    "studies.store": ("Row", "Store", "read"),
     "studies.study": ("run_study",),
     "studies.tables": ("Summary", "summarise"),
 }

@@ -11,22 +11,26 @@ formula               none of these brings it back: the response of one step is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 from scorebed.solvers import Node, Schedule
-from scorebed.toy.check import order as orders
-from scorebed.toy.check import weak as weaks
-from scorebed.toy.check.candidate import Candidate, Refused
 from scorebed.toy.check.formula import Symptom, noise_symptom, symptoms
 from scorebed.toy.check.invariance import moves, proportional
-from scorebed.toy.check.order import Series
-from scorebed.toy.check.trials import Make, Trial, between, trials
+from scorebed.toy.foreign.candidate import Candidate
+from scorebed.toy.measure import targets
+from scorebed.toy.measure.order import OrderResult
+from scorebed.toy.measure.sampler import asks, measure
+from scorebed.toy.measure.settings import Make, Setting, between, own, smooth
 
 _FINE = 12  # halvings of the first or last step
-_STEPS = (32, 64, 128, 256)
+
+
+_HINTS = {
+    "clipped denoised": "it converges to another map; is the denoised clipped? On a target inside [-1, 1] the order is back",
+    "memory between runs": "same input, two answers: every other measurement is spoilt by what is left over from the run before",
+}
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,9 @@ class Switch:
 
 @dataclass
 class Diagnosis:
-    """``cause``: ``start-up``, ``last step``, ``timestep rounding``, ``float32 coefficients``, ``stage noise``, or a fault of the formula:
-    ``wrong sign``, ``missing factor``, ``swapped sigma``, ``wrong sigma``, ``wrong alpha``, ``wrong coefficient``, ``formula``."""
+    """``cause``: ``start-up``, ``last step``, ``timestep rounding``, ``float32 coefficients``, ``stage noise``, ``clipped denoised``,
+    ``memory between runs``, ``its own grid``, or a fault of the formula: ``wrong sign``, ``missing factor``, ``swapped sigma``,
+    ``wrong sigma``, ``wrong alpha``, ``equal steps``, ``wrong coefficient``, ``formula``."""
 
     cause: str
     switches: list[Switch] = field(default_factory=list)
@@ -53,7 +58,8 @@ class Diagnosis:
 
     @property
     def lines(self) -> list[str]:
-        return [*map(str, self.switches), *map(str, self.symptoms)]
+        hint = [_HINTS[self.cause]] if self.cause in _HINTS else []
+        return [*hint, *map(str, self.switches), *map(str, self.symptoms)]
 
 
 def graded(make: Make, first: bool) -> Make:
@@ -69,40 +75,46 @@ def graded(make: Make, first: bool) -> Make:
     return made
 
 
-def diagnose(candidate: Candidate, trial: Trial, claim: float, own: bool = False) -> Diagnosis:
-    """Why a deterministic candidate misses its claim on a trial."""
-    if own:
-        return _own_grid(candidate, trial, claim)
+def diagnose(candidate: Candidate, setting: Setting, claim: float) -> Diagnosis:
+    """Why a deterministic candidate misses its claim under a setting."""
     switches: list[Switch] = []
 
-    def tried(part: str, how: str, where: Trial, **options: Any) -> bool:
-        return _try(switches, candidate, part, how, where, claim, **options)
+    def tried(part: str, how: str, where: Setting) -> bool:
+        return _try(switches, candidate, part, how, where, claim)
 
-    first = replace(trial, make=graded(trial.make, True))
-    last = replace(trial, make=graded(trial.make, False))
-    start: dict[str, Any] = {"exact_start": 4} if candidate.freedom.start else {}
-    words = "the first four steps exact" if start else "the first step cut finely"
+    if not candidate.interface.grid:
+        return _own_grid(candidate, setting, claim)
+    cut = {first: replace(setting, make=graded(setting.make, first)) for first in (True, False)}
     causes: list[str] = []
-    if tried("start-up", words, trial if start else first, **start):
+    if candidate.interface.start:
+        begun = tried("start-up", "the first four steps exact", setting.under(start="exact"))
+    else:
+        begun = tried("start-up", "the first step cut finely", cut[True])
+    if begun:
         causes.append("start-up")
-    if tried("last step", "the last step cut finely", last):
+    if tried("last step", "the last step cut finely", cut[False]):
         causes.append("last step")
-    if tried("float32 coefficients", "double precision throughout", trial, double=True):
+    wide = setting.under(dtype="float64")
+    if setting != wide and tried("float32 coefficients", "double precision throughout", wide):
         causes.append("float32 coefficients")
-    if not causes and (snapped := _on_table(candidate, trial)) is not None:
-        where, steps = snapped
-        if _try(switches, candidate, "timestep rounding", "nodes on the table", where, claim, slack=0.35, steps=steps, finer=()):
-            causes.append("timestep rounding")
-    if not causes:
-        both = replace(trial, make=graded(graded(trial.make, True), False))
-        if tried("start-up and last step", "both cut finely", both):
-            causes.append("start-up and last step")
-    if not causes and (found := _coarse(candidate)) is not None:
-        switches.append(found)
+    snapped = None if causes else _on_table(candidate, setting)
+    if snapped is not None and _try(switches, candidate, "timestep rounding", "nodes on the table", snapped, claim, slack=0.35):
         causes.append("timestep rounding")
+    if not causes and tried("start-up and last step", "both cut finely", replace(setting, make=graded(cut[True].make, False))):
+        causes.append("start-up and last step")
+    if not causes and (rounded := _coarse(candidate)) is not None:
+        switches.append(rounded)
+        causes.append("timestep rounding")
+    if not causes and tried("clipping", "a target inside [-1, 1]", _inside(setting)):
+        causes.append("clipped denoised")
     if causes:
         return Diagnosis(" and ".join(causes), switches)
     return _formula(candidate, claim, switches)
+
+
+def _inside(setting: Setting) -> Setting:
+    """The same with a target where clipping the denoised to [-1, 1] changes nothing."""
+    return replace(setting, target=targets.inner(), linear=False)
 
 
 def _coarse(candidate: Candidate) -> Switch | None:
@@ -117,37 +129,35 @@ def _coarse(candidate: Candidate) -> Switch | None:
 
 
 def _try(
-    switches: list[Switch], candidate: Candidate, part: str, how: str, where: Trial, claim: float, slack: float = 0.2, **options: Any
+    switches: list[Switch], candidate: Candidate, part: str, how: str, where: Setting, claim: float, slack: float = 0.2, **law: Any
 ) -> bool:
     """Measure without the part; note what came out."""
-    options = {"steps": _STEPS, "finer": (), **options}
     try:
-        found = orders.measure(candidate, where, claim, **options)
-    except (Refused, ValueError, RuntimeError, TypeError, FloatingPointError) as problem:
+        result: OrderResult = measure(candidate, where, claim, refine=False, **law)
+    except Exception as problem:  # a candidate may raise anything
         switches.append(Switch(part, how, f"cannot be switched off ({type(problem).__name__})", False))
         return False
-    exact = not found.diverged and max(found.errors) <= found.floor
-    back = exact or (found.order is not None and found.order.slope >= claim - slack)
-    switches.append(Switch(part, how, found.shown(), back))
+    back = result.reaches(claim, below=slack)
+    switches.append(Switch(part, how, str(result), back))
     return back
 
 
 def _formula(candidate: Candidate, claim: float, switches: list[Switch]) -> Diagnosis:
     try:
         found = symptoms(candidate, claim)
-    except (Refused, ValueError, RuntimeError, TypeError, FloatingPointError, ZeroDivisionError) as problem:
+    except Exception as problem:  # a candidate may raise anything
         switches.append(Switch("formula", "one step read from outside", f"cannot be read ({type(problem).__name__}: {problem})", False))
         found = []
     return Diagnosis(found[0].cause if found else "formula", switches, found)
 
 
-def _on_table(candidate: Candidate, trial: Trial) -> tuple[Trial, Sequence[int]] | None:
-    """The trial on nodes of the table that the candidate rounds to, where there is one and our grids may be chosen."""
-    grid = trial.make(200)
+def _on_table(candidate: Candidate, setting: Setting) -> Setting | None:
+    """The setting on nodes of the table that the candidate rounds to, where there is one."""
+    grid = setting.nodes(200)
     schedule = grid[0].schedule
     if schedule is None:
         return None
-    seen = candidate.run(trial.target.denoised, trial.states(grid[0]), grid).nodes
+    seen = candidate.run(setting.target.denoised, setting.target.states(grid[0]), grid).nodes
     spacing = _spacing([node.t for node in seen]) or _spacing([node.t * 1000 for node in seen])
     if not spacing:
         return None
@@ -157,7 +167,7 @@ def _on_table(candidate: Candidate, trial: Trial) -> tuple[Trial, Sequence[int]]
         return None
     begin = math.ceil(low / spacing - 1e-9) * spacing
     ends = (begin + count * spacing, begin) if grid[0].t > grid[-1].t else (begin, begin + count * spacing)
-    return replace(trial, make=between(_tabled(spacing), schedule, *ends)), (20, 40, 80, 160)
+    return replace(setting, make=between(_tabled(spacing), schedule, *ends), steps=(20, 40, 80, 160), finer=())
 
 
 def _tabled(spacing: float) -> Any:
@@ -200,62 +210,60 @@ def rounding(candidate: Candidate) -> Diagnosis | None:
     return Diagnosis("timestep rounding" if coarse else "float32 coefficients", [switch, words])
 
 
-def _own_grid(candidate: Candidate, trial: Trial, claim: float) -> Diagnosis:
-    """A candidate that misses its claim on the grid it makes itself: our grid, ending before 0, in double precision; then one by one."""
+def costs_of_own_grid(candidate: Candidate, claim: float) -> Diagnosis:
+    """What keeps a candidate, whose formula has its order, from it on the grid that it makes itself, as shipped: one by one."""
     switches: list[Switch] = []
-    if not candidate.freedom.grid:
-        steps = orders.OWN_STEPS
-        if _try(switches, candidate, "float32 coefficients", "double precision throughout", trial, claim, double=True, steps=steps):
-            return Diagnosis("float32 coefficients", switches)
-        return Diagnosis("its own grid", switches)
-    ours = next(t for t in trials(candidate) if t.linear == trial.linear)
-    best: dict[str, Any] = {"end": "last", "double": True}
-    if not _try(switches, candidate, "own grid, last step and float32", "our grid to sigma_min in double", ours, claim, **best):
-        inner = diagnose(candidate, ours, claim)
-        return Diagnosis(inner.cause, [*switches, *inner.switches], inner.symptoms)
+    ours = smooth(candidate)
     causes = []
-    if not _try(switches, candidate, "last step", "our grid, but to 0", ours, claim, end="zero", double=True):
+    if "zero" in candidate.interface.ends and not _try(
+        switches, candidate, "last step", "our grid, but to 0", ours.under(terminal="zero"), claim
+    ):
         causes.append("last step")
-    if not _try(switches, candidate, "float32 coefficients", "our grid, but in float32", ours, claim, end="last"):
+    if not _try(switches, candidate, "float32 coefficients", "our grid, but in float32", ours.under(dtype="float32"), claim):
         causes.append("float32 coefficients")
-    if not _try(switches, candidate, "its grid", "its own grid in double", trial, claim, double=True, steps=orders.OWN_STEPS):
-        causes.append("timestep rounding" if candidate.tabled else "its own grid")
-    return Diagnosis(" and ".join(causes) or "its own grid and float32 together", switches)
+    if candidate.tabled and not _try(
+        switches, candidate, "timestep rounding", "our grid, told its timesteps", ours.under(network="timestep"), claim
+    ):
+        causes.append("timestep rounding")
+    return Diagnosis(" and ".join(causes) or "its own grid", switches)
 
 
-def diagnose_weak(candidate: Candidate, trial: Trial, claim: float) -> Diagnosis:
+def _own_grid(candidate: Candidate, setting: Setting, claim: float) -> Diagnosis:
+    """A candidate that can only be looked at on the grid it makes itself."""
+    switches: list[Switch] = []
+    if _try(switches, candidate, "float32 coefficients", "double precision throughout", own(candidate, "float64", "node"), claim):
+        return Diagnosis("float32 coefficients", switches)
+    if _try(switches, candidate, "clipping", "a target inside [-1, 1]", _inside(setting), claim):
+        return Diagnosis("clipped denoised", switches)
+    return Diagnosis("its own grid", switches)
+
+
+def diagnose_weak(candidate: Candidate, setting: Setting, claim: float) -> Diagnosis:
     """Why a stochastic candidate misses its weak order on a Gaussian."""
     switches: list[Switch] = []
 
-    def tried(part: str, how: str, where: Trial, **options: Any) -> bool:
-        try:
-            found: Series = weaks.measure(candidate, where, claim, finer=(), **options)
-        except Exception as problem:
-            switches.append(Switch(part, how, f"cannot be switched off ({type(problem).__name__})", False))
-            return False
-        back = found.order is not None and found.order.slope >= claim - 0.2
-        switches.append(Switch(part, how, found.shown(), back))
-        return back
+    def tried(part: str, how: str, where: Setting, **law: Any) -> bool:
+        return _try(switches, candidate, part, how, where, claim, **law)
 
     causes: list[str] = []
-    asked = weaks.asks(candidate, trial.make(8))
+    asked = asks(candidate, setting.nodes(8))
     addressed = any(interval is not None for interval in asked)
     if addressed and not candidate.path:
-        if tried("stage noise", "draws of overlapping intervals from one path", trial, path=True):
+        if tried("stage noise", "draws of overlapping intervals from one path", setting, path=True):
             causes.append("stage noise")
     elif not addressed and (per := len(asked) // 8) > 1:
         for c, words in ((1.0, "one draw for the whole step"), (math.sqrt(0.5), "the draw of a half step a part of the step's")):
-            if not causes and tried("stage noise", words, trial, pair=(per, c)):
+            if not causes and tried("stage noise", words, setting, pair=(per, c)):
                 causes.append("stage noise")
-    if tried("float32 coefficients", "double precision throughout", trial, double=True):
+    wide = setting.under(dtype="float64")
+    if setting != wide and tried("float32 coefficients", "double precision throughout", wide):
         causes.append("float32 coefficients")
-    if not causes and tried("start-up", "the first step cut finely", replace(trial, make=graded(trial.make, True))):
-        causes.append("start-up")
-    if not causes and tried("last step", "the last step cut finely", replace(trial, make=graded(trial.make, False))):
-        causes.append("last step")
+    for part, first in (("start-up", True), ("last step", False)):
+        cut = replace(setting, make=graded(setting.make, first))
+        if not causes and candidate.interface.grid and tried(part, f"the {'first' if first else 'last'} step cut finely", cut):
+            causes.append(part)
     if causes:
         return Diagnosis(" and ".join(causes), switches)
-    found = noise_symptom(candidate)
-    if found is not None:
-        return Diagnosis(found.cause, switches, [found])
+    if (symptom := noise_symptom(candidate)) is not None:
+        return Diagnosis(symptom.cause, switches, [symptom])
     return _formula(candidate, claim, switches)

@@ -24,10 +24,15 @@ import numpy as np
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import VP, Node, Schedule
-from scorebed.toy.check.candidate import Candidate
+from scorebed.toy.foreign.candidate import Candidate
+from scorebed.toy.measure.manners import no_draws
+from scorebed.toy.measure.sampler import affine
 
 _STEPS = 24
 _LENGTHS = (0.04, 0.02)
+_SHORT, _LONG = 0.8, 1.2
+_BEFORE = _SHORT / _LONG
+"""Of uneven steps, the last but one over the last."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Response:
 
 def response(candidate: Candidate, schedule: Schedule, h: float, uneven: bool = False) -> Response:
     """Read the last step of ``_STEPS`` steps of length h (alternating 2 : 3 where ``uneven``) around lam = 0.3."""
-    lengths = np.where(np.arange(_STEPS) % 2, 1.2, 0.8) * h if uneven else np.full(_STEPS, h)
+    lengths = np.where(np.arange(_STEPS) % 2, _LONG, _SHORT) * h if uneven else np.full(_STEPS, h)
     lam = 0.3 + np.concatenate([[0.0], np.cumsum(lengths)]) - float(lengths.sum())
     grid = [schedule.at_lam(float(v)) for v in lam]
     s, t = grid[-2], grid[-1]
@@ -70,11 +75,11 @@ def response(candidate: Candidate, schedule: Schedule, h: float, uneven: bool = 
         return x.new_tensor(column) if hasattr(x, "new_tensor") else column.astype(x.dtype)
 
     start = np.array([[1.0], [0.0], [0.0], [0.0]])
-    draws = _no_draws if candidate.stochastic else None
-    before = candidate.run(denoise, start, grid[:-1], draws=draws, end="last").x[:, 0]
+    run: dict[str, Any] = {"draws": no_draws if candidate.stochastic else None, "end": "none", "dtype": "float64"}
+    before = candidate.run(denoise, start, grid[:-1], **run).x[:, 0]
     seen = len(calls)
     calls.clear()
-    after = candidate.run(denoise, start, grid, draws=draws, end="last").x[:, 0]
+    after = candidate.run(denoise, start, grid, **run).x[:, 0]
     a = after[0] / before[0]
     b = after[1:] - a * before[1:]
     stages = []
@@ -83,10 +88,6 @@ def response(candidate: Candidate, schedule: Schedule, h: float, uneven: bool = 
         if node.lam - s.lam > 1e-6 * h:
             stages.append((node, float(a_i), float(values[1] - a_i * before[1])))
     return Response(s, t, float(a), (float(b[0]), float(b[1]), float(b[2])), stages)
-
-
-def _no_draws(shape: tuple[int, ...], interval: Any) -> np.ndarray:
-    return np.zeros(shape)
 
 
 def exact(s: Node, t: Node, kappa: float = 1.0) -> tuple[float, float, float]:
@@ -199,9 +200,12 @@ def _term(
         return [_named(part, ratios, nodes)]
     uneven = [response(candidate, schedule, h, uneven=True) for h in _LENGTHS]
     again = [r.b[k] / exact(r.s, r.t)[k] for r in uneven]
-    if not candidate.stochastic and _off(again, order - k, settle=True):
-        return [Symptom(f"{part} on steps of unequal length", again[-1], "coefficients that assume equal steps", "wrong coefficient")]
-    return []
+    if candidate.stochastic or not _off(again, order - k, settle=True):
+        return []
+    known = {"equal steps assumed": _BEFORE, "a ratio of steps upside down": _BEFORE**2, "a ratio of steps twice": 1.0 / _BEFORE}
+    like = min(known, key=lambda name: abs(again[-1] - known[name]))
+    near = like if k == 1 and abs(again[-1] - known[like]) < 0.1 else "equal steps assumed"
+    return [Symptom(f"{part} on steps of unequal length", again[-1], near, "wrong coefficient")]
 
 
 def _stages(found: list[Response], stochastic: bool, order: float) -> list[Symptom]:
@@ -245,8 +249,6 @@ def _off(ratios: list[float], order: float, settle: bool = False) -> bool:
 
 def noise_symptom(candidate: Candidate) -> Symptom | None:
     """The noise of a run against what keeps a point mass: Σ b_k² = sigma_t² - a² sigma_s²."""
-    from scorebed.toy.check.weak import affine
-
     schedule = candidate.schedule if candidate.schedule is not None else VP()
     grid = [schedule.at_lam(0.02 * k - 0.1) for k in range(11)]
     target = GaussianMixture([1.0], np.zeros((1, 1)), np.zeros(1))

@@ -6,25 +6,33 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import Node
-from scorebed.solvers.model import denoiser
-from scorebed.toy.check.candidate import Candidate, Refused
+from scorebed.solvers.model import denoiser, from_denoised
 from scorebed.toy.check.finding import Finding, judged
-from scorebed.toy.check.robust import some_grid
-from scorebed.toy.check.trials import Affine, Trial, modes
+from scorebed.toy.foreign.candidate import Candidate, Refused
+from scorebed.toy.measure.manners import keeps_memory, no_draws, one_run, reads, repeats, returned, some_setting
+from scorebed.toy.measure.targets import Affine, modes
 
-_N = 12
 _POINT = 0.7
 
 
-def _start(candidate: Candidate, n: int = _N) -> tuple[Any, Any]:
-    make = some_grid(candidate)
-    grid = make(n)
-    return grid, Trial("", modes(), make).states(grid[0])
+def _start(candidate: Candidate, n: int = 12) -> tuple[Any, Any]:
+    grid = some_setting(candidate).nodes(n)
+    return grid, modes().states(grid[0])
 
 
-def _no_draws(shape: tuple[int, ...], interval: Any) -> np.ndarray:
-    return np.zeros(shape)
+def given_state(candidate: Candidate) -> Finding:
+    """Whether the state that it is given is still the caller's afterwards."""
+    detail = "changes its input; each run needs a copy: write x = x + … in place of x += …"
+    wrote = one_run(candidate).wrote
+    return judged(not wrote, "input", "the state before and after a run", "changed" if wrote else "as it was", "as it was", detail)
+
+
+def memory(candidate: Candidate) -> Finding:
+    """Same input, same answer: nothing is left over from the run before."""
+    kind = keeps_memory(candidate)
+    detail = "same input, two answers: it keeps something from run to run; begin each run with empty memory"
+    measured = {"": "the same answer", "memory": "same input, two answers", "noise": "it draws noise of its own"}[kind]
+    return judged(kind != "memory", "memory", "one batch three times", measured, "the same answer", detail)
 
 
 def batch(candidate: Candidate) -> Finding:
@@ -32,8 +40,8 @@ def batch(candidate: Candidate) -> Finding:
     grid, x = _start(candidate)
     together = candidate.run(modes().denoised, x, grid).x
     if candidate.stochastic:
-        together = candidate.run(modes().denoised, x, grid, draws=_no_draws).x
-        alone = np.concatenate([candidate.run(modes().denoised, x[i : i + 1], grid, draws=_no_draws).x for i in range(len(x))])
+        together = candidate.run(modes().denoised, x, grid, draws=no_draws).x
+        alone = np.concatenate([candidate.run(modes().denoised, x[i : i + 1], grid, draws=no_draws).x for i in range(len(x))])
     else:
         alone = np.concatenate([candidate.run(modes().denoised, x[i : i + 1], grid).x for i in range(len(x))])
     off = float(np.abs(together - alone).max()) / max(1.0, float(np.abs(together).max()))
@@ -44,11 +52,9 @@ def batch(candidate: Candidate) -> Finding:
 
 def dtype(candidate: Candidate) -> Finding:
     """float32 in, float32 out, and close to the run in float64."""
-    grid, x = _start(candidate)
-    double = candidate.run(modes().denoised, x, grid, seed=2)
-    single = candidate.run(modes().denoised, candidate.state(x, "float32"), grid, seed=2)
-    kind = str(getattr(single.raw, "dtype", type(single.raw))).removeprefix("torch.")
-    off = float(np.abs(single.x - double.x).max()) / max(1.0, float(np.abs(double.x).max()))
+    _, double = returned(candidate, "float64")
+    kind, single = returned(candidate, "float32")
+    off = float(np.abs(single - double).max()) / max(1.0, float(np.abs(double).max()))
     noisy = bool(candidate.stochastic) and candidate.library == "torch"  # torch draws other numbers in another dtype
     kept = bool(kind == "float32" and (off < 2e-3 or noisy))
     measured = f"{kind} comes back" + ("" if noisy else f", off by {off:.0e}")
@@ -76,12 +82,9 @@ def device(candidate: Candidate) -> Finding:
 
 def noise(candidate: Candidate) -> Finding:
     """The same seed gives the same samples, another seed others."""
-    grid, x = _start(candidate)
-    runs = [candidate.run(modes().denoised, x, grid, seed=seed).x for seed in (1, 1, 2)]
-    same, other = bool(np.array_equal(runs[0], runs[1])), bool(np.array_equal(runs[0], runs[2]))
-    kept = same and not other
-    measured = "reproducible" if kept else "the same seed gives other samples" if not same else "the seed changes nothing"
-    return judged(kept, "noise", "seeds 1, 1 and 2", measured, "reproducible", "draws from a generator that no seed reaches")
+    same, other = repeats(candidate)
+    measured = "reproducible" if same and other else "the same seed gives other samples" if not same else "the seed changes nothing"
+    return judged(same and other, "noise", "seeds 1, 1 and 2", measured, "reproducible", "draws from a generator that no seed reaches")
 
 
 def parameterisations(candidate: Candidate) -> Finding:
@@ -100,15 +103,13 @@ def parameterisations(candidate: Candidate) -> Finding:
 
 
 def _predicting(target: Any, name: str) -> Any:
-    from scorebed.solvers.model import from_denoised
-
     return lambda x, node: from_denoised(target.denoised(x, node), x, node, name) if node.sigma else x / node.alpha
 
 
 def exactness(candidate: Candidate) -> Finding:
     """For D = c any run has a closed form, alpha_t c + (sigma_t/sigma_s)(x - alpha_s c): what exponential methods are exact on."""
     worst = 0.0
-    for n in (2, 9) if candidate.freedom.grid else (10, 20):
+    for n in (2, 9) if candidate.interface.grid else (10, 20):
         grid, x = _start(candidate, n)
         end = candidate.run(lambda y, node: 0.0 * y + _POINT, x, grid)
         s, t = grid[0], end.end
@@ -129,71 +130,21 @@ def evaluations(candidate: Candidate) -> Finding:
     per = (counts[1] - counts[0]) / 8
     start = counts[0] - 8 * per
     extra = f", {start:+g} once" if start else ""
-    measured = f"{per:g} per step{extra} ({counts[1]} for 16 steps)"
+    measured = f"{per:g} per step{extra} ({counts[1]} for 16 steps)" if per else f"{counts[1]}"
     return Finding("evaluations", "pass", "calls of the model counted", measured)
-
-
-class _Waits:
-    """Counts what makes the host wait for the device."""
-
-    names = ("item", "cpu", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__", "nonzero", "__array__")
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.on = True
-
-    def mode(self) -> Any:
-        import torch
-        from torch.overrides import TorchFunctionMode
-
-        watched = {getattr(torch.Tensor, name): name for name in self.names if hasattr(torch.Tensor, name)}
-        waits = self
-
-        class Mode(TorchFunctionMode):
-            def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                if waits.on and func in watched:
-                    waits.counts[watched[func]] = waits.counts.get(watched[func], 0) + 1
-                return func(*args, **(kwargs or {}))
-
-        return Mode()
 
 
 def waits(candidate: Candidate) -> Finding:
     """Host synchronisations per step, on tensors that would be on the device."""
     if candidate.library != "torch":
         return Finding("host waits", "skip", "synchronisations per step", "NumPy runs on the host")
-    found = []
-    for n in (8, 16):
-        grid, x = _start(candidate, n)
-        counter = _Waits()
-        candidate.watch = counter
-        try:
-            with counter.mode():
-                candidate.run(_Quiet(counter), x, grid)
-        finally:
-            candidate.watch = None
-        found.append(dict(counter.counts))
-    per = {k: (v - found[0].get(k, 0)) / 8 for k, v in found[1].items() if v != found[0].get(k, 0)}
+    (few, _), (many, _) = (reads(candidate, n) for n in (8, 16))
+    per = {k: (v - few.get(k, 0)) / 8 for k, v in many.items() if v != few.get(k, 0)}
     total = sum(per.values())
     words = ", ".join(f"{k} {v:g}" for k, v in sorted(per.items()))
     measured = f"{total:.3g} per step" + (f" ({words})" if words else "")
     detail = "each of them stalls a GPU where its tensor lives there; keep coefficients on the host as Python floats"
     return judged(total < 0.5, "host waits", ".item(), .cpu(), bool() … of tensors, per step", measured, "0", detail, "note")
-
-
-class _Quiet:
-    """A cheap denoiser whose own work is not counted."""
-
-    def __init__(self, counter: _Waits) -> None:
-        self.counter = counter
-
-    def __call__(self, x: Any, node: Node) -> Any:
-        self.counter.on = False
-        try:
-            c = node.alpha**2 + node.sigma**2
-            return (node.alpha / c) * x
-        finally:
-            self.counter.on = True
 
 
 def moves(candidate: Candidate, deltas: tuple[float, ...] = (1e-2, 1e-3, 1e-5, 1e-8), **how: Any) -> list[float]:
@@ -204,9 +155,9 @@ def moves(candidate: Candidate, deltas: tuple[float, ...] = (1e-2, 1e-3, 1e-5, 1
     """
     grid, x = _start(candidate, 10)
     schedule = grid[0].schedule
-    if schedule is None or not candidate.freedom.grid:
+    if schedule is None or not candidate.interface.grid:
         raise Refused(f"{candidate.name} takes no grid of ours: how it answers to changes of the grid cannot be asked")
-    draws = _no_draws if candidate.stochastic else None
+    draws = no_draws if candidate.stochastic else None
 
     def run(delta: float) -> np.ndarray:
         nodes = [*grid]
@@ -225,7 +176,7 @@ def proportional(answers: list[float]) -> bool:
 
 def precision(candidate: Candidate) -> Finding | None:
     """Whether float64 in gives float64 accuracy."""
-    if not candidate.freedom.grid or candidate.kind == "diffusers" or candidate.adaptive:
+    if not candidate.interface.grid or candidate.kind == "diffusers" or candidate.adaptive:
         return None
     answers = moves(candidate)
     measured = "in proportion" if proportional(answers) else "answers " + ", ".join(f"{a:.2g}" for a in answers) + " of it"

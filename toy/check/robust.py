@@ -12,44 +12,32 @@ import numpy as np
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, Node
 from scorebed.solvers.grid import karras
-from scorebed.toy.check.candidate import Candidate, Refused
 from scorebed.toy.check.finding import Finding, judged
-from scorebed.toy.check.guard import guarded
-from scorebed.toy.check.order import error
-from scorebed.toy.check.trials import Affine, Make, Trial, between, ends, modes, trials
-from scorebed.toy.check.weak import affine
+from scorebed.toy.foreign.candidate import Candidate, Refused
+from scorebed.toy.foreign.guard import guarded, said
 from scorebed.toy.measure.convergence import rms
-from scorebed.toy.properties.cases import jagged
+from scorebed.toy.measure.manners import failures, no_draws, some_setting
+from scorebed.toy.measure.order import Conditions
+from scorebed.toy.measure.sampler import affine, path_error
+from scorebed.toy.measure.settings import Make, Setting, between, ends
+from scorebed.toy.measure.targets import Affine, modes
+from scorebed.toy.problems.uneven import jagged
 
 _PATIENCE = 5.0
+_COUNTS = (1, 2, 3, 4, 5, 7, 9, 12, 16, 24, 33, 48, 64)
 
 
-def some_grid(candidate: Candidate, small: bool = False) -> Make:
-    """A usual kind of grid of the candidate."""
-    return trials(candidate, small=True)[0].make if candidate.freedom.grid else candidate.own
-
-
-def finite(candidate: Candidate, quick: bool = False) -> Finding:
+def finite(candidate: Candidate, quick: bool = False, seconds: float = 60.0) -> Finding:
     """For N = 1…64 steps nothing overflows."""
-    make, target = some_grid(candidate), modes()
-    counts = [1, 2, 3, 4, 5, 7, 9, 12, 16, 24, 33, 48, 64] if quick else list(range(1, 65))
-    bad: list[int] = []
-    said = ""
-    for n in counts:
-        try:
-            grid = make(n)
-            x = Trial("", target, make).states(grid[0])
-            if not np.isfinite(candidate.run(target.denoised, x, grid, seed=n).x).all():
-                bad.append(n)
-        except Refused:
-            continue
-        except Exception as problem:  # what it says is part of the finding
-            bad.append(n)
-            said = said or f"; at N = {n}: {type(problem).__name__}: {_short(problem)}"
-    tried = f"N = {counts[0]}…{counts[-1]} steps on 3 modes" + (f", {len(counts)} of them" if quick else "")
+    counts = _COUNTS if quick else tuple(range(1, 65))
+    kinds, tried = failures(candidate, counts, seconds)
+    bad = sorted(n for at in kinds.values() for n in at)
+    said = "".join(f"; at N = {at[0]}: {kind}" for kind, at in kinds.items() if kind not in ("nan", "inf"))
+    short = f", the first {len(tried)} of {len(counts)} in {seconds:g} s" if len(tried) < len(counts) else ""
+    words = f"N = {counts[0]}…{counts[-1]} steps on 3 modes" + (f", {len(counts)} of them" if quick else "") + short
     measured = "finite everywhere" if not bad else f"not finite or an error at N = {_ranges(bad)}"
     detail = f"look at the first and last steps of short runs: memory that is not there yet, a division by a step of length zero{said}"
-    return judged(not bad, "finite", tried, measured, "finite", detail)
+    return judged(not bad, "finite", words, measured, "finite", detail)
 
 
 def stability(candidate: Candidate) -> list[Finding]:
@@ -80,34 +68,31 @@ def stability(candidate: Candidate) -> list[Finding]:
 
 def _whole(candidate: Candidate) -> Make:
     """Grids over nearly all of the schedule, as a user walks them."""
-    if not candidate.freedom.grid:
+    if not candidate.interface.grid:
         return candidate.own
     if candidate.schedule is None:
-        return some_grid(candidate)
+        return some_setting(candidate).nodes
     schedule = candidate.schedule
     return lambda n: karras(schedule, n)
 
 
 def last_step(candidate: Candidate) -> list[Finding]:
     """The floor that the step to sigma = 0 leaves, and how it falls with the last positive sigma: as sigma² for the usual rule."""
-    if "zero" not in candidate.freedom.ends or not candidate.freedom.grid:
+    if "zero" not in candidate.interface.ends or not candidate.interface.grid:
         return []
-    if candidate.schedule is not None:
-        schedule = candidate.schedule
-    else:
-        schedule = EDM()
+    schedule = candidate.schedule or EDM()
     noisy, _ = ends(schedule)
+
+    def off(make: Make, end: str) -> float:
+        if candidate.stochastic:
+            return _end_std(candidate, make(96), end)
+        return path_error(candidate, Setting(modes(), make, Conditions(dtype="float64 state", terminal=end)), make(96))[0]
+
     rhos, floors = (0.1, 0.05, 0.025), []
     for rho in rhos:
         make = between(jagged, schedule, noisy, schedule.at_lam(-math.log(rho)).t)
-        if candidate.stochastic:
-            floors.append(_end_std(candidate, make(96), "zero"))
-        else:
-            floors.append(error(candidate, Trial("", modes(), make), make(96), end="zero")[0])
-    if candidate.stochastic:
-        steps = _end_std(candidate, make(96), "last")
-    else:
-        steps = error(candidate, Trial("", modes(), make), make(96), end="last")[0]
+        floors.append(off(make, "zero"))
+    steps = off(make, "none")
     slope = math.log(floors[0] / floors[-1]) / math.log(rhos[0] / rhos[-1]) if min(floors) > 0.0 else math.inf
     measured = f"error {floors[0]:.1e} at sigma = {rhos[0]:g}, {floors[-1]:.1e} at {rhos[-1]:g}: sigma^{slope:.1f}"
     detail = "the step from the last sigma to 0 is not x0 = D(x, sigma_min): look at what it does where sigma = 0"
@@ -118,7 +103,7 @@ def last_step(candidate: Candidate) -> list[Finding]:
 
 def _end_std(candidate: Candidate, grid: Any, end: str) -> float:
     """How far the std of the output is from that of the target N(0, 1/4), at sigma = 0 or at the last node."""
-    if not candidate.freedom.draws:
+    if not candidate.interface.draws:
         return 0.0
     target = GaussianMixture([1.0], np.zeros((1, 1)), np.full(1, 0.25))
     _, slope, noise, _, node = affine(candidate, target, grid, end=end)
@@ -150,11 +135,11 @@ class _Bad:
 
 
 def _bad_runs(candidate: Candidate) -> Iterator[_Bad]:
-    make, target = some_grid(candidate), modes()
-    grid = make(8)
-    host_x = Trial("", target, make).states(grid[0])
+    target = modes()
+    grid = some_setting(candidate).nodes(8)
+    host_x = target.states(grid[0])
     x = candidate.state(host_x)
-    draws: dict[str, Any] = {"draws": _no_draws} if candidate.stochastic and candidate.freedom.draws else {}
+    draws: dict[str, Any] = {"draws": no_draws} if candidate.stochastic and candidate.interface.draws else {}
 
     def run(denoise: Any, state: Any, nodes: Any) -> Callable[[], Any]:
         return lambda: candidate.run(denoise, state, nodes, **draws)
@@ -167,7 +152,7 @@ def _bad_runs(candidate: Candidate) -> Iterator[_Bad]:
     yield _Bad(
         "integer state", "a state of integers", run(target.denoised, whole, grid), candidate.run(target.denoised, twice, grid, **draws).x
     )
-    if candidate.freedom.grid:
+    if candidate.interface.grid:
         plain = candidate.run(target.denoised, host_x, grid, **draws)
         nodes = list(grid)
         yield _Bad("N = 0", "a grid of one node", run(target.denoised, x, nodes[:1]), host_x)
@@ -178,10 +163,6 @@ def _bad_runs(candidate: Candidate) -> Iterator[_Bad]:
         yield _Bad("non-monotone grid", "a grid with two nodes swapped", run(target.denoised, x, swapped), exact, max(off, 1e-8))
     else:
         yield _Bad("N = 0", "no steps", lambda: candidate.run(target.denoised, x, candidate.own(0)))
-
-
-def _no_draws(shape: tuple[int, ...], interval: Any) -> np.ndarray:
-    return np.zeros(shape)
 
 
 def bad_input(candidate: Candidate, patience: float = _PATIENCE) -> list[Finding]:
@@ -196,7 +177,7 @@ def bad_input(candidate: Candidate, patience: float = _PATIENCE) -> list[Finding
         elif isinstance(result.error, Refused):
             continue
         elif result.error is not None:
-            out.append(Finding(name, "pass", bad.tried, f"{type(result.error).__name__}: {_short(result.error)}", "an error"))
+            out.append(Finding(name, "pass", bad.tried, said(result.error, 60), "an error"))
         else:
             values = result.value.x
             same = bad.right is not None and values.shape == bad.right.shape and np.abs(values - bad.right).max() < bad.tolerance
@@ -207,11 +188,6 @@ def bad_input(candidate: Candidate, patience: float = _PATIENCE) -> list[Finding
             detail = "nothing checks the input; a user finds out from the images, if at all"
             out.append(Finding(name, "fail" if strict else "note", bad.tried, silent, "an error", detail))
     return out
-
-
-def _short(error: BaseException, most: int = 60) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _ranges(numbers: list[int]) -> str:

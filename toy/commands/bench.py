@@ -80,7 +80,7 @@ def _time(t: float | None) -> str:
 def _kdiffusion() -> Any:
     """k-diffusion's samplers, or None where they are not installed."""
     try:
-        from scorebed.toy.peers.kdiffusion import sampling
+        from scorebed.toy.foreign.kdiffusion import sampling
 
         return sampling()
     except (ImportError, StopIteration):

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
-from scorebed.toy.console import bar, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
 
 
 def _found(place: str) -> Any:
@@ -32,6 +33,7 @@ def _found(place: str) -> Any:
                 raise typer.BadParameter(f"there is no file {module}")
             made = importlib.util.module_from_spec(spec)
             sys.modules.setdefault(path.stem, made)
+            sys.path.insert(0, str(path.parent))  # its neighbours are found as they are by python file.py
             spec.loader.exec_module(made)
         else:
             sys.path.insert(0, str(Path.cwd()))
@@ -47,7 +49,7 @@ def _found(place: str) -> Any:
     return found
 
 
-@main.command()
+@main.command(cls=ManyValues)
 def check(
     place: Annotated[str, typer.Argument(metavar="MODULE:CALLABLE", help="What to check: module:callable, file.py:callable, or a solver.")],
     order: Annotated[float | None, typer.Option(metavar="P", help="The order it claims; measured and reported without.")] = None,
@@ -60,6 +62,9 @@ def check(
         str | None, typer.Option(metavar="JSON", help='Options of its face, e.g. \'{"config": {"solver_order": 3}}\'.')
     ] = None,
     quick: Annotated[bool, typer.Option("--quick/--full", help="Fewer targets and numbers of steps.")] = False,
+    only: Annotated[list[str] | None, typer.Option(metavar="CHECK…", help="The checks to make, e.g. order precision.")] = None,
+    same_as: Annotated[str | None, typer.Option(metavar="NAME", help="The method of ours that it should be: where does it depart?")] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="Computing time after which the check is given up.")] = 600.0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where check.json and the figure go; nowhere without.")] = None,
 ) -> None:
     """Is a sampler right? Its order, weak order, stability, exactness, and manners, measured against exact maps and moments.
@@ -72,6 +77,7 @@ def check(
     [dim]scorebed check mysampler.py:sample --weak 1 --out out/check[/dim]
     [dim]scorebed check diffusers:HeunDiscreteScheduler --order 2[/dim]
     [dim]scorebed check dpmpp_2m[/dim]
+    [dim]scorebed check mysampler.py:sample --same-as dpmpp_2m --only order formula "same as"[/dim]
     """
     one_thread()
     if kind not in (None, "function", "k-diffusion", "diffusers", "solver"):
@@ -87,10 +93,22 @@ def check(
 
     try:
         with bar() as report:
-            found = check_solver(candidate, order=order, weak=weak, kind=kind, library=library, quick=quick, report=report, **more)
+            found = check_solver(
+                *(candidate,),
+                order=order,
+                weak=weak,
+                kind=kind,
+                library=library,
+                quick=quick,
+                report=report,
+                **{"only": only or None, "same_as": same_as, "seconds": seconds, **more},
+            )
     except (TypeError, ValueError) as problem:
         raise typer.BadParameter(str(problem)) from None
-    screen(140).print(found)
+    text = Text(str(found))
+    for status, colour in (("PASS", "green"), ("FAIL", "bold red"), ("NOTE", "yellow"), ("SKIP", "dim")):
+        text.highlight_regex(rf"(?m)^ *{status}(ED)?\b", colour)
+    screen(160).print(text)
     if out is not None:
         typer.echo("wrote " + ", ".join(map(str, found.save(out))))
     raise typer.Exit(0 if found.passed else 1)

@@ -29,7 +29,7 @@ def peers(
     """
     one_thread()
     from scorebed.toy.peers.board import MissingPeer, check_installed, run_board, silence
-    from scorebed.toy.peers.entries import LIBRARIES
+    from scorebed.toy.peers.entry import LIBRARIES
 
     chosen = list(dict.fromkeys(library or LIBRARIES))
     for name in chosen:

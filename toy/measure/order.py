@@ -34,7 +34,7 @@ class Conditions:
         dtype: ``float64``, state and coefficients; ``float64 state``, coefficients as the sampler computes them; ``float32``, both.
         start: ``own``: the sampler's own first steps; ``exact``: those of the exact flow; ``gentle``: its own, very short.
         terminal: where the run ends: ``none`` at the last node, ``zero`` at sigma = 0 by the sampler's own last step, ``denoised`` with
-            E[x0 | x] at the last node.
+            E[x0 | x] at the last node, ``own`` where the sampler's own grid does.
         network: what the exact network knows: ``node``, the sampler's own alpha and sigma; ``timestep``, the number it is handed.
         floor: errors below it are round-off, and no part of a slope.
         window: the numbers of steps that the slope is of; filled in by ``measure_order``.

@@ -11,10 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from scorebed.toy.peers.entries import LIBRARIES, PACKAGES, entries
-from scorebed.toy.peers.entry import Entry
-from scorebed.toy.store.files import replace_text
-from scorebed.toy.store.versions import versions
+from scorebed.toy.peers.entries import PACKAGES, entries
+from scorebed.toy.peers.entry import LIBRARIES, Entry
+from scorebed.toy.studies.store import replace_text, versions
 
 STALE_AFTER = 600.0
 """Seconds without any result after which the rest is given up."""
@@ -48,9 +47,10 @@ def peer_versions() -> dict[str, str]:
 @cache
 def _stamp() -> str:
     """A digest of the code that measures, and of the versions."""
-    here = Path(__file__).parent
-    measuring = ("truth", "affine", "slopes", "double", "guard", "schedulers", "kdiffusion", "azula_samplers", "measure")
-    text = "".join(_bare((here / f"{name}.py").read_text(encoding="utf-8")) for name in measuring)
+    toy = Path(__file__).parents[1]
+    of_measure = ("convergence", "order", "sampler", "settings", "targets", "manners")
+    measuring = [toy / "peers" / "measure.py", *sorted((toy / "foreign").glob("*.py")), *(toy / "measure" / f"{m}.py" for m in of_measure)]
+    text = "".join(_bare(path.read_text(encoding="utf-8")) for path in measuring)
     return hashlib.sha256((text + json.dumps(peer_versions(), sort_keys=True)).encode()).hexdigest()[:16]
 
 
@@ -65,8 +65,8 @@ def _bare(source: str) -> str:
 
 def stamp(entry: Entry) -> str:
     """What a result depends on: the code that measures, the versions, and the entry's options. Another stamp is measured again."""
-    d = entry.drive
-    return f"{_stamp()} {d.name} {dict(d.options)} {dict(getattr(d, 'step', {}))} {entry.stochastic} {(entry.order or 0) >= 3}"
+    peer = entry.peer
+    return f"{_stamp()} {peer.name} {dict(peer.options)} {dict(peer.step)} {entry.weak} {entry.order}"
 
 
 def _file(folder: Path, entry: Entry) -> Path:

@@ -4,52 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from scorebed.toy.peers.guard import TooLong, limit, quiet
-from scorebed.toy.peers.measure import gentle, law_error, path_error
+from scorebed.toy.foreign import Candidate
+from scorebed.toy.foreign.guard import quiet, within
+from scorebed.toy.measure.sampler import measure, path_error
+from scorebed.toy.measure.settings import Setting, even, fine, gentle, own, smooth
+from scorebed.toy.peers.entry import Peer
 from scorebed.toy.peers.mend import line_of, mended, origin
-from scorebed.toy.peers.schedulers import IDEAL, SHIPPED, Drive, Mode, even, karras
-from scorebed.toy.peers.slopes import measured
 
-OWN = Mode(wide=True, ideal=True, grid=karras)
-GENTLE = Mode(wide=True, ideal=True, grid=gentle)
-EVEN = Mode(wide=True, ideal=True, grid=even)
-FINE = Mode(wide=True, fine=True)
+OWN: Callable[[Candidate], Setting] = smooth
+GENTLE: Callable[[Candidate], Setting] = gentle
+EVEN: Callable[[Candidate], Setting] = partial(smooth, kind=even)
+FINE: Callable[[Candidate], Setting] = fine
+SHIPPED: Callable[[Candidate], Setting] = own
+IDEAL: Callable[[Candidate], Setting] = partial(own, dtype="float64", network="node")
 
 ORDER, WEAK, ERROR, WORKS = "order", "weak order", "error", "works"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A measurement: the order over ``steps``, the error at the last of them, or whether a run works (1.0 or 0.0)."""
+    """A measurement: the order over ``steps``, the error at the last of them, or whether a run works (1.0 or 0.0); ``spoilt``: of a
+    network that returns nan."""
 
     what: str
-    drive: Any
-    mode: Mode = GENTLE
-    steps: Sequence[int] = (25, 49, 97)
+    peer: Peer
+    setting: Callable[[Candidate], Setting] = GENTLE
+    steps: Sequence[int] = (24, 48, 96)
+    spoilt: bool = False
 
     def value(self) -> float:
         """The number; nan where the peer returned nan or raised."""
         with quiet():
+            candidate = self.peer.candidate(self.what == WEAK)
+            setting = replace(self.setting(candidate), steps=tuple(self.steps), finer=())
             if self.what == WORKS:
-                return float(self._works())
-            one = law_error if self.what == WEAK else path_error
-            errors = [one(self.drive, n, self.mode) for n in self.steps]
-        if self.what == ERROR:
-            return errors[-1]
-        return measured(self.steps, errors).order if np.all(np.isfinite(errors)) else float("nan")
+                return float(self._works(candidate, setting))
+            if self.what == ERROR:
+                return path_error(candidate, setting, setting.nodes(self.steps[-1]))[0]
+            result = measure(candidate, setting)
+        return float("nan") if result.before is None else result.before.slope
 
-    def _works(self) -> bool:
+    def _works(self, candidate: Candidate, setting: Setting) -> bool:
+        """Whether it gives numbers for numbers, or, of a spoilt network, comes back at all."""
+
+        def run() -> bool:
+            return all(np.isfinite(path_error(candidate, setting, setting.nodes(n))[0]) for n in self.steps)
+
+        if self.spoilt:
+            setting = replace(setting, target=_Spoilt(setting.target))
         try:
-            with limit(1.5):
-                return all(np.isfinite(path_error(self.drive, n, self.mode)) for n in self.steps)
-        except TooLong:
+            return bool(within(1.5, run))
+        except Exception:  # whatever a peer raises is a result
             return False
-        except (ArithmeticError, ValueError, UnboundLocalError, RuntimeError):
-            return False
+
+
+class _Spoilt:
+    """A target whose network returns nan."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.target, name)
+
+    def denoised(self, x: Any, node: Any) -> Any:
+        return self.target.denoised(x, node) * float("nan")
 
 
 @dataclass(frozen=True)
@@ -61,7 +85,7 @@ class Defect:
         module, words: the installed file and the words in it that are at fault.
         cause, effect: in a sentence or two.
         trial: the measurement as shipped.
-        mend: the drive of the trial with the defect mended; or ``changes``, words of the source to replace, with the class they change.
+        mend: the peer of the trial with the defect mended; or ``changes``, words of the source to replace, with the class they change.
         before, after: windows in which the trial's value lies as shipped and mended.
         shows: a program of a few lines that shows it with the library alone.
     """
@@ -79,7 +103,7 @@ class Defect:
     after: tuple[float, float]
     changes: tuple[tuple[str, str], ...] = ()
     mend: Callable[[Any], Any] | None = None
-    mended_mode: Mode | None = None
+    mended_setting: Callable[[Candidate], Setting] | None = None
     shows: str = ""
     also: tuple[str, ...] = field(default=())
 
@@ -97,39 +121,20 @@ class Defect:
 
     def mended_trial(self) -> Trial:
         """The same measurement with the defect mended in memory."""
-        drive = self.trial.drive
+        peer = self.trial.peer
         if self.changes:
             module = mended(self.module, *self.changes)
-            drive = replace(drive, changed=getattr(module, drive.name))
+            peer = replace(peer, changed=getattr(module, peer.name))
         if self.mend is not None:
-            drive = self.mend(drive)
-        return replace(self.trial, drive=drive, mode=self.mended_mode or self.trial.mode)
+            peer = self.mend(peer)
+        return replace(self.trial, peer=peer, setting=self.mended_setting or self.trial.setting)
 
 
-def subclass(maker: Callable[[Any], Any]) -> Callable[[Drive], Drive]:
-    """Mend a drive by a subclass of its scheduler."""
-    return lambda drive: replace(drive, changed=maker(drive.scheduler))
+def subclass(maker: Callable[[Any], Any]) -> Callable[[Peer], Peer]:
+    """Mend a peer by a subclass of its scheduler."""
+    return lambda peer: replace(peer, changed=maker(peer.made))
 
 
-def with_options(**options: Any) -> Callable[[Any], Any]:
-    """Mend a drive by options."""
-    return lambda drive: replace(drive, options={**drive.options, **options})
-
-
-__all__ = [
-    "ERROR",
-    "EVEN",
-    "FINE",
-    "GENTLE",
-    "IDEAL",
-    "ORDER",
-    "OWN",
-    "SHIPPED",
-    "WEAK",
-    "WORKS",
-    "Defect",
-    "Drive",
-    "Trial",
-    "subclass",
-    "with_options",
-]
+def with_options(**options: Any) -> Callable[[Peer], Peer]:
+    """Mend a peer by options."""
+    return lambda peer: replace(peer, options={**peer.options, **options})

@@ -11,7 +11,6 @@ from scorebed.toy.peers.entries_diffusers import diffusers_entries
 from scorebed.toy.peers.entries_others import azula_entries, kdiffusion_entries
 from scorebed.toy.peers.entry import Entry
 
-LIBRARIES = ("diffusers", "k-diffusion", "azula")
 PACKAGES = {"diffusers": "diffusers", "k-diffusion": "k_diffusion", "azula": "azula"}
 """Libraries, and the names they are imported under."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scorebed.toy.peers.entry import DDIM, DDPM, DEIS, DPM, DPMPP, EDM, KD, PNDM, SA, UNIPC, Entry, label
-from scorebed.toy.peers.schedulers import Drive
+from scorebed.toy.peers.entry import DDIM, DDPM, DEIS, DPM, DPMPP, EDM, KD, PNDM, SA, UNIPC, Entry, diffusers, label
 
 
 class Constant:
@@ -28,7 +27,6 @@ _SLOW = "two errors cancel at few steps; the slope still rises and is 0.97 at 76
 
 def _diffusers(
     name: str,
-    family: str,
     options: Mapping[str, Any],
     order: int | None,
     weak: int | None,
@@ -40,27 +38,25 @@ def _diffusers(
 ) -> Entry:
     shown = {k: v for k, v in {**options, **(step or {})}.items() if k not in hide}
     title = name.removesuffix("Scheduler") + (f" ({label(shown)})" if shown else "")
-    return Entry("diffusers", title, Drive(name, family, options, step or {}), order, weak, source, defects, note)
+    return Entry(title, diffusers(name, options, step), order, weak, source, defects, note)
 
 
-def _multistep(name: str, family: str, three: str) -> Iterator[Entry]:
+def _multistep(name: str, three: str, edm: bool = False) -> Iterator[Entry]:
     """The multistep DPM-Solvers, whose formulas are copied from file to file."""
-    edm = family == "edm"
     source = f"`solver_order`; {DPMPP}"
     for order in (1, 2, 3):
         for solver in ("midpoint", "heun") if order == 2 else ("midpoint",):
             o: dict[str, Any] = {"solver_order": order} | ({"solver_type": solver} if order == 2 else {})
             found = (three,) if order == 3 else ()
-            yield _diffusers(name, family, o, order, None, source, found)
+            yield _diffusers(name, o, order, None, source, found)
             if edm and order == 1:
                 continue
             old = {**o, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
             if not edm:
-                yield _diffusers(name, family, old, order, None, f"`solver_order`; {DPM}", found, "deprecated algorithm_type")
+                yield _diffusers(name, old, order, None, f"`solver_order`; {DPM}", found, "deprecated algorithm_type")
             sde = {**o, "algorithm_type": "sde-dpmsolver++"}
             yield _diffusers(
                 name,
-                family,
                 sde,
                 None,
                 1 if order == 1 else 2,
@@ -71,7 +67,6 @@ def _multistep(name: str, family: str, three: str) -> Iterator[Entry]:
                 both = {**old, "algorithm_type": "sde-dpmsolver"}
                 yield _diffusers(
                     name,
-                    family,
                     both,
                     None,
                     min(order, 2),
@@ -85,7 +80,7 @@ def diffusers_entries() -> Iterator[Entry]:
     """diffusers' schedulers."""
     d = _diffusers
     name = "DPMSolverMultistepScheduler"
-    yield from _multistep(name, "vp", "3m-factor")
+    yield from _multistep(name, "3m-factor")
     for extra in (
         {"use_karras_sigmas": True},
         {"use_exponential_sigmas": True},
@@ -104,10 +99,9 @@ def diffusers_entries() -> Iterator[Entry]:
             ("truncated-timesteps",) if set(extra) & {"use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"} else ()
         )
         found = ("truncated-timesteps",) if "use_karras_sigmas" in extra or "use_lu_lambdas" in extra else found
-        yield d(name, "vp", {"solver_order": 2, **extra}, 2, None, f"`solver_order`; {DPMPP}", found)
+        yield d(name, {"solver_order": 2, **extra}, 2, None, f"`solver_order`; {DPMPP}", found)
     yield d(
         name,
-        "vp",
         {"solver_order": 2, "solver_type": "heun", "use_karras_sigmas": True, "final_sigmas_type": "sigma_min"},
         2,
         None,
@@ -116,7 +110,6 @@ def diffusers_entries() -> Iterator[Entry]:
     )
     yield d(
         name,
-        "vp",
         {"solver_order": 3, "use_karras_sigmas": True, "final_sigmas_type": "sigma_min"},
         3,
         None,
@@ -127,24 +120,23 @@ def diffusers_entries() -> Iterator[Entry]:
     for order in (1, 2, 3):
         for solver in ("midpoint", "heun") if order > 1 else ("midpoint",):
             o = {"solver_order": order} | ({"solver_type": solver} if order > 1 else {})
-            yield d(single, "vp", o, order, None, f"`solver_order`; {DPM}, Alg. 5")
+            yield d(single, o, order, None, f"`solver_order`; {DPM}, Alg. 5")
             if order > 1:
                 old = {**o, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
-                yield d(single, "vp", old, order, None, f"`solver_order`; {DPM}, Alg. 5", (), "deprecated algorithm_type")
+                yield d(single, old, order, None, f"`solver_order`; {DPM}, Alg. 5", (), "deprecated algorithm_type")
             found = ("sde-3s-sign", "independent-noise") if order == 3 and solver == "heun" else ("independent-noise",) if order > 1 else ()
-            yield d(single, "vp", {**o, "algorithm_type": "sde-dpmsolver++"}, None, min(order, 2), f"{DPMPP}, SDE-DPM-Solver++", found)
-    yield d(single, "vp", {"solver_order": 2, "use_karras_sigmas": True}, 2, None, f"`solver_order`; {DPMPP}", ("truncated-timesteps",))
-    yield from _multistep("EDMDPMSolverMultistepScheduler", "edm", "edm-3m-factor")
-    yield d("EDMEulerScheduler", "edm", {}, 1, None, EDM)
-    yield d("EDMEulerScheduler", "edm", {}, None, 1, EDM, (), "", {"s_churn": 4.0})
+            yield d(single, {**o, "algorithm_type": "sde-dpmsolver++"}, None, min(order, 2), f"{DPMPP}, SDE-DPM-Solver++", found)
+    yield d(single, {"solver_order": 2, "use_karras_sigmas": True}, 2, None, f"`solver_order`; {DPMPP}", ("truncated-timesteps",))
+    yield from _multistep("EDMDPMSolverMultistepScheduler", "edm-3m-factor", edm=True)
+    yield d("EDMEulerScheduler", {}, 1, None, EDM)
+    yield d("EDMEulerScheduler", {}, None, 1, EDM, (), "", {"s_churn": 4.0})
     for solver in ("midpoint", "heun"):
-        yield d("CosineDPMSolverMultistepScheduler", "edm", {"solver_type": solver}, None, 2, f"{DPMPP}, SDE-DPM-Solver++")
+        yield d("CosineDPMSolverMultistepScheduler", {"solver_type": solver}, None, 2, f"{DPMPP}, SDE-DPM-Solver++")
     for order in (1, 2, 3):
         for solver in ("bh1", "bh2"):
             o = {"solver_order": order, "solver_type": solver}
             yield d(
                 "UniPCMultistepScheduler",
-                "vp",
                 o,
                 order + 1,
                 None,
@@ -153,7 +145,6 @@ def diffusers_entries() -> Iterator[Entry]:
             )
     yield d(
         "UniPCMultistepScheduler",
-        "vp",
         {"solver_order": 2, "predict_x0": False, "final_sigmas_type": "sigma_min"},
         3,
         None,
@@ -161,7 +152,6 @@ def diffusers_entries() -> Iterator[Entry]:
     )
     yield d(
         "UniPCMultistepScheduler",
-        "vp",
         {"solver_order": 2, "use_karras_sigmas": True},
         3,
         None,
@@ -170,7 +160,6 @@ def diffusers_entries() -> Iterator[Entry]:
     )
     yield d(
         "UniPCMultistepScheduler",
-        "vp",
         {"solver_order": 2, "use_flow_sigmas": True, "prediction_type": "flow_prediction"},
         3,
         None,
@@ -180,7 +169,6 @@ def diffusers_entries() -> Iterator[Entry]:
     for order in (1, 2, 3):
         yield d(
             "DEISMultistepScheduler",
-            "vp",
             {"solver_order": order},
             order,
             None,
@@ -189,7 +177,6 @@ def diffusers_entries() -> Iterator[Entry]:
         )
     yield d(
         "DEISMultistepScheduler",
-        "vp",
         {"solver_order": 2, "use_karras_sigmas": True},
         2,
         None,
@@ -200,15 +187,14 @@ def diffusers_entries() -> Iterator[Entry]:
         o = {"predictor_order": p, "corrector_order": c}
         yield d(
             "SASolverScheduler",
-            "vp",
             {**o, "tau_func": off},
             max(p, c),
             None,
             f"`predictor_order`, `corrector_order`; {SA}",
             ("float32-coefficients", "lower-order-final", "start-up") if c == 4 else (),
         )
-        yield d("SASolverScheduler", "vp", {**o, "tau_func": on}, None, min(2, max(p, c)), f"{SA}, tau = 1", (), _SLOW if c == 1 else "")
-    yield d("SASolverScheduler", "vp", {"algorithm_type": "noise_prediction", "tau_func": off}, 2, None, SA)
+        yield d("SASolverScheduler", {**o, "tau_func": on}, None, min(2, max(p, c)), f"{SA}, tau = 1", (), _SLOW if c == 1 else "")
+    yield d("SASolverScheduler", {"algorithm_type": "noise_prediction", "tau_func": off}, 2, None, SA)
     ve = (
         ("EulerDiscreteScheduler", 1, EDM),
         ("HeunDiscreteScheduler", 2, f"{EDM}, Alg. 1"),
@@ -217,60 +203,57 @@ def diffusers_entries() -> Iterator[Entry]:
     )
     for name, order, source in ve:
         late = ("start-up",) if order == 4 else ()
-        yield d(name, "ve", {}, order, None, source, late)
-        yield d(name, "ve", {"use_karras_sigmas": True}, order, None, source, late)
+        yield d(name, {}, order, None, source, late)
+        yield d(name, {"use_karras_sigmas": True}, order, None, source, late)
         if order < 4:  # a run of LMS takes minutes: it integrates its weights anew in every step
-            yield d(name, "ve", {"use_exponential_sigmas": True}, order, None, source)
-            yield d(name, "ve", {"prediction_type": "v_prediction"}, order, None, source)
+            yield d(name, {"use_exponential_sigmas": True}, order, None, source)
+            yield d(name, {"prediction_type": "v_prediction"}, order, None, source)
     for spacing in ("leading", "trailing"):
-        yield d("EulerDiscreteScheduler", "ve", {"timestep_spacing": spacing}, 1, None, EDM)
-        yield d("HeunDiscreteScheduler", "ve", {"timestep_spacing": spacing}, 2, None, EDM)
-    yield d("EulerDiscreteScheduler", "ve", {"interpolation_type": "log_linear"}, 1, None, EDM, ("log-linear-timesteps",))
-    yield d("EulerDiscreteScheduler", "ve", {"use_beta_sigmas": True}, 1, None, EDM)
-    yield d("EulerDiscreteScheduler", "ve", {}, None, 1, EDM, (), "", {"s_churn": 4.0})
-    yield d("EulerAncestralDiscreteScheduler", "ve", {}, None, 1, f"{KD}, sample_euler_ancestral")
-    yield d("KDPM2AncestralDiscreteScheduler", "ve", {}, None, 2, f"{KD}, sample_dpm_2_ancestral")
-    yield d("KDPM2AncestralDiscreteScheduler", "ve", {"use_karras_sigmas": True}, None, 2, f"{KD}, sample_dpm_2_ancestral")
-    yield d("DPMSolverSDEScheduler", "ve", {}, None, 2, f"{KD}, sample_dpmpp_sde")
-    yield d("DPMSolverSDEScheduler", "ve", {"use_karras_sigmas": True}, None, 2, f"{KD}, sample_dpmpp_sde")
+        yield d("EulerDiscreteScheduler", {"timestep_spacing": spacing}, 1, None, EDM)
+        yield d("HeunDiscreteScheduler", {"timestep_spacing": spacing}, 2, None, EDM)
+    yield d("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, 1, None, EDM, ("log-linear-timesteps",))
+    yield d("EulerDiscreteScheduler", {"use_beta_sigmas": True}, 1, None, EDM)
+    yield d("EulerDiscreteScheduler", {}, None, 1, EDM, (), "", {"s_churn": 4.0})
+    yield d("EulerAncestralDiscreteScheduler", {}, None, 1, f"{KD}, sample_euler_ancestral")
+    yield d("KDPM2AncestralDiscreteScheduler", {}, None, 2, f"{KD}, sample_dpm_2_ancestral")
+    yield d("KDPM2AncestralDiscreteScheduler", {"use_karras_sigmas": True}, None, 2, f"{KD}, sample_dpm_2_ancestral")
+    yield d("DPMSolverSDEScheduler", {}, None, 2, f"{KD}, sample_dpmpp_sde")
+    yield d("DPMSolverSDEScheduler", {"use_karras_sigmas": True}, None, 2, f"{KD}, sample_dpmpp_sde")
     plain = {"clip_sample": False}
     for name in ("DDIMScheduler", "DDIMParallelScheduler"):
-        yield d(name, "table", plain, 1, None, DDIM)
-        yield d(name, "table", plain, None, 1, DDIM, (), "", {"eta": 1.0})
-    yield d("DDIMScheduler", "table", {**plain, "timestep_spacing": "trailing"}, 1, None, DDIM)
-    yield d("DDIMScheduler", "table", {**plain, "prediction_type": "v_prediction"}, 1, None, DDIM)
+        yield d(name, plain, 1, None, DDIM)
+        yield d(name, plain, None, 1, DDIM, (), "", {"eta": 1.0})
+    yield d("DDIMScheduler", {**plain, "timestep_spacing": "trailing"}, 1, None, DDIM)
+    yield d("DDIMScheduler", {**plain, "prediction_type": "v_prediction"}, 1, None, DDIM)
     yield d(
         "DDIMScheduler",
-        "table",
         {**plain, "timestep_spacing": "trailing", "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
         1,
         None,
         DDIM,
     )
-    yield d("CogVideoXDDIMScheduler", "table", plain, 1, None, DDIM)
-    yield d("CogVideoXDPMScheduler", "table", plain, None, 2, f"{DPMPP}, SDE-DPM-Solver++(2M)")
+    yield d("CogVideoXDDIMScheduler", plain, 1, None, DDIM)
+    yield d("CogVideoXDPMScheduler", plain, None, 2, f"{DPMPP}, SDE-DPM-Solver++(2M)")
     for name in ("DDPMScheduler", "DDPMParallelScheduler"):
         for kind in ("fixed_small", "fixed_large"):
-            yield d(name, "table", {**plain, "variance_type": kind}, None, 1, DDPM)
-    yield d("UnCLIPScheduler", "table", plain, None, 1, DDPM, ("unclip-one-step",))
+            yield d(name, {**plain, "variance_type": kind}, None, 1, DDPM)
+    yield d("UnCLIPScheduler", plain, None, 1, DDPM, ("unclip-one-step",))
     for skip in (False, True):
         yield d(
             "PNDMScheduler",
-            "table",
             {"skip_prk_steps": True} if skip else {},
             4,
             None,
             f"`pndm_order = 4`; {PNDM}",
             ("pndm-weights",) if skip else ("pndm-weights", "prk-few-steps"),
         )
-    yield d("IPNDMScheduler", "crash", {}, 4, None, f"docstring: fourth-order; {PNDM}", ("ipndm-first-step",))
+    yield d("IPNDMScheduler", {}, 4, None, f"docstring: fourth-order; {PNDM}", ("ipndm-first-step",))
     flow = "Euler on the flow, arXiv:2209.03003"
-    yield d("FlowMatchEulerDiscreteScheduler", "flow", {}, 1, None, flow)
-    yield d("FlowMatchEulerDiscreteScheduler", "flow", {"shift": 3.0}, 1, None, flow)
-    yield d("FlowMatchEulerDiscreteScheduler", "flow", {"use_karras_sigmas": True}, 1, None, flow)
+    yield d("FlowMatchEulerDiscreteScheduler", {}, 1, None, flow)
+    yield d("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, 1, None, flow)
+    yield d("FlowMatchEulerDiscreteScheduler", {"use_karras_sigmas": True}, 1, None, flow)
     yield d(
         "FlowMatchEulerDiscreteScheduler",
-        "flow",
         {"stochastic_sampling": True},
         None,
         0,
@@ -278,12 +261,11 @@ def diffusers_entries() -> Iterator[Entry]:
         (),
         "by design: renews all noise in every step, so the law does not converge to the target's; meant for distilled models",
     )
-    yield d("FlowMatchHeunDiscreteScheduler", "flow", {}, 2, None, "Heun on the flow")
-    yield d("FlowMatchHeunDiscreteScheduler", "flow", {"shift": 3.0}, 2, None, "Heun on the flow")
-    yield d("FlowMatchHeunDiscreteScheduler", "flow", {}, None, 1, f"{EDM}, Alg. 2", ("flow-heun-churn",), "", {"s_churn": 4.0})
+    yield d("FlowMatchHeunDiscreteScheduler", {}, 2, None, "Heun on the flow")
+    yield d("FlowMatchHeunDiscreteScheduler", {"shift": 3.0}, 2, None, "Heun on the flow")
+    yield d("FlowMatchHeunDiscreteScheduler", {}, None, 1, f"{EDM}, Alg. 2", ("flow-heun-churn",), "", {"s_churn": 4.0})
     yield d(
         "FlowMapEulerDiscreteScheduler",
-        "flow",
         {},
         1,
         None,
@@ -291,7 +273,7 @@ def diffusers_entries() -> Iterator[Entry]:
         (),
         "with a flow-map model every step is exact; here it is given the velocity",
     )
-    yield d("LTXEulerAncestralRFScheduler", "flow", {}, None, 1, "docstring: Euler-Ancestral RF")
-    yield d("LTXEulerAncestralRFScheduler", "flow", {"eta": 0.0}, 1, None, flow)
-    yield d("MiniMaxH3Scheduler", "flow", {}, 1, None, flow)
-    yield d("DDPMWuerstchenScheduler", "wuerstchen", {}, None, 1, DDPM)
+    yield d("LTXEulerAncestralRFScheduler", {}, None, 1, "docstring: Euler-Ancestral RF")
+    yield d("LTXEulerAncestralRFScheduler", {"eta": 0.0}, 1, None, flow)
+    yield d("MiniMaxH3Scheduler", {}, 1, None, flow)
+    yield d("DDPMWuerstchenScheduler", {}, None, 1, DDPM)

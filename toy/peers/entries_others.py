@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from scorebed.toy.peers.azula_samplers import Azula
-from scorebed.toy.peers.entry import AZ, DDIM, DDPM, DPM, DPMPP, EDM, Entry, label
-from scorebed.toy.peers.kdiffusion import Sampler
+from scorebed.toy.peers.entry import AZ, DDIM, DDPM, DPM, DPMPP, EDM, Entry, azula, kdiffusion, label
 
 _BIAS = (
     "by design: the corrector has a bias that grows with delta and that no number of steps removes, 2e-2 at delta = 0.3; at the "
@@ -27,12 +25,10 @@ def kdiffusion_entries() -> Iterator[Entry]:
         defects: tuple[str, ...] = (),
         note: str = "",
         /,
-        free: str | None = None,
-        brownian: bool = False,
         **options: Any,
     ) -> Entry:
         shown = f" ({label(options)})" if options else ""
-        return Entry("k-diffusion", name + shown, Sampler(name, options, brownian, free), order, weak, source, defects, note)
+        return Entry(name + shown, kdiffusion(name, **options), order, weak, source, defects, note)
 
     churn: dict[str, Any] = {"s_churn": 4.0}
     yield k("sample_euler", 1, None, f"{EDM}, Alg. 2 without its second half")
@@ -46,8 +42,8 @@ def kdiffusion_entries() -> Iterator[Entry]:
     yield k("sample_lms", 4, None, "`order=4`", ("start-up",))
     for order in (1, 2, 3):
         yield k("sample_lms", order, None, "`order`", ("start-up",) if order == 3 else (), order=order)
-    yield k("sample_dpm_fast", 3, None, f"{DPM}, DPM-Solver-fast", ("dpm-fast-end",), free="fast")
-    yield k("sample_dpm_fast", None, 1, f"{DPM}", free="fast", eta=1.0)
+    yield k("sample_dpm_fast", 3, None, f"{DPM}, DPM-Solver-fast", ("dpm-fast-end",))
+    yield k("sample_dpm_fast", None, 1, f"{DPM}", eta=1.0)
     yield k(
         "sample_dpm_adaptive",
         None,
@@ -55,17 +51,16 @@ def kdiffusion_entries() -> Iterator[Entry]:
         f"{DPM}, DPM-Solver-12 and 23; steps chosen by tolerance",
         ("adaptive-hang",),
         _TOLERANCE,
-        free="adaptive",
     )
     yield k("sample_dpmpp_2s_ancestral", None, 2, "docstring: second-order steps")
     yield k("sample_dpmpp_2s_ancestral", 2, None, f"{DPMPP}, 2S", eta=0.0)
-    yield k("sample_dpmpp_sde", None, 2, "stage and step on one Brownian path", brownian=True)
+    yield k("sample_dpmpp_sde", None, 2, "stage and step on one Brownian path")
     yield k("sample_dpmpp_sde", 2, None, f"{DPMPP}, 2S", eta=0.0)
     yield k("sample_dpmpp_2m", 2, None, f"{DPMPP}, 2M")
     for solver in ("midpoint", "heun"):
-        yield k("sample_dpmpp_2m_sde", None, 2, f"{DPMPP}, SDE 2M", ("sde-one-step",), brownian=True, solver_type=solver)
+        yield k("sample_dpmpp_2m_sde", None, 2, f"{DPMPP}, SDE 2M", ("sde-one-step",), solver_type=solver)
         yield k("sample_dpmpp_2m_sde", 2, None, f"{DPMPP}, 2M", ("sde-one-step",), solver_type=solver, eta=0.0)
-    yield k("sample_dpmpp_3m_sde", None, 2, "docstring: 3M", ("3m-factor-kd", "sde-one-step"), brownian=True)
+    yield k("sample_dpmpp_3m_sde", None, 2, "docstring: 3M", ("3m-factor-kd", "sde-one-step"))
     yield k("sample_dpmpp_3m_sde", 3, None, "docstring: 3M", ("3m-factor-kd", "sde-one-step"), eta=0.0)
 
 
@@ -76,7 +71,7 @@ def azula_entries() -> Iterator[Entry]:
         name: str, order: int | None, weak: int | None, source: str, defects: tuple[str, ...] = (), note: str = "", /, **options: Any
     ) -> Entry:
         shown = f" ({label(options)})" if options else ""
-        return Entry("azula", name + shown, Azula(name, options), order, weak, source, defects, note)
+        return Entry(name + shown, azula(name, **options), order, weak, source, defects, note)
 
     yield a("DDPMSampler", None, 1, DDPM)
     yield a("DDIMSampler", 1, None, DDIM)

@@ -1,14 +1,14 @@
-"""One line of the scoreboard, and the papers that the nominal orders are read from."""
+"""One line of the scoreboard: a sampler of another library, what it claims, and the papers that the claims are read from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
-from scorebed.toy.peers.azula_samplers import Azula
-from scorebed.toy.peers.kdiffusion import Sampler
-from scorebed.toy.peers.schedulers import Drive
+from scorebed.toy.foreign import Candidate, as_candidate
+from scorebed.toy.foreign.kdiffusion import sampling
 
 DPM = "arXiv:2206.00927"
 DPMPP = "arXiv:2211.01095"
@@ -23,6 +23,58 @@ KD = "k-diffusion, sampling.py"
 AZ = "azula, docstring"
 
 
+LIBRARIES = ("diffusers", "k-diffusion", "azula")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A sampler of another library with options; nothing is imported before it is asked for.
+
+    Attributes:
+        step: of a scheduler, keyword arguments of every ``step``.
+        changed: what is used instead of the class or function of that name: a mended copy.
+    """
+
+    library: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    step: Mapping[str, Any] = field(default_factory=dict)
+    changed: Any = None
+
+    @property
+    def made(self) -> Any:
+        """The class or function."""
+        if self.changed is not None:
+            return self.changed
+        if self.library == "k-diffusion":
+            return getattr(sampling(), self.name)
+        return getattr(import_module("diffusers" if self.library == "diffusers" else "azula.sample"), self.name)
+
+    def candidate(self, stochastic: bool = False) -> Candidate:
+        """Behind the interface that everything is measured through."""
+        if self.library == "diffusers":
+            made = as_candidate(self.made, name=self.name, kind="diffusers", config=dict(self.options), step=dict(self.step))
+        else:
+            made = as_candidate(self.made, name=self.name, kind=self.library, library="torch", options=dict(self.options))
+        made.stochastic = stochastic
+        return made
+
+
+def diffusers(name: str, options: Mapping[str, Any] | None = None, step: Mapping[str, Any] | None = None) -> Peer:
+    """A scheduler of diffusers."""
+    return Peer("diffusers", name, options or {}, step or {})
+
+
+def kdiffusion(name: str, **options: Any) -> Peer:
+    """A ``sample_*`` of k-diffusion."""
+    return Peer("k-diffusion", name, options)
+
+
+def azula(name: str, **options: Any) -> Peer:
+    """A sampler of azula."""
+    return Peer("azula", name, options)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One line of the scoreboard.
@@ -34,14 +86,17 @@ class Entry:
         note: what is so by design, or documented by the library.
     """
 
-    library: str
     name: str
-    drive: Drive | Sampler | Azula
+    peer: Peer
     order: int | None
     weak: int | None
     source: str
     defects: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def library(self) -> str:
+        return self.peer.library
 
     @property
     def key(self) -> str:

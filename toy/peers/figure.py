@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scorebed.toy.figures.style import BLUE, MUTED, VERMILLION, look, save
-from scorebed.toy.peers.report import formula, labelled, nominal, reached
+from scorebed.toy.peers.report import formula, labelled, nominal, reached, slope
 
 
 def _lines(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -17,7 +17,7 @@ def _lines(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         found = formula(r)
         if nominal(r) is None:
             continue
-        order = None if found is None else round(found[1]["order"], 1)
+        order = None if found is None else round(slope(found[1]), 1)
         seen.setdefault((r["library"], r["name"].split(" (")[0], nominal(r), r["weak"] is None, reached(r), order), r)
     return list(seen.values())
 
@@ -46,9 +46,10 @@ def draw(results: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
                 if found is None:
                     ax.text(0.05, y, "fails", color=VERMILLION, va="center", fontsize=7)
                 else:
-                    value = max(found[1]["order"], 0.0)
+                    value = max(slope(found[1]), 0.0)
                     ax.plot([wanted, value], [y, y], color=colour, lw=0.8, alpha=0.5)
-                    ax.plot([max(found[1]["low"], 0.0), max(found[1]["high"], 0.0)], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
+                    low, high = (max(slope(found[1], part), 0.0) for part in ("low", "high"))
+                    ax.plot([low, high], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
                     ax.plot(value, y, "o" if good else "X", color=colour, ms=5, markeredgecolor="white", markeredgewidth=0.5)
                 ax.plot(wanted, y, "o", mfc="none", mec=MUTED, ms=8, mew=1.0)
             ax.set_yticks(range(len(part)), [r if isinstance(r, str) else _title(r) for r in part], fontsize=6.8)

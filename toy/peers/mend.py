@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from scorebed.toy.foreign import kdiffusion
+
 
 def origin(module: str) -> Path:
     """The installed file of a module; ``k_diffusion.sampling`` is found without importing its package."""
     if module == "k_diffusion.sampling":
-        from scorebed.toy.peers.kdiffusion import source
-
-        return source()
+        return kdiffusion.origin()
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{module} is not installed", name=module.split(".")[0])
@@ -46,9 +46,7 @@ def mended(module: str, *changes: tuple[str, str]) -> ModuleType:
             raise LookupError(f"{module} has no {old!r}: another release than the one that was read")
         text = text.replace(old, new)
     if module == "k_diffusion.sampling":
-        from scorebed.toy.peers.kdiffusion import sampling
-
-        base = sampling().__name__
+        base = kdiffusion.sampling().__name__
     else:
         base = module
     name = f"{base}_mended_{abs(hash(changes)):x}"

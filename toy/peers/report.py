@@ -10,8 +10,9 @@ from typing import Any
 from scorebed.toy.peers.board import peer_versions
 from scorebed.toy.peers.defect import Defect
 from scorebed.toy.peers.defects import DEFECTS
-from scorebed.toy.peers.entries import APART, LIBRARIES, entries
-from scorebed.toy.store.files import replace_text
+from scorebed.toy.peers.entries import APART, entries
+from scorebed.toy.peers.entry import LIBRARIES
+from scorebed.toy.studies.store import replace_text
 
 SLACK = 0.2
 """An order this far below the nominal one still counts as reached."""
@@ -22,13 +23,16 @@ Targets: a 1-D mixture with its exact flow (paths), a pair of Gaussians with exa
 range of the single slopes they are made of.
 
 - **nominal**: the order that the library or the paper it names states; `w` for the weak order of a stochastic method.
-- **formula**: measured on a grid of ours, sigma/alpha from 8 to 0.1, uniform in its cube root, in float64, the network at the sampler's own
+- **smooth**: measured on a grid of ours, sigma/alpha from 8 to 0.1, uniform in its cube root, in float64, the network at the sampler's own
   sigma: what the formula does, its start included, without the last step to sigma = 0. Schedulers of integer timesteps: on a table of
   131,072 entries, to an eighth of it. `*`: on the library's own grid, where the interface takes no other.
-- **gentle start**: the same after two very short first steps; where it is higher, a first-order start costs the difference.
+- **uneven**: the same on three modes and steps in lam of alternating lengths 2 : 3, between the usual ends of the schedule.
+- **gentle start**: as smooth, even in log(sigma/alpha) after two very short first steps; where it is higher, a first-order start costs the
+  difference.
 - **as shipped**: the library's own grid (k-diffusion: Karras, 80 to 0.002, then 0; azula: VP, t from 1 to 0), float32, the network at the
   timestep it is handed. `-` where slopes do not agree.
-- **floor**: the least error as shipped, up to 256 steps (laws: 193).
+- `scorebed check` measures by the same calls: its orders are these, under the conditions that both print.
+- **floor**: the least error as shipped, up to 256 steps.
 - **failures**: at 1 to 16, 24, 32, 48 and 64 steps, as shipped.
 - **calls**: evaluations of the network in a run of 16 steps.
 - **reads**: values read from tensors by the host per evaluation, on the CPU; on a GPU those of device tensors are synchronisations.
@@ -37,7 +41,7 @@ range of the single slopes they are made of.
 
 def formula(result: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """The measurement that tells the order of the formula, and its mode."""
-    for mode in ("own", "fine", "ideal", "shipped"):
+    for mode in ("smooth", "fine", "ideal", "shipped"):
         found = result["measured"].get(mode)
         if found is not None:
             return mode, found
@@ -54,20 +58,26 @@ def reached(result: Mapping[str, Any]) -> bool | None:
     wanted, found = nominal(result), formula(result)
     if wanted is None:
         return None
-    return found is not None and found[1]["order"] >= wanted - SLACK
+    return found is not None and slope(found[1]) >= wanted - SLACK
+
+
+def slope(measured: Mapping[str, Any] | None, part: str = "slope") -> float:
+    """The order of a measurement before it stalls, or an end of its range; nan where there is none."""
+    before = None if measured is None else measured["before"]
+    return float("nan") if before is None else float(before[part])
 
 
 def _order(found: Mapping[str, Any] | None, star: bool = False) -> str:
-    if found is None:
+    if found is None or found["before"] is None:
         return ""
-    return f"{found['order']:.2f} [{found['low']:.2f}, {found['high']:.2f}]" + ("*" if star else "")
+    return f"{slope(found):.2f} [{slope(found, 'low'):.2f}, {slope(found, 'high'):.2f}]" + ("*" if star else "")
 
 
 def _shipped(found: Mapping[str, Any] | None, failed: str = "") -> str:
     if found is None:
         return "nan" if "nan" in failed else failed.split(":")[0]
-    text = f"{found['order']:.2f}" if found["high"] - found["low"] <= SETTLED else "-"
-    return text + (", stalls" if found["stalls"] or found["order"] < 0.5 else "")
+    text = f"{slope(found):.2f}" if slope(found, "high") - slope(found, "low") <= SETTLED else "-"
+    return text + (", stalls" if found["stalls"] or slope(found) < 0.5 else "")
 
 
 def _failures(result: Mapping[str, Any]) -> str:
@@ -96,9 +106,10 @@ def row(result: Mapping[str, Any]) -> str:
         ("w " if result["weak"] is not None else "") + (str(wanted) if wanted else "none"),
         (("" if chosen else _order(found[1], found[0] in ("ideal", "shipped"))) if found else "not measurable")
         + (f" {mark}" if mark else ""),
+        _order(result["measured"].get("uneven")),
         _order(result["measured"].get("gentle")),
         "" if chosen else _shipped(shipped, result["failed"].get("shipped", "")),
-        f"{shipped['floor']:.0e}" if shipped else "",
+        f"{min(shipped['errors']):.0e}" if shipped else "",
         _failures(result),
         "" if result["calls"] is None else str(result["calls"]),
         "" if result["reads"] is None else f"{result['reads']:.0f}",
@@ -107,7 +118,7 @@ def row(result: Mapping[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-HEAD = "| sampler | nominal | formula | gentle start | as shipped | floor | failures | calls | reads | see |\n" + "|---" * 10 + "|"
+HEAD = "| sampler | nominal | smooth | uneven | gentle start | as shipped | floor | failures | calls | reads | see |\n" + "|---" * 11 + "|"
 
 
 def section(defect: Defect, values: Mapping[str, Sequence[float]] | None = None) -> str:
@@ -139,7 +150,7 @@ def _how(defect: Defect) -> str:
         return "with these words replaced in memory: " + "; ".join(
             f"`{new.strip()}`" for _, new in defect.changes if "\n" not in new.strip()
         )
-    return "with it mended at run time" if defect.mended_mode is None else "without it (float64, or another grid)"
+    return "with it mended at run time" if defect.mended_setting is None else "without it (float64, or another grid)"
 
 
 def _said(defect: Defect, value: float) -> str:
@@ -171,7 +182,7 @@ def markdown(results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence
     ]
     odd = [r["name"] for r in results if r["repeats"] is False and not any("nan" in str(f) for f in r["failed"].values())]
     same = "All" if not odd else f"All but {', '.join(odd)}"
-    narrow = [f"{r['name']} ({r['dtype']})" for r in results if r["dtype"] and ":" not in r["dtype"]]
+    narrow = [f"{r['name']} ({r['dtype']})" for r in results if r["dtype"] not in ("", "float64")]
     kept = "All schedulers return float64 for float64 states" if not narrow else f"Not float64 for float64 states: {', '.join(narrow)}"
     lines += [f"{same} that run repeat themselves bit by bit after the same seed. {kept}, though many compute in float32 inside.", ""]
     lines += [f"{len(results)} entries; {len(below)} are below their nominal order, or could not be measured.", ""]

@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from scorebed.solvers import Node
+from scorebed.solvers.noise import Noise
+
 Interval = tuple[float, float]
 Draws = Callable[[tuple[int, ...], Interval | None], np.ndarray]
 """(shape, interval of the clock or None) -> standard normals. None: a draw with no address, independent of all others."""
@@ -69,18 +72,20 @@ class Units:
         return out
 
 
-class Seeded:
-    """Independent normals from one seed; an interval that is asked twice gives the same values."""
+class Paired:
+    """Draws made of others: the k-th of each ``per`` draws of a step is c times the first plus sqrt(1 - c²) times itself."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng, self.known = np.random.default_rng(seed), {}  # type: ignore[var-annotated]
+    def __init__(self, draws: Draws, per: int, c: float) -> None:
+        self.draws, self.per, self.c, self.count = draws, per, c, 0
+        self.first: Any = None
 
     def __call__(self, shape: tuple[int, ...], interval: Interval | None) -> np.ndarray:
-        if interval is None:
-            return self.rng.standard_normal(shape)
-        if interval not in self.known:
-            self.known[interval] = self.rng.standard_normal(shape)
-        return self.known[interval]
+        value = self.draws(shape, interval)
+        place, self.count = self.count % self.per, self.count + 1
+        if place == 0:
+            self.first = value
+            return value
+        return self.c * self.first + math.sqrt(1.0 - self.c**2) * value
 
 
 class Generator(np.random.Generator):
@@ -158,3 +163,28 @@ def _torch_mode(draws: Draws) -> Any:
             return func(*args, **kwargs)
 
     return Mode()
+
+
+def as_noise(draws: Draws, x: Any) -> Noise:
+    """``draws`` as a ``Noise``: the interval between two nodes in the clock (sigma/alpha)²."""
+
+    def noise(s: Node, t: Node) -> Any:
+        value = draws(tuple(x.shape), (min(s.rho, t.rho) ** 2, max(s.rho, t.rho) ** 2))
+        return value.astype(x.dtype) if isinstance(x, np.ndarray) else x.new_tensor(value)
+
+    return noise
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators, for a candidate that takes no seed."""
+    np.random.seed(seed)  # noqa: NPY002
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def torch_generator(seed: int) -> Any:
+    import torch
+
+    return torch.Generator().manual_seed(seed)
