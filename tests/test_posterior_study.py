@@ -31,7 +31,7 @@ def test_an_operator_has_the_adjoint_that_it_says(name):
     problem = INVERSE[name]
     check_adjoint(problem.operator, problem.d)
     assert problem.y.shape == (problem.operator.m,)
-    assert problem.start(3).shape == (3, problem.d)
+    assert problem.start_states(3).shape == (3, problem.d)
 
 
 def test_operators_do_what_their_names_say():
@@ -210,7 +210,7 @@ def test_the_profile_says_where_along_t_the_score_is_wrong():
 
 
 def test_a_new_problem_is_one_entry():
-    mine = InverseProblem("mine", "", lambda: GaussianMixture([1.0], [[0.0]], 1.0), lambda: Linear([[1.0]], 0.1), 0, (0.5,))
+    mine = InverseProblem(name="mine", make=lambda: GaussianMixture([1.0], [[0.0]], 1.0), look=lambda: Linear([[1.0]], 0.1), given_y=(0.5,))
     assert mine.posterior.mean() == pytest.approx([0.5 / 1.1])
     assert replace(mine, given_y=None).y.shape == (1,)
     assert isinstance(mine.nodes(3)[0], Node)

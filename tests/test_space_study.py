@@ -27,8 +27,9 @@ from scorebed.toy.problems import spaces as on
 from scorebed.toy.problems.on_space import SpaceProblem
 from scorebed.toy.problems.reference import integrate_on
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS
-from scorebed.toy.studies.store import read
-from scorebed.toy.studies.study import DEFAULT, cell, frame, measure, pairs, run_study
+from scorebed.toy.studies.cell import measure
+from scorebed.toy.studies.rows import frame, read
+from scorebed.toy.studies.study import DEFAULT, pairs, rows, run_study
 from scorebed.toy.studies.tables import summarise
 
 NAMES = ("sphere", "so3", "torus", "box", "hyperbolic")
@@ -108,7 +109,7 @@ def test_measured_orders_are_the_claims(name: str, method: str) -> None:
     weak = SOLVERS[method].weak is not None
     problem = few(name, finest=80 if name == "torus" else 40)
     budget = 5 * per_step(problem, problem.bind(SOLVERS[method]))
-    (line,) = summarise(frame(cell(problem, SOLVERS[method], problem.grid, (budget,), 0)), (20,))
+    (line,) = summarise(frame(rows(problem, SOLVERS[method], problem.grid, (budget,), 0)), (20,))
     assert line.verdict == "as claimed", str(line.order)
     assert line.kind == ("weak" if weak else "path")
 
@@ -168,7 +169,7 @@ def test_where_no_chain_is_known_it_is_monte_carlo_with_its_interval(monkeypatch
 def test_methods_that_do_not_belong_are_refused(problem: str, method: Solver, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         run_study([problem], [method])
-    (row,) = cell(PROBLEMS[problem], method, PROBLEMS[problem].grid, (5, 10), 0)
+    (row,) = rows(PROBLEMS[problem], method, PROBLEMS[problem].grid, (5, 10), 0)
     assert (row.status, math.isnan(row.error)) == ("refused", True)
 
 
@@ -316,5 +317,5 @@ def test_a_problem_of_ones_own() -> None:
         return HeatMixture(Sphere(3), [1.0], [[1.0, 0.0, 0.0, 0.0]], 0.3)
 
     mine = SpaceProblem(name="mine", description="a cap of the 3-sphere", make=cap, grid="karras", start=1.0, end=0.2, samples=3, finest=40)
-    rows = run_study([mine], ["geodesic_heun"], nfe=(10,))
+    rows = run_study([mine], ["geodesic_heun"], nfe=(10,), jobs=1)
     assert (summarise(rows, (10,))[0].verdict, rows["d"][0]) == ("as claimed", 3)

@@ -21,9 +21,11 @@ from scorebed.toy.figures.style import FAMILIES, LINES, appearances, family, sav
 from scorebed.toy.measure.cost import affordable, cost
 from scorebed.toy.problems.reference import integrate
 from scorebed.toy.problems.registry import PROBLEMS
+from scorebed.toy.store.files import StoreError
 from scorebed.toy.studies.catalogue import entry
-from scorebed.toy.studies.store import COLUMNS, Row, Store, frame, read
-from scorebed.toy.studies.study import DEFAULT, MARGIN, case, measure, pick, refinements, run_study, settled
+from scorebed.toy.studies.cell import MARGIN, case, measure, refinements, settled
+from scorebed.toy.studies.rows import COLUMNS, Row, frame, read
+from scorebed.toy.studies.study import DEFAULT, pick, run_study
 from scorebed.toy.studies.tables import error_at, measured, summarise, verdict
 
 SOME = ["ddim", "heun", "dpmpp_2m", "deis_tab2", "ddpm", "dpmpp_2m_sde"]
@@ -37,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(folder: Path) -> pd.DataFrame:
-    return run_study(["mixture1d", "product2d"], SOME, nfe=BUDGETS, seed=3, out=folder)
+    return run_study(["mixture1d", "product2d"], SOME, nfe=BUDGETS, seed=3, out=folder, jobs=1)
 
 
 @solver(order=1, reference="none: doubles its state until it is no number", register=False)
@@ -62,7 +64,6 @@ def test_results_are_tidy_complete_and_say_how_they_were_made(table: pd.DataFram
     assert tuple(back.columns) == COLUMNS
     assert not back.duplicated(["problem", "grid", "solver", "kind", "steps"]).any()
     pd.testing.assert_frame_equal(back, table, check_dtype=False, rtol=1e-12)
-    assert not (folder / "results.partial.csv").exists()
     made = json.loads((folder / "study.json").read_text())
     assert made["arguments"] == {"problems": ["mixture1d", "product2d"], "solvers": SOME, "grids": [], "nfe": list(BUDGETS), "seed": 3}
     assert {"python", "numpy", "scipy", "scorebed"} <= made["versions"].keys()
@@ -131,7 +132,7 @@ def test_what_lies_at_the_floor_is_said_to(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_solver_that_diverges_is_a_row_and_not_the_end(folder: Path) -> None:
-    rows = run_study(["mixture1d"], [runaway, "ddim"], nfe=(5,), out=folder / "diverging")
+    rows = run_study(["mixture1d"], [runaway, "ddim"], nfe=(5,), out=folder / "diverging", jobs=1)
     assert set(rows[rows["solver"] == "runaway"]["status"]) == {"diverged"}
     assert set(rows[rows["solver"] == "ddim"]["status"]) == {"ok"}
     assert rows[rows["solver"] == "runaway"]["message"].str.contains("nan or inf").all()
@@ -155,38 +156,69 @@ def test_a_solver_that_refuses_a_grid_is_a_row_that_says_why() -> None:
             raise ValueError(f"choosy takes steps of at most 1 in lam, not {t.lam - s.lam:.2f}")
         return SOLVERS["ddim"].step(denoise, x, s, t, None, noise)
 
-    rows = run_study(["mixture1d"], [choosy], nfe=(5,))
+    rows = run_study(["mixture1d"], [choosy], nfe=(5,), jobs=1)
     assert rows["status"][0] == "refused"
     assert "at most 1 in lam" in rows["message"][0]
     assert summarise(rows, (5,))[0].errors[5] == "–"
     assert measured(rows).inside(1)  # type: ignore[union-attr]
 
 
-def test_what_was_computed_survives_an_interruption(folder: Path) -> None:
-    place = folder / "stopped"
-    old = run_study(["mixture1d"], ["ddim"], nfe=(5,), out=place)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_was_computed_survives_an_interruption(tmp_path: Path, jobs: int) -> None:
+    old = run_study(["mixture1d"], ["ddim"], nfe=(5,), out=tmp_path, jobs=1)
 
     def stop(done: int, _: int, __: str) -> None:
-        if done == 1:
+        if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(["mixture1d"], ["heun", "ddim"], nfe=(5,), out=place, report=stop)
-    kept = read(place / "results.partial.csv")
-    assert set(kept["solver"]) == {"heun"}
-    assert measured(kept).inside(2)  # type: ignore[union-attr]
-    pd.testing.assert_frame_equal(read(place / "results.csv"), old, check_dtype=False, rtol=1e-12)
+        run_study(["mixture1d"], ["heun", "ddim", "dpmpp_2m"], nfe=(5,), out=tmp_path, report=stop, jobs=jobs)
+    pd.testing.assert_frame_equal(read(tmp_path / "results.csv"), old, check_dtype=False, rtol=1e-12)
+    again = run_study(["mixture1d"], ["heun", "ddim", "dpmpp_2m"], nfe=(5,), out=tmp_path, jobs=1)
+    assert again.attrs["kept"] >= len(old) + len(again[again["solver"] == "heun"])
+    assert again.attrs["kept"] + again.attrs["made"] == len(again)
+    pd.testing.assert_frame_equal(again, run_study(["mixture1d"], ["heun", "ddim", "dpmpp_2m"], nfe=(5,), jobs=jobs))
 
 
-def test_a_row_is_on_disk_before_the_next_is_computed(tmp_path: Path) -> None:
-    row = Row("p", 1, "VP", "uniform", "s", "path", 1.0, 10, 10, math.nan, 1e-13, 5, 0, "diverged", 'a, "b"\nc')
-    with Store(tmp_path) as store:
-        store.append(row)
-        seen = read(store.partial)
-    assert seen.to_dict("records")[0]["message"] == row.message
-    assert math.isnan(seen["error"][0])
-    with pytest.raises(RuntimeError, match="closed"):
-        store.append(row)
+def test_a_rerun_computes_what_is_missing_and_a_changed_method_is_another(tmp_path: Path) -> None:
+    def method(factor: float) -> Any:
+        @solver(order=1, reference="none: DDIM with a factor", register=False)
+        def scaled(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> tuple[Any, Any]:
+            return factor * SOLVERS["ddim"].step(denoise, x, s, t, None, noise)[0], None
+
+        return scaled
+
+    first = run_study(["mixture1d"], [method(1.0)], nfe=(5,), out=tmp_path, jobs=1)
+    assert run_study(["mixture1d"], [method(1.0)], nfe=(5,), out=tmp_path, jobs=1).attrs == {"kept": len(first), "made": 0}
+    other = run_study(["mixture1d"], [method(1.001)], nfe=(5,), out=tmp_path, jobs=1)
+    assert other.attrs == {"kept": 0, "made": len(other)}
+    assert not set(other["error"]) & set(first["error"])
+    fresh = run_study(["mixture1d"], [method(1.0)], nfe=(5,), out=tmp_path, jobs=1, fresh=True)
+    assert fresh.attrs["kept"] == 0
+    pd.testing.assert_frame_equal(fresh, first)
+
+
+def test_another_study_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study: dict[str, Any] = {"nfe": (5,), "out": tmp_path, "jobs": 1}
+    run_study(["mixture1d"], ["ddim", "euler"], **study)
+    before = (tmp_path / "results.csv").read_bytes()
+    monkeypatch.setattr("scorebed.toy.studies.study.run", lambda *_: pytest.fail("work was begun"))
+    for problems, solvers, changed, word in (
+        (["product2d"], ["ddim", "euler"], {}, "problems mixture1d"),
+        (["mixture1d"], ["ddim"], {}, "solvers euler"),
+        (["mixture1d"], ["ddim", "euler"], {"nfe": (6,)}, "nfe 5"),
+        (["mixture1d"], ["ddim", "euler"], {"seed": 1}, "seed 0, not 1"),
+        (["mixture1d"], ["ddim", "euler"], {"grids": ["karras"]}, "grids"),
+    ):
+        with pytest.raises(StoreError, match=word) as refused:
+            run_study(problems, solvers, **{**study, **changed})
+        assert str(tmp_path / "results.csv") in str(refused.value)
+    monkeypatch.undo()
+    assert (tmp_path / "results.csv").read_bytes() == before
+    assert run_study(["mixture1d"], ["ddim"], **study, force=True).attrs["made"] == 0
+    (tmp_path / "study.json").write_text("{", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"no study\.json beside it says"):
+        run_study(["mixture1d"], ["ddim"], **study)
 
 
 def test_verdicts() -> None:
@@ -321,14 +353,13 @@ def test_bad_arguments_are_one_clear_error(run: Any, arguments: str, words: list
 
 
 def test_stopping_the_command_says_where_the_rows_are(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: Any) -> None:
-        (tmp_path / "results.partial.csv").touch()
+    def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("scorebed.toy.studies.study.run_study", stopped)
     done = run(f"study --out {tmp_path}")
     assert done.exit_code == 130
-    assert "results.partial.csv" in done.output.replace("\n", "")
+    assert str(tmp_path / "store.sqlite") in done.output.replace("\n", "")
 
 
 def test_the_catalogue_shows_every_solver_with_its_facts(run: Any) -> None:

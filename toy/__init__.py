@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from scorebed.toy.problems.problem import Problem
     from scorebed.toy.problems.reference import Reference, integrate
     from scorebed.toy.problems.registry import PROBLEMS
-    from scorebed.toy.studies.store import Row, Store, read
+    from scorebed.toy.store.database import Store
+    from scorebed.toy.studies.rows import Row, read
     from scorebed.toy.studies.study import run_study
     from scorebed.toy.studies.tables import Summary, summarise
 
@@ -43,7 +44,8 @@ _HOME = {
     "problems.problem": ("Problem",),
     "problems.registry": ("PROBLEMS",),
     "problems.reference": ("Reference", "integrate"),
-    "studies.store": ("Row", "Store", "read"),
+    "store.database": ("Store",),
+    "studies.rows": ("Row", "read"),
     "studies.study": ("run_study",),
     "studies.tables": ("Summary", "summarise"),
 }

@@ -1,4 +1,4 @@
-"""What the commands share: the application, lists of values, tables, bars, and how an unknown name is refused.
+"""What the commands share: the application, lists of values, tables, bars, and how what cannot be done is said in one line.
 
 Lists are given as ``--nfe 5 10 20``, ``--nfe 5,10,20`` or ``--nfe 5 --nfe 10 --nfe 20``.
 """
@@ -6,6 +6,7 @@ Lists are given as ``--nfe 5 10 20``, ``--nfe 5,10,20`` or ``--nfe 5 --nfe 10 --
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -13,8 +14,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from typer.core import TyperCommand, TyperOption
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from scorebed.toy.store.files import StoreError
 
 WIDTH = 120
 """Columns of a table that goes to a file or a pipe."""
@@ -63,8 +66,32 @@ class ManyValues(TyperCommand):
         return super().parse_args(ctx, spread(args, many))
 
 
+class House(TyperGroup):
+    """The command: it prints on any console, and says in one line which file or folder could not be used."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if getattr(stream, "errors", None) == "strict":
+                stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a code page without Greek shows a question mark
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except StoreError as refused:
+            typer.echo(f"scorebed: {refused}", err=True)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            typer.echo(f"scorebed: {error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1)
+
+
 main = typer.Typer(
     name="scorebed",
+    cls=House,
     help="Diffusion and flow solvers, tested against closed-form truth.",
     no_args_is_help=True,
     add_completion=False,
@@ -97,8 +124,9 @@ def screen(width: int = WIDTH) -> Console:
 
 @contextmanager
 def bar() -> Iterator[Callable[[int, int, str], None]]:
-    """A live progress bar on a terminal, and nothing elsewhere; yields ``report(done, all, what)``."""
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    """A live progress bar with the time left on a terminal, and nothing elsewhere; yields ``report(done, all, what)``."""
+    clock = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), *clock)
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)

@@ -73,7 +73,7 @@ class Report(Findings):
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON takes it."""
-        from scorebed.toy.studies.store import versions
+        from scorebed.toy.store.versions import versions
 
         plain: dict[str, Any] = _plain(
             {
@@ -93,7 +93,7 @@ class Report(Findings):
     def save(self, path: str | Path) -> list[Path]:
         """Write ``path`` (.json) and the figure beside it (.png and .svg); with a folder, ``check.json`` and ``check`` in it."""
         from scorebed.toy.figures.style import save
-        from scorebed.toy.studies.store import replace_text
+        from scorebed.toy.store.files import replace_text
 
         path = Path(path)
         if path.suffix != ".json":

@@ -45,7 +45,7 @@ def samples(methods: Sequence[Method], problem: InverseProblem, steps: int, n: i
             else:
                 c, shape_of = problem.conditioned, (n, 2)
                 with np.errstate(all="ignore"):
-                    x = posterior(method, c, problem.start(n, seed), problem.nodes(steps), Sequential(seed, shape_of))
+                    x = posterior(method, c, problem.start_states(n, seed), problem.nodes(steps), Sequential(seed, shape_of))
                 title = method.name
             inside = np.isfinite(x).all(1) & (np.abs(x - centre).max(1) < reach)
             axes.plot(*x[inside].T, "o", color=EXACT if method is None else VERMILLION, markersize=1.6, alpha=0.45, markeredgewidth=0)

@@ -12,7 +12,7 @@ import pandas as pd
 from scorebed.toy.figures import plots, scenes, space_scenes
 from scorebed.toy.figures.style import save
 from scorebed.toy.problems.registry import PROBLEMS
-from scorebed.toy.studies.store import replace_text
+from scorebed.toy.store.files import replace_text
 from scorebed.toy.studies.tables import Summary, markdown, overview, summarise, terminal
 
 LEGEND = (

@@ -10,12 +10,19 @@ from scorebed.toy.problems.problem import Problem
 
 
 def most_steps(cost: Callable[[int], int | None], budget: int) -> int:
-    """The largest n with ``cost(n) <= budget``, 0 where there is none; a cost of None is more than any budget."""
-    for steps in range(budget, 0, -1):
-        nfe = cost(steps)
-        if nfe is not None and nfe <= budget:
-            return steps
-    return 0
+    """The largest n with ``cost(n) <= budget``, 0 where there is none; a cost of None is more than any budget.
+
+    More steps cost more, so the interval is halved; where a method refuses some numbers of steps, each is tried.
+    """
+    low, high = 0, budget + 1  # low is paid for, high is not
+    while high - low > 1:
+        middle = (low + high) // 2
+        nfe = cost(middle)
+        if nfe is None:
+            paid = (n for n in range(high - 1, low, -1) if (nfe := cost(n)) is not None and nfe <= budget)
+            return next(paid, low)
+        low, high = (middle, high) if nfe <= budget else (low, middle)
+    return low
 
 
 def cost(problem: Problem, solver: Solver, steps: int, grid: str | None = None) -> int | None:

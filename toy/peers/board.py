@@ -13,7 +13,8 @@ from typing import Any
 
 from scorebed.toy.peers.entries import PACKAGES, entries
 from scorebed.toy.peers.entry import LIBRARIES, Entry
-from scorebed.toy.studies.store import replace_text, versions
+from scorebed.toy.store.files import replace_text
+from scorebed.toy.store.versions import versions
 
 STALE_AFTER = 600.0
 """Seconds without any result after which the rest is given up."""

@@ -12,7 +12,7 @@ from scorebed.toy.peers.defect import Defect
 from scorebed.toy.peers.defects import DEFECTS
 from scorebed.toy.peers.entries import APART, entries
 from scorebed.toy.peers.entry import LIBRARIES
-from scorebed.toy.studies.store import replace_text
+from scorebed.toy.store.files import replace_text
 
 SLACK = 0.2
 """An order this far below the nominal one still counts as reached."""

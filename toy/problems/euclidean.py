@@ -32,7 +32,7 @@ class EuclideanProblem(BaseProblem):
         return GaussianMixture(np.ones(1), np.asarray(self.target.mean())[None], (covariance + covariance.T)[None] / 2)
 
     @property
-    def linear(self) -> bool:
+    def linear_flow(self) -> bool:
         """Whether the exact flow is linear, where some methods do better than they claim."""
         return getattr(self.target, "k", 0) == 1
 

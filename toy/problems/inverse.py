@@ -1,6 +1,6 @@
 r"""Inverse problems with their exact answers: a prior, an operator, a schedule, an observation drawn from the joint law, and p(x0 | y).
 
-``INVERSE["mine"] = InverseProblem("mine", …)`` adds one. The posterior is ``law.given`` where A is linear, a grid of the plane where not.
+``INVERSE["mine"] = InverseProblem(name="mine", …)`` adds one. The posterior is ``law.given`` where A is linear, else a grid of the plane.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ import numpy as np
 
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.gaussian.regression import ExactModel, Regression
-from scorebed.solvers import VP, Node, Schedule, grid
+from scorebed.solvers import VP, Solver
 from scorebed.solvers.inverse import Conditioned, Linear
 from scorebed.toy.problems import operators as see
 from scorebed.toy.problems.digits import digits
+from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.grid_posterior import GridPosterior, grid_posterior
 from scorebed.toy.problems.registry import PROBLEMS
 
-_VP = VP()
 
-
-@dataclass(frozen=True)
-class InverseProblem:
-    """A prior and an observation of it.
+@dataclass(frozen=True, kw_only=True)
+class InverseProblem(EuclideanProblem):
+    """A prior and an observation of it: the target is p(x0 | y), and what a sampler is given is the model of the prior.
 
     Attributes:
         make: makes the prior, a ``GaussianMixture``.
@@ -36,18 +35,17 @@ class InverseProblem:
         bandwidth: of the kernel of MMD between posterior samples.
     """
 
-    name: str
-    description: str
-    make: Callable[[], Any]
+    process: Any = VP()  # noqa: RUF009
+    closed: bool = False
+    end: float | None = 1e-3
     look: Callable[[], Any]
     seed: int = 0
     given_y: tuple[float, ...] | None = None
-    schedule: Schedule = _VP
-    end: float = 1e-3
     bandwidth: float = 0.5
 
     @cached_property
     def law(self) -> GaussianMixture:
+        """The prior."""
         made = self.make()
         return made.mixture() if hasattr(made, "mixture") else made
 
@@ -57,6 +55,7 @@ class InverseProblem:
 
     @property
     def linear(self) -> bool:
+        """Whether y is linear in x0."""
         return isinstance(self.operator, Linear)
 
     @property
@@ -65,7 +64,23 @@ class InverseProblem:
 
     @cached_property
     def model(self) -> ExactModel:
+        """E[x0 | x] of the prior, with its vector-Jacobian product."""
         return ExactModel(self.law)
+
+    @cached_property
+    def variances(self) -> tuple[float, ...]:
+        """The spectrum of the prior's covariance."""
+        return tuple(float(v) for v in np.linalg.eigvalsh(np.atleast_2d(self.law.covariance())))
+
+    def bind(self, solver: Solver) -> Solver:
+        """No solver belongs here by itself.
+
+        Raises:
+            ValueError: always; a solver that is handed the prior's model samples the prior.
+        """
+        raise ValueError(
+            f"{solver.name} samples the prior of {self.name}: give a posterior method, e.g. METHODS['exact'](solver={solver.name!r})"
+        )
 
     def joint(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """n pairs (x0, y) of the joint law."""
@@ -90,22 +105,23 @@ class InverseProblem:
         return grid_posterior(self.law.log_prob, lambda x: -0.5 / r2 * np.square(self.y - self.operator(x)).sum(1), -reach, reach, 601)
 
     @cached_property
-    def posterior(self) -> GaussianMixture:
+    def target(self) -> GaussianMixture:
         """p(x0 | y) as a mixture."""
         if self.linear:
             return self.law.given(self.operator.matrix, self.y, self.operator.variance)
         return self.grid_posterior.law()
+
+    @property
+    def posterior(self) -> GaussianMixture:
+        """The target."""
+        return self.target
 
     @cached_property
     def regression(self) -> Regression:
         """E[x0 | y] and draws of x0 | y for any y."""
         return Regression(self.law, self.operator.matrix, self.operator.variance)
 
-    def nodes(self, n: int) -> list[Node]:
-        """n steps, uniform in lam."""
-        return grid.uniform_lam(self.schedule, n, end=self.end)
-
-    def start(self, n: int, seed: int = 0) -> np.ndarray:
+    def start_states(self, n: int, seed: int = 0) -> np.ndarray:
         """n states at the first node, N(0, sigma²), as a sampler draws them."""
         return self.nodes(1)[0].sigma * np.random.default_rng([seed, 1]).standard_normal((n, self.d))
 
@@ -140,17 +156,87 @@ _LOWER = tuple(range(32, 64))
 INVERSE: dict[str, InverseProblem] = {
     p.name: p
     for p in (
-        InverseProblem("gaussian2d", "one Gaussian, an oblique line seen", _gaussian2d, lambda: Linear([[1.0, 0.4]], 0.05), 0, (1.2,)),
-        InverseProblem("isotropic", "N(0, I) in 3-D, two rows", _isotropic, lambda: see.random_rows(3, 2, 0.1, 3), 0, (0.8, -0.5)),
-        InverseProblem("line", "two modes on the line", _line, lambda: Linear([[0.8]], 0.3), 0, (0.1,)),
-        InverseProblem("mixture2d", "three modes, an oblique line seen", _mixture2d, lambda: Linear([[1.0, 0.4]], 0.05), 0, (-0.4,)),
-        InverseProblem("product8d", "256 modes in 8-D, three random rows", _product8d, lambda: see.random_rows(8, 3, 0.05, 1), 2),
-        InverseProblem("digits_mask", "digits, the upper half hidden", digits, lambda: see.mask(64, _LOWER, 0.2), 3, **_IMAGE),
-        InverseProblem("digits_pooling", "digits from 2 × 2 means", digits, lambda: see.pooling(8, 2, 0.02), 4, **_IMAGE),
-        InverseProblem("digits_blur", "blurred digits", digits, lambda: see.blur(8, 1.0, 0.02), 5, **_IMAGE),
-        InverseProblem("digits_radon", "digits by four angles", digits, lambda: see.radon(8, (0.0, 0.8, 1.6, 2.4), 0.05), 6, **_IMAGE),
-        InverseProblem("gain2d", "a signal times an unknown gain", _plane, lambda: see.UnknownGain(0.02), 0, (0.6,)),
-        InverseProblem("phase2d", "the square of a projection", _mixture2d, lambda: see.PhaseRetrieval([[1.0, 0.3]], 0.1), 0, (0.9,)),
+        InverseProblem(
+            name="gaussian2d",
+            description="one Gaussian, an oblique line seen",
+            make=_gaussian2d,
+            look=lambda: Linear([[1.0, 0.4]], 0.05),
+            given_y=(1.2,),
+        ),
+        InverseProblem(
+            name="isotropic",
+            description="N(0, I) in 3-D, two rows",
+            make=_isotropic,
+            look=lambda: see.random_rows(3, 2, 0.1, 3),
+            given_y=(0.8, -0.5),
+        ),
+        InverseProblem(
+            name="line",
+            description="two modes on the line",
+            make=_line,
+            look=lambda: Linear([[0.8]], 0.3),
+            given_y=(0.1,),
+        ),
+        InverseProblem(
+            name="mixture2d",
+            description="three modes, an oblique line seen",
+            make=_mixture2d,
+            look=lambda: Linear([[1.0, 0.4]], 0.05),
+            given_y=(-0.4,),
+        ),
+        InverseProblem(
+            name="product8d",
+            description="256 modes in 8-D, three random rows",
+            make=_product8d,
+            look=lambda: see.random_rows(8, 3, 0.05, 1),
+            seed=2,
+        ),
+        InverseProblem(
+            name="digits_mask",
+            description="digits, the upper half hidden",
+            make=digits,
+            look=lambda: see.mask(64, _LOWER, 0.2),
+            seed=3,
+            **_IMAGE,
+        ),
+        InverseProblem(
+            name="digits_pooling",
+            description="digits from 2 × 2 means",
+            make=digits,
+            look=lambda: see.pooling(8, 2, 0.02),
+            seed=4,
+            **_IMAGE,
+        ),
+        InverseProblem(
+            name="digits_blur",
+            description="blurred digits",
+            make=digits,
+            look=lambda: see.blur(8, 1.0, 0.02),
+            seed=5,
+            **_IMAGE,
+        ),
+        InverseProblem(
+            name="digits_radon",
+            description="digits by four angles",
+            make=digits,
+            look=lambda: see.radon(8, (0.0, 0.8, 1.6, 2.4), 0.05),
+            seed=6,
+            **_IMAGE,
+        ),
+        InverseProblem(
+            name="gain2d",
+            description="a signal times an unknown gain",
+            make=_plane,
+            look=lambda: see.UnknownGain(0.02),
+            given_y=(0.6,),
+        ),
+        InverseProblem(
+            name="phase2d",
+            description="the square of a projection",
+            make=_mixture2d,
+            look=lambda: see.PhaseRetrieval([[1.0, 0.3]], 0.1),
+            given_y=(0.9,),
+        ),
     )
 }
 """The inverse problems by name."""

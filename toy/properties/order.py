@@ -17,7 +17,7 @@ _SETTLED = 0.2
 
 def _order(solver: Solver, case: EuclideanProblem) -> None:
     # the flow of a Gaussian is linear, and some methods do better there than they claim
-    above = 2.0 if case.linear else 0.35
+    above = 2.0 if case.linear_flow else 0.35
 
     def inside(result: OrderResult) -> bool:
         return result.inside(solver.order, above=above)
@@ -53,7 +53,7 @@ def weak_order(solver: Solver) -> None:
     The run starts from the exact marginal, whose mean most methods then carry exactly; what is left is the covariance.
     """
     weak = solver.weak or 0.0
-    for case, moving in enrolled((c for c in cases() if c.linear), solver):
+    for case, moving in enrolled((c for c in cases() if c.linear_flow), solver):
         # judged where the slopes have settled, whatever they are
         result = order_on(case, moving, law=True, steps=_STEPS, finer=_FINER, enough=lambda found: found.settled <= _SETTLED)
         require(result.inside(weak), solver, f"weak order {result}, claimed {weak}, on {result.conditions}; errors {result.errors}")

@@ -77,7 +77,7 @@ def evaluate(
     began = time.perf_counter()
     c = replace(problem.conditioned, model=counted)
     with np.errstate(all="ignore"):
-        x = np.asarray(posterior(method, c, problem.start(samples, seed), nodes, Sequential(seed, (samples, problem.d))))
+        x = np.asarray(posterior(method, c, problem.start_states(samples, seed), nodes, Sequential(seed, (samples, problem.d))))
     seconds = time.perf_counter() - began
     row: dict[str, Any] = {"method": method.name, "problem": problem.name, "steps": steps}
     row |= {"nfe": counted.evaluations / samples, "vjp": counted.products / samples, "seconds": seconds}
@@ -147,7 +147,7 @@ def calibrate(method: Method, problem: InverseProblem, steps: int, joint: int = 
     """Ranks of ``joint`` pairs (x0, y) among ``draws`` samples each, along the axes."""
     x0, y = problem.joint(joint, seed + 1)
     many = np.repeat(y, draws, axis=0)
-    start = problem.start(len(many), seed + 1)
+    start = problem.start_states(len(many), seed + 1)
     c = Conditioned(problem.model, problem.operator, many)
     with np.errstate(all="ignore"):
         out = np.asarray(posterior(method, c, start, problem.nodes(steps), Sequential(seed + 1, start.shape)))

@@ -1,156 +1,39 @@
-r"""The convergence study: solvers × problems × numbers of evaluations, against closed-form truth.
-
-Every cell (problem, grid, solver) is measured in one of three ways:
-
-    path   deterministic solvers: RMS distance between the end states and the exact flow map, over states drawn at the first node
-    law    stochastic solvers: W2 between the law of the output and the exact marginal, both Gaussian, on the problem's Gaussian
-    weak   stochastic solvers on a space other than R^d: RMS error of the means of a few observables (``toy.problems.spaces``)
-
-free of Monte Carlo but for a few methods on spaces, whose rows say so,
-
-and on two sets of step numbers: the most steps that each budget of evaluations pays for, and 10, 20, 40, … for the order. The number of
-evaluations is read from the Plan (start-up included), or counted in the run where a method has no Plan.
-"""
+"""The convergence study: solvers × problems × numbers of evaluations, against closed-form truth. What is measured is said in ``cell``."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import pandas as pd
-
-from scorebed.solvers import GRIDS, SOLVERS, NonFinite, NotLinear, Solver, methods_on, sample
-from scorebed.toy.measure.cost import affordable, cost
+from scorebed.solvers import GRIDS, SOLVERS, Solver, methods_on
 from scorebed.toy.problems.problem import Problem, refusal
-from scorebed.toy.problems.reference import Reference
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS
-from scorebed.toy.studies.store import Row, Store, frame
+from scorebed.toy.store import code
+from scorebed.toy.store.database import Store, set_aside
+from scorebed.toy.store.engines import Here, engine
+from scorebed.toy.store.files import ready, replace_text
+from scorebed.toy.store.key import key
+from scorebed.toy.store.owner import admit, missing
+from scorebed.toy.store.tasks import Chain, Task, run
+from scorebed.toy.store.versions import numerical, versions
+from scorebed.toy.studies import cell
+from scorebed.toy.studies.rows import Row, frame
+from scorebed.toy.studies.sent import Sent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BUDGETS = (5, 10, 20, 40)
 DEFAULT = ("euler", "heun", "ddim", "dpm_solver_2", "dpmpp_2s", "dpmpp_2m", "deis_tab2", "ipndm_2", "ddpm", "dpmpp_2m_sde")
 """The solvers of a study that names none: one of each kind, so that a minute is enough. ``"all"`` takes the whole catalogue, on each
 problem the methods that belong there. A problem on a space has defaults of its own."""
-FIRST, ENOUGH, SETTLED = 10, 320, 0.02
-"""Refinement starts at FIRST steps and goes on until, at ENOUGH steps or more, successive slopes differ by less than SETTLED."""
-DEAR = 20_000
-"""No refinement follows a run of more evaluations than this; adaptive black boxes take that many."""
-MARGIN = 100.0
-"""Errors are reported as measured where they exceed this many times the error of the reference."""
+STUDY = "study"
+"""The name of its rows in the store."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A problem with its initial states and what is true of them at the last node."""
-
-    problem: Problem
-    seed: int
-    x: np.ndarray
-    exact: Reference
-
-
-@lru_cache(maxsize=16)
-def case(problem: Problem, seed: int = 0) -> Case:
-    """Draw the states and find where the exact flow takes them."""
-    x = problem.draw(problem.samples, seed)
-    return Case(problem, seed, x, problem.exact(x, *problem.ends))
-
-
-def path_error(c: Case, solver: Solver, grid: str, steps: int) -> tuple[float, float, int]:
-    """(error, error of the reference, evaluations) of a deterministic solver."""
-    run = sample(solver, c.problem.model, c.x, c.problem.nodes(steps, grid), terminal="none", record=True)
-    return c.problem.distance(run.x, c.exact.x), c.exact.error, run.nfe
-
-
-def measure(problem: Problem, solver: Solver, steps: int, grid: str | None = None, seed: int = 0, kind: str | None = None) -> Row:
-    """One row: run ``solver`` with ``steps`` steps; a solver that diverges or cannot be measured is a row with that status.
-
-    ``kind`` is ``path``, ``law`` or ``weak``; None takes the one that suits the solver and the problem.
-    """
-    grid, kind = grid or problem.grid_name, kind or ("path" if solver.weak is None else problem.law_kind)
-    error, floor, nfe, status, message, samples = math.nan, math.nan, 0, "ok", "", 0
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # a solver that diverges is told by its row
-            solver = problem.bind(solver)
-            if kind == "path":
-                known = case(problem, seed)
-                samples = len(known.x)
-                error, floor, nfe = path_error(known, solver, grid, steps)
-            else:
-                error, floor, samples = problem.law_error(solver, problem.nodes(steps, grid), seed)
-                nfe = cost(problem, solver, steps, grid) or 0
-        if not math.isfinite(error):
-            raise NonFinite(f"the error of {solver.name} is {error}")
-        if kind != "path" and samples:
-            status, message = ("floor" if error < 3.0 * floor else "ok"), f"Monte Carlo over {samples} paths, ± {floor:.1e}"
-        elif error < MARGIN * floor:
-            status, message = "floor", f"less than {MARGIN:g} times the error of the reference"
-    except NonFinite as diverged:
-        error, status, message = math.nan, "diverged", str(diverged)
-        nfe = cost(problem, solver, steps, grid) or 0
-    except (NotLinear, ValueError) as refused:  # no Plan, or a grid that the method does not walk: it says why
-        status, message = "refused", str(refused)
-    claim = solver.order if kind == "path" or solver.weak is None else solver.weak
-    return Row(
-        problem.name,
-        problem.d,
-        type(problem.process).__name__,
-        grid,
-        solver.name,
-        kind,
-        float(claim),
-        steps,
-        nfe,
-        error,
-        floor,
-        samples,
-        seed,
-        status,
-        message,
-    )
-
-
-def refinements(finest: int) -> list[int]:
-    """10, 20, 40, … up to ``finest``."""
-    return [FIRST * 2**i for i in range(1 + max(0, int(math.log2(finest / FIRST))))]
-
-
-def cell(problem: Problem, solver: Solver, grid: str, budgets: Sequence[int], seed: int) -> Iterator[Row]:
-    """All rows of one solver on one grid of one problem: what the budgets pay for, then refinements until their slopes have settled.
-
-    One row that says why, of a method that does not belong on the problem.
-    """
-    if refusal(problem, solver):
-        yield measure(problem, solver, FIRST, grid, seed)
-        return
-    paid = sorted({affordable(problem, solver, n, grid) for n in budgets} - {0})
-    for n in paid:
-        yield measure(problem, solver, n, grid, seed)
-    ladder: list[float] = []
-    dear = problem.space is not None and solver.weak is not None  # the chain of a step is a matrix
-    for n in refinements(problem.finest // 2 if dear else problem.finest):
-        row = measure(problem, solver, n, grid, seed)
-        if n not in paid:
-            yield row
-        if (row.status != "ok" and n > FIRST * 8) or row.nfe > DEAR:
-            break
-        ladder = [*ladder, row.error] if row.status == "ok" else []
-        if n >= ENOUGH and settled(ladder):
-            break
-
-
-def settled(errors: Sequence[float]) -> bool:
-    """Whether the last two halvings of the steps divided the error by nearly the same number; the claim plays no part in it."""
-    if len(errors) < 3:
-        return False
-    slopes = -np.diff(np.log2(errors[-3:]))
-    return bool(abs(slopes[1] - slopes[0]) < SETTLED)
 
 
 def pick(wanted: Sequence[str | T] | None, known: Mapping[str, T], what: str) -> list[T]:
@@ -194,6 +77,55 @@ def pairs(
     return [(p, methods) for p in chosen]
 
 
+def chain(problem: Problem, solver: Solver, grid: str, budgets: Sequence[int], seed: int) -> Chain:
+    """The rows of one solver on one grid of one problem, as tasks that the store may know. One row that says why, of a method that does
+    not belong on the problem."""
+    kind, label = cell.kind_of(problem, solver), f"{problem.name} · {solver.name}"
+    start, make = solver.start and solver.start.step, getattr(problem, "make", None)
+    modules = code.modules(cell.measured, solver.step, start, problem, make)
+    what = key(problem=problem, solver=solver, grid=grid, code=code.digest(*modules), versions=numerical())
+    sent, arrays = (Sent(problem), Sent(solver)), None
+
+    def row_of(steps: int) -> Task:
+        args = (*sent, steps, grid, seed, arrays)
+        return Task(key(cell=what, steps=steps, seed=seed, kind=kind), STUDY, cell.measured, args, label, modules=modules)
+
+    if refusal(problem, solver):
+        return [Row(**(yield row_of(cell.FIRST)))]
+    known = key(cell=what, budgets=sorted(budgets))
+    paid = yield Task(known, f"{STUDY} steps", cell.paid, (*sent, grid, tuple(budgets)), label, counted=False, modules=modules)
+    if kind == "path":
+        about = key(problem=problem, seed=seed, code=code.digest(*modules[:1]), versions=numerical())
+        arrays = yield Task(
+            key=about,
+            study=f"{STUDY} references",
+            call=cell.reference,
+            args=(sent[0], seed),
+            label=f"{problem.name} · exact flow",
+            arrays=True,
+            counted=False,
+            modules=modules[:1],
+        )
+    rows: dict[int, Row] = {}
+    asked = cell.steps_of(problem, solver, paid["steps"])
+    steps = next(asked, None)
+    while steps is not None:
+        if steps not in rows:
+            rows[steps] = Row(**(yield row_of(steps)))
+        last = rows[steps]
+        try:
+            steps = asked.send(cell.Measured(last.status, last.nfe, last.error))
+        except StopIteration:
+            steps = None
+    return list(rows.values())
+
+
+def rows(problem: Problem, solver: Solver, grid: str | None = None, budgets: Sequence[int] = BUDGETS, seed: int = 0) -> list[Row]:
+    """The rows of one cell, measured here and kept nowhere."""
+    found: list[Row] = run([chain(problem, solver, grid or problem.grid_name, budgets, seed)], None, Here()).values[0]
+    return found
+
+
 def run_study(
     problems: Sequence[str | Problem] | None = None,
     solvers: Sequence[str | Solver] | None = None,
@@ -202,8 +134,18 @@ def run_study(
     seed: int = 0,
     out: str | Path | None = None,
     report: Callable[[int, int, str], Any] | None = None,
+    *,
+    store: str | Path | None = None,
+    fresh: bool = False,
+    force: bool = False,
+    jobs: int | None = None,
+    backend: str = "local",
+    scheduler: str | None = None,
 ) -> pd.DataFrame:
-    """Run the study and return its tidy rows (the columns are those of ``toy.studies.store.Row``).
+    """Run the study and return its tidy rows (the columns are those of ``toy.studies.rows.Row``).
+
+    Every row is in the store as soon as it is known, and what is in the store is not computed again. ``attrs`` of the table say how many
+    rows were ``kept`` from before and how many ``made``.
 
     Args:
         problems: names, or objects of your own; None takes those of R^d, and ``["all"]`` those on other spaces too.
@@ -212,10 +154,15 @@ def run_study(
         nfe: budgets of evaluations for the table of errors.
         seed: of the initial states.
         out: folder for ``results.csv`` and ``study.json``; None writes nothing.
-        report: called with (cells done, cells in all, what comes next).
+        report: called with (cells done, cells in all, what is begun).
+        store: the file of the store; None is ``store.sqlite`` in ``out``.
+        fresh: begin a new store; the one that is there is set aside.
+        force: replace a ``results.csv`` of another study.
+        jobs, backend, scheduler: who computes, as ``toy.store.engines.engine`` says.
 
     Raises:
         ValueError: an unknown name, a budget below 1, or solvers that do not belong on the problems (``pairs``).
+        StoreError: the folder holds another study, or takes nothing; a store that is damaged.
     """
     chosen = pairs(problems, solvers)
     if bad := [n for n in nfe if n < 1]:
@@ -223,20 +170,21 @@ def run_study(
     pick(grids, {name: name for name in GRIDS}, "grid")
     everyone = list(grids or ()) == ["all"]
     names = list(dict.fromkeys((kind.__name__ for kind in GRIDS.values()) if everyone else grids or ()))
-    cells = [(p, s, g) for p, methods in chosen for g in (names or [p.grid_name]) for s in methods]
-
-    def rows() -> Iterator[Row]:
-        for i, (p, s, g) in enumerate(cells):
-            if report is not None:
-                report(i, len(cells), f"{p.name} · {s.name}")
-            yield from cell(p, s, g, nfe, seed)
-        if report is not None:
-            report(len(cells), len(cells), "done")
-
-    if out is None:
-        return frame(rows())
-    with Store(out) as store:
-        for row in rows():
-            store.append(row)
-        done = {"problems": [p.name for p, _ in chosen], "solvers": list(dict.fromkeys(s.name for _, methods in chosen for s in methods))}
-        return store.finish(**done, grids=names, nfe=list(nfe), seed=seed)
+    chains = [chain(p, s, g, nfe, seed) for p, methods in chosen for g in (names or [p.grid_name]) for s in methods]
+    arguments: dict[str, Any] = {"problems": [p.name for p, _ in chosen]}
+    arguments["solvers"] = list(dict.fromkeys(s.name for _, methods in chosen for s in methods))
+    arguments |= {"grids": names, "nfe": list(nfe), "seed": seed}
+    folder = None if out is None else ready(out)
+    if folder is not None:
+        admit(folder, "results.csv", "study.json", lambda old: missing(old, arguments), force)
+    where = store or folder
+    if fresh and where is not None:
+        set_aside(where)
+    with nullcontext() if where is None else Store(where) as kept, engine(backend, jobs, scheduler, len(chains)) as who:
+        outcome = run(chains, kept, who, report)
+    table = frame(row for rows in outcome.values for row in rows)
+    table.attrs.update(kept=outcome.kept, made=outcome.made)
+    if folder is not None:
+        replace_text(folder / "study.json", json.dumps({"arguments": arguments, "versions": versions()}, indent=2) + "\n")
+        replace_text(folder / "results.csv", table.to_csv(index=False))
+    return table

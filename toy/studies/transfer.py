@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 from scorebed.solvers import SOLVERS, Denoiser, Node, NonFinite, NotLinear, Schedule, Solver, methods_on, sample, trace
 from scorebed.toy.measure.cost import most_steps
-from scorebed.toy.studies.store import replace_text, versions
+from scorebed.toy.store.files import replace_text
+from scorebed.toy.store.versions import versions
 from scorebed.toy.studies.study import pick
 from scorebed.toy.studies.transfer_rank import Agreement, Errors, agreement, chance, halves
 from scorebed.toy.studies.transfer_store import SPACES, Folder, Reference, Run, load_arrays, save_arrays
