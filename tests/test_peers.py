@@ -26,6 +26,7 @@ from scorebed.toy.peers.entries import APART, entries
 from scorebed.toy.peers.entry import LIBRARIES
 from scorebed.toy.peers.mend import line_of, mended, origin
 from scorebed.toy.peers.report import formula, labelled, markdown, reached, slope
+from scorebed.toy.store.database import Store
 
 REVIEWED = Path(__file__).resolve().parent.parent / "toy" / "PEERS.md"
 
@@ -136,12 +137,13 @@ def test_what_is_known_is_not_measured_again(tmp_path: Path, monkeypatch: pytest
     wanted = {"EulerSampler", "REABSampler (order=2)"}
     first = board.run_board(tmp_path, ["azula"], quick=True, jobs=1, only=lambda e: e.name in wanted)
     assert {r["name"] for r in first} == wanted
-    kept = sorted((tmp_path / "entries").glob("*.json"))
-    assert len(kept) == 2
-    kept[0].unlink()
+    with Store(tmp_path) as store:
+        kept = {r.row["name"]: r.key for r in store.records("peers")}
+        assert set(kept) == wanted
+        store.delete([kept["EulerSampler"]])
     seen: list[str] = []
-    measure = board._one
-    monkeypatch.setattr(board, "_one", lambda library, name, *rest: seen.append(name) or measure(library, name, *rest))
+    measure = board.measured
+    monkeypatch.setattr(board, "measured", lambda library, name, quick: seen.append(name) or measure(library, name, quick))
     again = board.run_board(tmp_path, ["azula"], quick=True, jobs=1, only=lambda e: e.name in wanted)
     assert seen == ["EulerSampler"]
     assert [r["name"] for r in again] == [r["name"] for r in first]

@@ -26,7 +26,7 @@ from scorebed.toy.store import code
 from scorebed.toy.store.database import Store, set_aside
 from scorebed.toy.store.engines import Here, engine
 from scorebed.toy.store.files import StoreError, ready, replace_text, whole
-from scorebed.toy.store.key import key
+from scorebed.toy.store.key import key, keyed
 from scorebed.toy.store.tables import chosen, compare, conditions, everything, export, table
 from scorebed.toy.store.tasks import Chain, Task, run
 from scorebed.toy.studies.cell import measure
@@ -270,6 +270,19 @@ def test_a_place_that_takes_nothing_is_named(tmp_path: Path) -> None:
 
 
 # Work
+
+
+def test_what_has_no_key_is_computed_and_not_kept(tmp_path: Path) -> None:
+    assert keyed("study", a=1) == (key(a=1), "study")
+    (one, study), (other, _) = (keyed("study", a=(n for n in ())) for _ in range(2))
+    assert (study, one != other) == ("", True)
+
+    def chain() -> Chain:
+        return (yield Task(one, study, square, (3,)))
+
+    with Store(tmp_path) as store:
+        assert run([chain()], store, Here()).values == [{"n": 3, "square": 9}]
+        assert store.records() == []
 
 
 @dataclass

@@ -202,7 +202,7 @@ def test_another_study_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.Mo
     study: dict[str, Any] = {"nfe": (5,), "out": tmp_path, "jobs": 1}
     run_study(["mixture1d"], ["ddim", "euler"], **study)
     before = (tmp_path / "results.csv").read_bytes()
-    monkeypatch.setattr("scorebed.toy.studies.study.run", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr("scorebed.toy.studies.study.work", lambda *_, **__: pytest.fail("work was begun"))
     for problems, solvers, changed, word in (
         (["product2d"], ["ddim", "euler"], {}, "problems mixture1d"),
         (["mixture1d"], ["ddim"], {}, "solvers euler"),

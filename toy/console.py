@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -131,6 +132,35 @@ def bar() -> Iterator[Callable[[int, int, str], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
         yield lambda done, total, what: progress.update(task, completed=done, total=total, description=what)
+
+
+Jobs = Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes; one for each core by default.")]
+Backend = Annotated[str, typer.Option(metavar="NAME", help="Who computes: local, or dask.")]
+Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask scheduler, such as tcp://head:8786.")]
+Place = Annotated[Path | None, typer.Option(metavar="FILE", help="Where rows are kept; store.sqlite in --out by default.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin a new store; the one that is there is set aside.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the results of another study in --out.")]
+
+
+def check_engine(backend: str, scheduler: str | None) -> None:
+    """Refuse an unknown backend, and one whose scheduler is missing or would not be used; exit status 2."""
+    from scorebed.toy.store.engines import BACKENDS
+
+    known([backend], dict.fromkeys(BACKENDS), "backend", "--backend")
+    if (backend == "dask") != (scheduler is not None):
+        raise typer.BadParameter("--backend dask and --scheduler ADDRESS go together", param_hint="--scheduler")
+
+
+@contextmanager
+def keeping(where: Path) -> Iterator[None]:
+    """Say on Ctrl-C where what was finished is kept; exit status 130."""
+    from scorebed.toy.store.database import place
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\nstopped; what was finished is kept in {place(where)}, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
 
 
 def known(names: Sequence[str] | None, registry: Mapping[str, Any], what: str, flag: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scorebed.toy.claims.registry import Claim, Row, Verdict
+from scorebed.toy.store.files import replace_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,8 +66,8 @@ def save_all(found: Mapping[Claim, Verdict], folder: Path) -> list[Path]:
     """Write ``claims.json`` and ``claims.csv``."""
     import pandas as pd
 
-    folder.mkdir(parents=True, exist_ok=True)
     records = [record(claim, verdict) for claim, verdict in found.items()]
-    (folder / "claims.json").write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    pd.concat([claim.table(verdict) for claim, verdict in found.items()], ignore_index=True).to_csv(folder / "claims.csv", index=False)
+    replace_text(folder / "claims.json", json.dumps(records, indent=1, ensure_ascii=False) + "\n")
+    table = pd.concat([claim.table(verdict) for claim, verdict in found.items()], ignore_index=True)
+    replace_text(folder / "claims.csv", table.to_csv(index=False))
     return [folder / "claims.json", folder / "claims.csv"]

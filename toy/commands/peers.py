@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, main, one_thread
+from scorebed.toy.console import ManyValues, bar, keeping, main, one_thread
 
 
 @main.command(cls=ManyValues)
@@ -30,6 +30,7 @@ def peers(
     one_thread()
     from scorebed.toy.peers.board import MissingPeer, check_installed, run_board, silence
     from scorebed.toy.peers.entry import LIBRARIES
+    from scorebed.toy.store.files import ready
 
     chosen = list(dict.fromkeys(library or LIBRARIES))
     for name in chosen:
@@ -42,19 +43,15 @@ def peers(
         raise typer.Exit(1) from None
     began = time.perf_counter()
     silence()
-    try:
-        with bar() as report:
-            results = run_board(out, chosen, quick, report, jobs)
-            measured = time.perf_counter() - began
-            report(len(results), len(results), "defects, as shipped and mended")
-            from scorebed.toy.peers.figure import draw
-            from scorebed.toy.peers.report import confirm, reached, write
+    with keeping(ready(out)), bar() as report:
+        results = run_board(out, chosen, quick, report, jobs)
+        measured = time.perf_counter() - began
+        report(len(results), len(results), "defects, as shipped and mended")
+        from scorebed.toy.peers.figure import draw
+        from scorebed.toy.peers.report import confirm, reached, write
 
-            values = confirm(chosen)
-            paths = [*write(out, results, values), *draw(results, out)]
-    except KeyboardInterrupt:
-        typer.echo(f"\nstopped; what is known is in {out / 'entries'} and is not measured again", err=True)
-        raise typer.Exit(130) from None
+        values = confirm(chosen)
+        paths = [*write(out, results, values), *draw(results, out)]
     below = sum(reached(r) is False for r in results)
     typer.echo(
         f"{len(results)} samplers, {below} below their nominal order, {len(values)} defects and limits; {measured:.0f} s. Written to {out}:"

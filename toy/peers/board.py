@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from scorebed.toy.peers.entries import PACKAGES, entries
 from scorebed.toy.peers.entry import LIBRARIES, Entry
-from scorebed.toy.store.files import replace_text
+from scorebed.toy.store import code
+from scorebed.toy.store.key import key
+from scorebed.toy.store.tasks import Chain, Task
 from scorebed.toy.store.versions import versions
+from scorebed.toy.store.work import work
+
+MEASURING = "scorebed.toy.peers.measure"
 
 STALE_AFTER = 600.0
 """Seconds without any result after which the rest is given up."""
@@ -45,62 +46,32 @@ def peer_versions() -> dict[str, str]:
     return versions(("scorebed", "numpy", "scipy", "torch", "diffusers", "k-diffusion", "azula", "torchsde"))
 
 
-@cache
-def _stamp() -> str:
-    """A digest of the code that measures, and of the versions."""
-    toy = Path(__file__).parents[1]
-    of_measure = ("convergence", "order", "sampler", "settings", "targets", "manners")
-    measuring = [toy / "peers" / "measure.py", *sorted((toy / "foreign").glob("*.py")), *(toy / "measure" / f"{m}.py" for m in of_measure)]
-    text = "".join(_bare(path.read_text(encoding="utf-8")) for path in measuring)
-    return hashlib.sha256((text + json.dumps(peer_versions(), sort_keys=True)).encode()).hexdigest()[:16]
+def key_of(entry: Entry, quick: bool) -> str:
+    """The key of an entry's result: the code that measures, the versions, and the entry with its options."""
+    return key(entry=entry, quick=quick, code=code.digest(MEASURING), versions=peer_versions())
 
 
-def _bare(source: str) -> str:
-    """What of a file computes: without layout, comments and docstrings."""
-    tree = ast.parse(source)
-    for part in ast.walk(tree):
-        if isinstance(part, ast.Module | ast.ClassDef | ast.FunctionDef):
-            part.body = [line for line in part.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
-    return ast.dump(tree)
-
-
-def stamp(entry: Entry) -> str:
-    """What a result depends on: the code that measures, the versions, and the entry's options. Another stamp is measured again."""
-    peer = entry.peer
-    return f"{_stamp()} {peer.name} {dict(peer.options)} {dict(peer.step)} {entry.weak} {entry.order}"
-
-
-def _file(folder: Path, entry: Entry) -> Path:
-    return folder / "entries" / f"{entry.key}.json"
-
-
-def _known(folder: Path, entry: Entry, quick: bool) -> dict[str, Any] | None:
-    """A result of this code and these versions, at least as thorough as wanted."""
-    path = _file(folder, entry)
-    if not path.exists():
-        return None
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        return None
-    fits = found.get("stamp") == stamp(entry) and (quick or not found.get("quick"))
-    return found if fits else None
-
-
-def _one(library: str, name: str, folder: Path, quick: bool) -> dict[str, Any]:
-    """Measure one entry in a worker and write it."""
+def measured(library: str, name: str, quick: bool) -> dict[str, Any]:
+    """Measure one entry; PyTorch with one thread."""
     import torch
 
     from scorebed.toy.peers.measure import measure
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    silence()
-    entry = next(e for e in entries(library) if e.name == name)
-    found = measure(entry, quick) | {"stamp": stamp(entry), "quick": quick}
-    path = _file(folder, entry)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(found, indent=1) + "\n")
-    return found
+    try:
+        silence()
+        return measure(next(e for e in entries(library) if e.name == name), quick)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def chain(entry: Entry, quick: bool) -> Chain:
+    """The result of an entry; a thorough one that is known does for a quick one."""
+    also = (key_of(entry, False),) if quick else ()
+    return (
+        yield Task(key_of(entry, quick), "peers", measured, (entry.library, entry.name, quick), entry.name, modules=(MEASURING,), also=also)
+    )
 
 
 def silence() -> None:
@@ -119,7 +90,7 @@ def run_board(
     jobs: int = 2,
     only: Callable[[Entry], bool] = lambda _: True,
 ) -> list[dict[str, Any]]:
-    """All results, in the order of the scoreboard. What an earlier, interrupted run measured is taken from its files.
+    """All results, in the order of the scoreboard. What an earlier, interrupted run measured is taken from the store of the folder.
 
     Raises:
         MissingPeer: a library is not installed.
@@ -129,19 +100,6 @@ def run_board(
     if unknown:
         raise ValueError(f"library = {unknown[0]!r} is not known: give one of {', '.join(PACKAGES)}")
     check_installed(libraries)
-    from joblib import Parallel, delayed
-
     wanted = [e for name in libraries for e in entries(name) if only(e)]
-    results = {e.key: found for e in wanted if (found := _known(folder, e, quick)) is not None}
-    todo = [e for e in wanted if e.key not in results]
-    report(len(results), len(wanted), "")
-    if todo:
-        workers = min(jobs, len(todo))
-        wait = STALE_AFTER if workers > 1 else None  # one process has nobody to watch it but its own limits
-        parallel = Parallel(n_jobs=workers, return_as="generator_unordered", timeout=wait, batch_size=1)
-        calls = (delayed(_one)(e.library, e.name, folder, quick) for e in todo)
-        keys = {(e.library, e.name): e.key for e in todo}
-        for found in parallel(calls):
-            results[keys[found["library"], found["name"]]] = found
-            report(len(results), len(wanted), found["name"])
-    return [results[e.key] for e in wanted]
+    wait = STALE_AFTER if jobs > 1 else None  # one process has nobody to watch it but its own limits
+    return [dict(row) for row in work([chain(e, quick) for e in wanted], folder, report, jobs=jobs, patience=wait).values]

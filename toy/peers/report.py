@@ -210,7 +210,6 @@ def confirm(libraries: Sequence[str] = LIBRARIES) -> dict[str, list[float]]:
 def write(folder: Path, results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence[float]]) -> list[Path]:
     """``scoreboard.md`` and ``scoreboard.json``, each whole or not at all."""
     results = labelled(results)
-    folder.mkdir(parents=True, exist_ok=True)
     page, data = folder / "scoreboard.md", folder / "scoreboard.json"
     replace_text(page, markdown(results, values))
     found = {

@@ -10,6 +10,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import pickle
+import secrets
+import sys
+import sysconfig
 import types
 from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
@@ -21,6 +24,8 @@ import numpy as np
 
 from scorebed.toy.store import code
 
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
 
 def key(**parts: Any) -> str:
     """The key of what ``parts`` determine: 32 hexadecimal digits.
@@ -29,6 +34,14 @@ def key(**parts: Any) -> str:
         TypeError: a part of which nothing can be told but its address.
     """
     return _Digest().add(parts).text()
+
+
+def keyed(study: str, **parts: Any) -> tuple[str, str]:
+    """The key of what ``parts`` determine and the study to keep it under; where there is none, one of its own, and no study."""
+    try:
+        return key(**parts), study
+    except TypeError:
+        return f"once {secrets.token_hex(16)}", ""
 
 
 class _Digest:
@@ -107,10 +120,20 @@ class _Digest:
         self.write("code", code.digest(module))
         return True
 
+    def _installed(self, module: str | None) -> bool:
+        """Take in the version of a module that was installed, or is Python's own; False where it is the user's."""
+        top = sys.modules.get((module or "").split(".")[0])
+        file = getattr(top, "__file__", None)
+        if top is None or top.__name__ == "__main__" or not (file is None or file.startswith(_INSTALLED)):
+            return False
+        self.write("installed", module or "", str(getattr(top, "__version__", "")))
+        return True
+
     def _function(self, function: types.FunctionType) -> None:
         self.write("function", function.__qualname__)
         house = self._of_the_house(function.__module__)
-        if house and "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__:
+        named = "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__
+        if named and (house or self._installed(function.__module__)):
             return
         body = function.__code__
         self.hash.update(code.computes(body))
@@ -127,7 +150,7 @@ class _Digest:
 
     def _type(self, kind: type) -> None:
         self.write("type", kind.__module__, kind.__qualname__)
-        if not self._of_the_house(kind.__module__) and kind.__module__ not in ("builtins", "typing"):
+        if not self._of_the_house(kind.__module__) and not self._installed(kind.__module__):
             for name, item in sorted(vars(kind).items()):
                 if isinstance(item, types.FunctionType):
                     self.write(name)

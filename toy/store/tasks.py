@@ -7,6 +7,7 @@ chain goes on. Two chains that ask for one key wait for one computation.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Task:
         arrays: whether the row is a mapping of arrays.
         counted: whether it is a row of the table, and not something on the way to one.
         modules: whose code must be the same wherever it is computed.
+        also: keys of rows that would do as well.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Task:
     arrays: bool = False
     counted: bool = True
     modules: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 Chain = Generator[Task, Row, Any]
@@ -73,8 +76,10 @@ class Outcome:
 class Run:
     """Chains under way."""
 
-    def __init__(self, chains: Sequence[Chain], store: Store | None, engine: Engine, report: Report | None = None) -> None:
-        self.chains, self.store, self.engine, self.report = chains, store, engine, report
+    def __init__(
+        self, chains: Sequence[Chain], store: Store | None, engine: Engine, report: Report | None = None, patience: float | None = None
+    ) -> None:
+        self.chains, self.store, self.engine, self.report, self.patience = chains, store, engine, report, patience
         self.outcome, self.done = Outcome([None] * len(chains)), 0
         self.flight: dict[Future[Row], Task] = {}
         self.waiting: dict[str, list[int]] = {}  # chains, by the key that they wait for
@@ -87,9 +92,15 @@ class Run:
         chains = iter(range(len(self.chains)))
         try:
             self._start(chains)
+            heard = time.monotonic()
             while self.flight:
                 done, _ = wait(self.flight, timeout=5.0, return_when=FIRST_COMPLETED)
-                if not done:
+                if done:
+                    heard = time.monotonic()
+                elif self.patience is not None and time.monotonic() - heard > self.patience:
+                    names = ", ".join(task.label for task in self.flight.values())
+                    raise StoreError(f"no result for {self.patience:.0f} s of {names}: what was finished is kept")
+                else:
                     self.engine.watch()
                 for future in done:
                     self._collect(future)
@@ -129,7 +140,8 @@ class Run:
             return self.arrays[task.key]
         if self.store is None or not task.study:
             return None
-        row = self.store.arrays(task.key) if task.arrays else self.store.get(task.key)
+        read = self.store.arrays if task.arrays else self.store.get
+        row = next((row for key in (task.key, *task.also) if (row := read(key)) is not None), None)
         if row is not None:
             self.outcome.kept += task.counted and task.key not in self.mine
             self.mine.add(task.key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,13 +11,12 @@ from scorebed.solvers import GRIDS, SOLVERS, Solver, methods_on
 from scorebed.toy.problems.problem import Problem, refusal
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS
 from scorebed.toy.store import code
-from scorebed.toy.store.database import Store, set_aside
-from scorebed.toy.store.engines import Here, engine
 from scorebed.toy.store.files import ready, replace_text
-from scorebed.toy.store.key import key
+from scorebed.toy.store.key import key, keyed
 from scorebed.toy.store.owner import admit, missing
-from scorebed.toy.store.tasks import Chain, Task, run
+from scorebed.toy.store.tasks import Chain, Task
 from scorebed.toy.store.versions import numerical, versions
+from scorebed.toy.store.work import work
 from scorebed.toy.studies import cell
 from scorebed.toy.studies.rows import Row, frame
 from scorebed.toy.studies.sent import Sent
@@ -83,22 +81,22 @@ def chain(problem: Problem, solver: Solver, grid: str, budgets: Sequence[int], s
     kind, label = cell.kind_of(problem, solver), f"{problem.name} · {solver.name}"
     start, make = solver.start and solver.start.step, getattr(problem, "make", None)
     modules = code.modules(cell.measured, solver.step, start, problem, make)
-    what = key(problem=problem, solver=solver, grid=grid, code=code.digest(*modules), versions=numerical())
+    what, study = keyed(STUDY, problem=problem, solver=solver, grid=grid, code=code.digest(*modules), versions=numerical())
     sent, arrays = (Sent(problem), Sent(solver)), None
 
     def row_of(steps: int) -> Task:
         args = (*sent, steps, grid, seed, arrays)
-        return Task(key(cell=what, steps=steps, seed=seed, kind=kind), STUDY, cell.measured, args, label, modules=modules)
+        return Task(key(cell=what, steps=steps, seed=seed, kind=kind), study, cell.measured, args, label, modules=modules)
 
     if refusal(problem, solver):
         return [Row(**(yield row_of(cell.FIRST)))]
     known = key(cell=what, budgets=sorted(budgets))
-    paid = yield Task(known, f"{STUDY} steps", cell.paid, (*sent, grid, tuple(budgets)), label, counted=False, modules=modules)
+    paid = yield Task(known, study and f"{study} steps", cell.paid, (*sent, grid, tuple(budgets)), label, counted=False, modules=modules)
     if kind == "path":
-        about = key(problem=problem, seed=seed, code=code.digest(*modules[:1]), versions=numerical())
+        about, _ = keyed(STUDY, problem=problem, seed=seed, code=code.digest(*modules[:1]), versions=numerical())
         arrays = yield Task(
             key=about,
-            study=f"{STUDY} references",
+            study=study and f"{study} references",
             call=cell.reference,
             args=(sent[0], seed),
             label=f"{problem.name} · exact flow",
@@ -122,7 +120,7 @@ def chain(problem: Problem, solver: Solver, grid: str, budgets: Sequence[int], s
 
 def rows(problem: Problem, solver: Solver, grid: str | None = None, budgets: Sequence[int] = BUDGETS, seed: int = 0) -> list[Row]:
     """The rows of one cell, measured here and kept nowhere."""
-    found: list[Row] = run([chain(problem, solver, grid or problem.grid_name, budgets, seed)], None, Here()).values[0]
+    found: list[Row] = work([chain(problem, solver, grid or problem.grid_name, budgets, seed)], jobs=1).values[0]
     return found
 
 
@@ -158,7 +156,7 @@ def run_study(
         store: the file of the store; None is ``store.sqlite`` in ``out``.
         fresh: begin a new store; the one that is there is set aside.
         force: replace a ``results.csv`` of another study.
-        jobs, backend, scheduler: who computes, as ``toy.store.engines.engine`` says.
+        jobs, backend, scheduler: who computes, as ``toy.store.work.work`` says.
 
     Raises:
         ValueError: an unknown name, a budget below 1, or solvers that do not belong on the problems (``pairs``).
@@ -177,11 +175,8 @@ def run_study(
     folder = None if out is None else ready(out)
     if folder is not None:
         admit(folder, "results.csv", "study.json", lambda old: missing(old, arguments), force)
-    where = store or folder
-    if fresh and where is not None:
-        set_aside(where)
-    with nullcontext() if where is None else Store(where) as kept, engine(backend, jobs, scheduler, len(chains)) as who:
-        outcome = run(chains, kept, who, report)
+    how: dict[str, Any] = {"fresh": fresh, "jobs": jobs, "backend": backend, "scheduler": scheduler}
+    outcome = work(chains, store or folder, report, **how)
     table = frame(row for rows in outcome.values for row in rows)
     table.attrs.update(kept=outcome.kept, made=outcome.made)
     if folder is not None:
