@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scorebed.analytic import GaussianMixture, RotatedProduct, from_data
     from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
     from scorebed.toy.check import check_solver, solver_test
+    from scorebed.toy.check.likelihood import check_likelihood
     from scorebed.toy.check.sde import check_sde_solver
     from scorebed.toy.conform.grid import check_grid
 
@@ -32,6 +33,7 @@ _HOME = {
     ),
     "analytic": ("GaussianMixture", "RotatedProduct", "from_data"),
     "toy.check": ("check_solver", "solver_test"),
+    "toy.check.likelihood": ("check_likelihood",),
     "toy.check.sde": ("check_sde_solver",),
     "toy.conform.grid": ("check_grid",),
 }
@@ -52,6 +54,7 @@ __all__ = [
     "SubVP",
     "analytic",
     "check_grid",
+    "check_likelihood",
     "check_sde_solver",
     "check_solver",
     "denoiser",
