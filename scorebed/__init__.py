@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
     from scorebed.toy.check import check_solver, solver_test
     from scorebed.toy.check.likelihood import check_likelihood
+    from scorebed.toy.check.plugin import property
     from scorebed.toy.check.sde import check_sde_solver
     from scorebed.toy.conform.grid import check_grid
 
@@ -34,6 +35,7 @@ _HOME = {
     "analytic": ("GaussianMixture", "RotatedProduct", "from_data"),
     "toy.check": ("check_solver", "solver_test"),
     "toy.check.likelihood": ("check_likelihood",),
+    "toy.check.plugin": ("property",),
     "toy.check.sde": ("check_sde_solver",),
     "toy.conform.grid": ("check_grid",),
 }
@@ -61,6 +63,7 @@ __all__ = [
     "from_data",
     "gpu",
     "grid",
+    "property",
     "sample",
     "solver",
     "solver_test",
