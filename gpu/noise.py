@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorebed.solvers.noise import BrownianNoise, _fixed_point
+from scorebed.solvers.noise import KINDS, BrownianNoise, _fixed_point
 from scorebed.solvers.philox import normals
+from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
 
 _M0, _M1, _W0, _W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
@@ -32,18 +33,18 @@ def words(kind: bytes, what: bytes) -> tuple[int, int, int]:
     return h0, h1, h2
 
 
-def address(seed: int, s: Node, t: Node) -> tuple[int, int, int]:
-    """The words of the interval between two nodes, in either direction.
+def address(seed: int, s: Point, t: Point, part: int = 0) -> tuple[int, int, int]:
+    """The words of the interval between two nodes, in either direction, for the ``part``-th of its draws.
 
     Raises:
         ValueError: lam not finite, or the two nodes at the same lam.
     """
-    low, high = sorted((s.lam + 0.0, t.lam + 0.0))
+    low, high = sorted((s.clock + 0.0, t.clock + 0.0))
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"noise needs finite lam at both ends, got {s.lam} and {t.lam}: stop short of sigma = 0 and of alpha = 0")
+        raise ValueError(f"noise needs finite lam at both ends, got {s.clock} and {t.clock}: stop short of sigma = 0 and of alpha = 0")
     if low == high:
-        raise ValueError(f"noise needs two nodes with different lam, got s.lam = t.lam = {s.lam}")
-    return words(b"interval", struct.pack("<Qdd", seed, low, high))
+        raise ValueError(f"noise needs two nodes with different lam, got s.lam = t.lam = {s.clock}")
+    return words(KINDS[part], struct.pack("<Qdd", seed, low, high))
 
 
 def round_keys(address: tuple[int, int, int]) -> list[int]:
@@ -213,14 +214,14 @@ class Brownian(BrownianNoise):
         with torch.inference_mode(False):
             self._source = Normals(self.index, math.prod(self.shape[1:]), self.device, self.compute)
 
-    def __call__(self, s: Node, t: Node) -> Tensor:
-        """The unit normals of the interval between ``s`` and ``t``, in either direction; errors as ``BrownianNoise``."""
+    def __call__(self, s: Point, t: Point, part: int = 0) -> Tensor:
+        """The unit normals of the interval between ``s`` and ``t``, in either direction; arguments and errors as ``BrownianNoise``."""
         if self.refine:
             address(self.seed, s, t)
-            low, high = sorted((s.lam + 0.0, t.lam + 0.0))
+            low, high = sorted((s.clock + 0.0, t.clock + 0.0))
             values: Any = self._increment(*_fixed_point(low, high))
         else:
-            values = self._numbers(address(self.seed, s, t))
+            values = self._numbers(address(self.seed, s, t, part))
         return torch.as_tensor(values).view(self.shape).to(self.dtype)
 
     def take(self, rows: Any) -> Brownian:

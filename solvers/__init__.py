@@ -12,9 +12,10 @@ from scorebed.solvers.base import SOLVERS, Solver, methods_on, solver
 from scorebed.solvers.grid import GRIDS
 from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, pointwise, predicts
 from scorebed.solvers.noise import BrownianNoise, Noise
-from scorebed.solvers.plan import NotLinear, Plan, trace
+from scorebed.solvers.plan import NotLinear, Plan
 from scorebed.solvers.sample import NonFinite, Run, StepDone, sample
 from scorebed.solvers.schedule import EDM, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
+from scorebed.solvers.tape import trace
 
 for _module in pkgutil.iter_modules(methods.__path__):
     importlib.import_module(f"{methods.__name__}.{_module.name}")

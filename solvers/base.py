@@ -4,9 +4,9 @@ A step moves x from node s to node t,
 
     step(denoise, x, s, t, carry, noise) -> (x_t, carry),
 
-with Python-float coefficients and +, -, float * on arrays. ``carry`` is None before the first step. A multistep method keeps its memory
-in it as a tuple that grows by one entry per step until it is full; while it still grows the method's ``start`` moves x, and the method's
-own step only fills the memory. So a body says what it does with the memory it has, and nothing about starting.
+with Python-float coefficients and +, -, float * on arrays. ``carry`` is the method's memory, None before the first step. A multistep method
+may name a ``start``: in its first ``starts`` steps that one-step method moves x, and its own step only fills the memory. So a body says
+what it does with the memory it has, and nothing about starting.
 
 ``order``, ``weak`` and ``strong`` are claims; properties test them. What can be counted (evaluations, memory, draws) the Plan shows.
 
@@ -28,15 +28,15 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.process import KINDS
-from scorebed.solvers.schedule import Node
+from scorebed.solvers.state import State
 
 Carry = Any
 Space = Any
 """A ``solvers.space`` space; what its methods are is said there."""
-Step = Callable[..., tuple[Array, Carry]]
+Step = Callable[..., tuple[State, Carry]]
 _STEP_ARGUMENTS = ("denoise", "x", "s", "t", "carry", "noise")
 _SPACE_METHODS = ("exp", "move", "log", "transport", "project", "tangent", "noise", "check")
 
@@ -49,7 +49,7 @@ class Solver:
         order: claimed order of the global error; for a stochastic method, of its weak error rounded down, and at least 1.
         weak, strong: claimed weak and strong orders of a stochastic method, None for a deterministic one.
         reference: paper and equation.
-        start: the one-step method that moves x while a multistep method's memory fills.
+        start: the one-step method that moves x in the first ``starts`` steps, while a multistep method's memory fills.
         nonlinear: why the method cannot be unrolled into a Plan, or None.
         inexact: why the method does not follow a constant denoiser exactly, or None.
         spaces: the kinds of Space that the method claims, by the names of their classes; none for a method of R^d.
@@ -67,6 +67,7 @@ class Solver:
     inexact: str | None = None
     spaces: tuple[str, ...] = ()
     on: tuple[str, ...] = ("gaussian",)
+    starts: int = 0
 
     def _keywords(self) -> dict[str, Any]:
         parameters = inspect.signature(self.step).parameters.items()
@@ -192,6 +193,7 @@ def solver(
     weak: float | None = None,
     strong: float | None = None,
     start: Solver | None = None,
+    starts: int = 0,
     nonlinear: str | None = None,
     inexact: str | None = None,
     spaces: tuple[str, ...] = (),
@@ -223,13 +225,15 @@ def solver(
             raise ValueError(f"{name}: a strong order without a weak one; give both or none")
         if start is not None and start.start is not None:
             raise ValueError(f"{name}: start = {start.name} is itself a multistep method; give a one-step method")
+        if starts < 0 or (start is None) != (starts == 0):
+            raise ValueError(f"{name}: starts = {starts!r} steps with start = {start and start.name}: give both or none")
         if bool(spaces) and "space" not in parameters:
             raise TypeError(f"{name}: spaces = {spaces!r}, but the step has no option space: add the keyword space=None")
         if not isinstance(on, tuple) or not on or not all(kind in KINDS for kind in on):
             raise ValueError(f"{name}: on = {on!r} must be a tuple of kinds of process, of {', '.join(KINDS)}")
         if start is not None and not set(on) <= set(start.on):
             raise ValueError(f"{name}: start = {start.name} is on {start.on}, the method on {on}: give a start for all of them")
-        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces, on)
+        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces, on, starts)
         if register:
             if name in SOLVERS:
                 raise ValueError(f"a solver called {name!r} is registered already")
@@ -239,38 +243,38 @@ def solver(
     return make
 
 
-class _Once:
-    """A denoiser that remembers the first evaluation, which a multistep body and its start have in common."""
+class _Shared:
+    """A model that knows its value at (x, s), where a body and its start both begin: made once for both."""
 
-    def __init__(self, denoise: Denoiser) -> None:
-        self.denoise = denoise
-        self.first: tuple[Array, Node, Array] | None = None
+    def __init__(self, denoise: Denoiser, x: State, s: Any, value: State) -> None:
+        self.denoise, self.x, self.s, self.value = denoise, x, s, value
+        self.begun = False
 
-    def __call__(self, x: Array, node: Node) -> Array:
-        if self.first is None:
-            self.first = (x, node, self.denoise(x, node))
-            return self.first[2]
-        if self.first[0] is x and self.first[1] is node:
-            return self.first[2]
-        return self.denoise(x, node)
+    def __call__(self, x: State, node: Any) -> State:
+        first, self.begun = not self.begun, True
+        return self.value if first and x is self.x and node is self.s else self.denoise(x, node)
 
 
-def _pair(solver: Solver, result: Any) -> tuple[Array, Carry]:
+def _pair(solver: Solver, result: Any) -> tuple[State, Carry]:
     """What a step returned, if it is a pair: an array of two rows would unpack as one."""
     if not (isinstance(result, tuple) and len(result) == 2):
         raise TypeError(f"{solver.name} returned a {type(result).__name__}: a step returns the pair (x_t, carry)")
     return result
 
 
-def advance(solver: Solver, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
-    """One step of the method, or of its start while the memory still grows."""
+def advance(solver: Solver, denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
+    """One step of the method.
+
+    In the first ``starts`` steps the start moves x and the body fills the memory; both evaluate first at (x, s), once for both. The carry
+    of a method with a start is the pair (steps done, memory).
+    """
     if solver.start is None:
         return _pair(solver, solver.step(denoise, x, s, t, carry, noise))
-    once = _Once(denoise)
-    x_t, memory = _pair(solver, solver.step(once, x, s, t, carry, noise))
-    if not isinstance(memory, tuple):
-        kind = type(memory).__name__
-        raise TypeError(f"{solver.name} has a start, so its carry must be a tuple that grows until it is full, not a {kind}")
-    if len(memory) > len(carry or ()):
-        x_t, _ = _pair(solver.start, solver.start.step(once, x, s, t, None, noise))
-    return x_t, memory
+    done, memory = carry or (0, None)
+    if done >= solver.starts:
+        x_t, memory = _pair(solver, solver.step(denoise, x, s, t, memory, noise))
+        return x_t, (done, memory)
+    value = denoise(x, s)
+    _, memory = _pair(solver, solver.step(_Shared(denoise, x, s, value), x, s, t, memory, noise))
+    x_t, _ = _pair(solver.start, solver.start.step(_Shared(denoise, x, s, value), x, s, t, None, noise))
+    return x_t, (done + 1, memory)

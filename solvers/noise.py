@@ -9,6 +9,8 @@ The address of a value, for a re-implementation on another machine (``philox.py`
 Without refinement, kind = b"interval" and what = (seed as uint64, smaller lam as float64, larger lam as float64), little-endian. The two
 ends are sorted, so direction does not matter, and 0.0 stands for -0.0. Distinct intervals, overlapping or not, have independent normals.
 
+The second draw of an interval, of a process that has two, has kind = b"interval 1".
+
 With refinement the noise is an increment of one Brownian path W per (seed, sample, element) in the clock tau = (sigma/alpha)² = e^{-2 lam},
 
     noise(s, t) = (W(tau_s) - W(tau_t)) / sqrt(tau_s - tau_t),       tau_s > tau_t,
@@ -44,6 +46,7 @@ from numpy.typing import NDArray
 
 from scorebed.solvers.model import Array
 from scorebed.solvers.philox import normals
+from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
 
 _BITS = 120  # of lam behind the binary point; a path ends where the bits of lam end, so that more of them cost nothing
@@ -51,6 +54,9 @@ _LAM = 64
 _TOP = _LAM << _BITS
 _DEEP = 16  # cells this deep (0.002 wide in lam) and deeper are summed once per end and remembered: a sampler asks for [a, b], then [b, c]
 _KEEP = 4  # ends remembered
+
+KINDS = (b"interval", b"interval 1")
+"""The kind of each of an interval's draws: a process may have two."""
 
 _Cell = tuple[int, int, int]
 """(lo, mid, hi) in units of 2^-120 of lam; lo is the noisy end."""
@@ -104,21 +110,23 @@ class BrownianNoise:
     def __repr__(self) -> str:
         return f"BrownianNoise(seed={self.seed}, shape={self.shape}, refine={self.refine})"
 
-    def __call__(self, s: Node, t: Node) -> Array:
-        """The unit normals of the interval between ``s`` and ``t``, in either direction.
+    def __call__(self, s: Point, t: Point, part: int = 0) -> Array:
+        """The unit normals of the interval between ``s`` and ``t``, in either direction; the ``part``-th of a process that draws several.
 
         Raises:
-            ValueError: lam not finite, the two nodes at the same lam, or (refined) |lam| > 64.
+            ValueError: lam not finite, the two nodes at the same lam, or (refined) |lam| > 64, or a second part.
         """
-        low, high = sorted((s.lam + 0.0, t.lam + 0.0))
+        low, high = sorted((s.clock + 0.0, t.clock + 0.0))
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError(f"noise needs finite lam at both ends, got {s.lam} and {t.lam}: stop short of sigma = 0 and of alpha = 0")
+            raise ValueError(f"noise needs finite lam at both ends, got {s.clock} and {t.clock}: stop short of sigma = 0 and of alpha = 0")
         if low == high:
-            raise ValueError(f"noise needs two nodes with different lam, got s.lam = t.lam = {s.lam}")
+            raise ValueError(f"noise needs two nodes with different lam, got s.lam = t.lam = {s.clock}")
+        if self.refine and part:
+            raise ValueError("refined noise has one draw for each interval: use refine=False on a process that draws several")
         if self.refine:
             values = self._increment(*_fixed_point(low, high))
         else:
-            values = self._draw(b"interval", struct.pack("<Qdd", self.seed, low, high))
+            values = self._draw(KINDS[part], struct.pack("<Qdd", self.seed, low, high))
         values = values.reshape(self.shape)
         if self._like is None:
             return values

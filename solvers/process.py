@@ -68,15 +68,20 @@ def _at(process: Any) -> Any:
 class Process(Protocol):
     """What a process offers. ``t_min`` and ``t_max`` bound the grids made on it by default.
 
-    ``kind`` is what a method's ``on`` names, ``gives`` the names of what a model predicts. ``node(t)`` and ``at(clock)`` give its
+    ``kind`` is what a method's ``on`` names, ``state`` the names of the components of the state, ``gives`` those of what a model predicts,
+    ``draws`` how many arrays of noise an interval has. ``node(t)`` and ``at(clock)`` give its
     points. ``check`` refuses a state, ``check_output`` a prediction, that cannot be; ``noise(source, s, t)`` are the draws of a step from
-    one keyed source of normals and uniforms (``solvers.noise``).
+    one keyed source of normals and uniforms (``solvers.noise``), ``clean`` is the state without noise that a prediction names.
     """
 
     @property
     def kind(self) -> str: ...
     @property
+    def state(self) -> tuple[str, ...]: ...
+    @property
     def gives(self) -> tuple[str, ...]: ...
+    @property
+    def draws(self) -> int: ...
     @property
     def t_min(self) -> float: ...
     @property
@@ -86,13 +91,16 @@ class Process(Protocol):
     def check(self, x: State, name: str = "x") -> None: ...
     def check_output(self, value: State, x: State, what: str) -> None: ...
     def noise(self, source: Any, s: Any, t: Any) -> State: ...
+    def clean(self, prediction: State) -> State: ...
 
 
 class ScalarProcess:
     """What a schedule is as a process: the state is one array, the clock lam, a model gives the denoised mean, a step draws normals."""
 
     kind = "gaussian"
+    state = ("x",)
     gives = ("denoised",)
+    draws = 1
 
     def at(self, clock: float) -> Any:
         """The node at lam = ``clock``."""
@@ -109,6 +117,10 @@ class ScalarProcess:
     def noise(self, source: Any, s: Any, t: Any) -> Array:
         """Unit normals of the state's shape."""
         return source(s, t)
+
+    def clean(self, prediction: State) -> State:
+        """The denoised mean itself."""
+        return prediction
 
 
 SCALAR = ScalarProcess()

@@ -12,11 +12,10 @@ from typing import Any, Literal, overload
 from scorebed.solvers import grid as grids
 from scorebed.solvers.base import Solver, Space, advance
 from scorebed.solvers.memory import own
-from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
-from scorebed.solvers.process import process_of
-from scorebed.solvers.schedule import Node
-from scorebed.solvers.state import NonFinite, check_like, check_state, is_finite
+from scorebed.solvers.process import Point, process_of
+from scorebed.solvers.state import NonFinite, State, check_alike, check_like, is_finite, parts
 
 TERMINALS = ("denoise", "none")
 """``denoise``: one more evaluation, x0 = D(x, last node), the DDIM step to sigma = 0; on a Space, which D may leave, the move from x by the
@@ -31,11 +30,11 @@ class Run:
     Adaptive methods evaluate parts of the batch, and ``denoised`` then holds those. ``seed`` is that of the noise, given or fresh;
     None where nothing was drawn, or by a ``Noise`` of the caller's."""
 
-    x: Array
-    nodes: list[Node]
-    xs: list[Array] = field(default_factory=list)
-    denoised: list[Array] = field(default_factory=list)
-    denoised_nodes: list[Node] = field(default_factory=list)
+    x: State
+    nodes: list[Any]
+    xs: list[State] = field(default_factory=list)
+    denoised: list[State] = field(default_factory=list)
+    denoised_nodes: list[Any] = field(default_factory=list)
     nfe: int = 0
     seed: int | None = None
 
@@ -45,42 +44,46 @@ class StepDone:
     """What a callback is told after step ``index`` (from 0) from ``s`` to ``t``; the arrays are copies."""
 
     index: int
-    s: Node
-    t: Node
-    x: Array
-    denoised: Array | None
+    s: Any
+    t: Any
+    x: State
+    denoised: State | None
     nfe: int
 
 
-def check_step(x: Array, i: int, name: str, nodes: Sequence[Node]) -> None:
+def check_step(x: State, i: int, name: str, nodes: Sequence[Any]) -> None:
     """Refuse a state that is not finite after step ``i`` of the solver called ``name``."""
     if not is_finite(x):
         raise NonFinite(f"the state became nan or inf in step {i} of {name}, from {nodes[i]} to {nodes[i + 1]}: the solver diverged")
 
 
 class Watched:
-    """A denoiser that counts its calls, lets no bad value through, and shares no memory with the loop (``solvers.memory``)."""
+    """A model that counts its calls, lets no bad value through, and shares no memory with the loop (``solvers.memory``).
 
-    def __init__(self, denoise: Denoiser) -> None:
+    ``start`` is a node of the process that it belongs to.
+    """
+
+    def __init__(self, denoise: Denoiser, start: Point) -> None:
         if not callable(denoise):
             raise TypeError(f"denoise = {denoise!r} is not callable: give a function of (x, node)")
         marked = getattr(denoise, "prediction", "denoised")
         if marked != "denoised":
             raise ValueError(f"denoise predicts {marked!r}, not 'denoised': wrap it, solvers.model.denoiser(f, {marked!r})")
+        self.process = process_of(start)
         self.denoise, self.nfe, self.step = denoise, 0, 0
-        self.first: tuple[Node, Array] | None = None
+        self.first: tuple[Any, State] | None = None
         self.pointwise = getattr(denoise, "pointwise", False)
         if hasattr(denoise, "take"):
             self.take = lambda rows: partial(self._ask, denoise.take(rows))
 
-    def __call__(self, x: Array, node: Node) -> Array:
+    def __call__(self, x: State, node: Any) -> State:
         return self._ask(self.denoise, x, node)
 
-    def _ask(self, denoise: Denoiser, x: Array, node: Node) -> Array:
+    def _ask(self, denoise: Denoiser, x: State, node: Any) -> State:
         value = denoise(own(x), node)
         self.nfe += 1
         where = f"at step {self.step}, evaluation {self.nfe}, {node}"
-        check_like(value, x, f"denoise(x, node) {where}")
+        self.process.check_output(value, x, f"denoise(x, node) {where}")
         if not is_finite(value):
             cause = "" if is_finite(x) else "; its input was not finite: the solver diverged"
             raise NonFinite(f"denoise returned nan or inf {where}{cause}")
@@ -91,26 +94,34 @@ class Watched:
 
 
 class WatchedNoise:
-    """A seed or a noise as a noise that lets no bad value through; without either, one of a fresh seed. ``seed`` is that of its draws."""
+    """A seed or a noise as a noise that lets no bad value through; without either, one of a fresh seed. ``seed`` is that of its draws.
 
-    def __init__(self, noise: Noise | int | None, x: Array) -> None:
+    A ``BrownianNoise`` is a source, from which the process draws; any other function gives the draws themselves.
+    """
+
+    def __init__(self, noise: Noise | int | None, x: State, start: Point) -> None:
+        self.process, self.x = process_of(start), parts(x)[0]
         if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
-            noise = BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=x)
+            noise = BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(self.x.shape), like=self.x)
         if not callable(noise):
             raise TypeError(f"noise = {noise!r} is neither a seed nor a function of (s, t)")
-        self.noise, self.x = noise, x
+        self.noise: Any = noise
         self.seed: int | None = None
 
-    def __call__(self, s: Node, t: Node) -> Array:
-        value = self.noise(s, t)
-        self.seed = self.noise.seed if isinstance(self.noise, BrownianNoise) else None
-        check_like(value, self.x, f"noise(s, t) on [{s.t}, {t.t}]")
+    def __call__(self, s: Any, t: Any) -> State:
+        keyed = isinstance(self.noise, BrownianNoise)
+        value = self.process.noise(self.noise, s, t) if keyed else self.noise(s, t)
+        self.seed = self.noise.seed if keyed else None
+        if len(parts(value)) != self.process.draws:
+            raise ValueError(f"noise(s, t) on [{s.t}, {t.t}] has {len(parts(value))} parts, the process draws {self.process.draws}")
+        for part in parts(value):
+            check_like(part, self.x, f"noise(s, t) on [{s.t}, {t.t}]")
         if not is_finite(value):
             raise NonFinite(f"noise returned nan or inf on [{s.t}, {t.t}]")
         return own(value)
 
 
-def check_run(solver: Solver, grid: Sequence[Node], terminal: str) -> list[Node]:
+def check_run(solver: Solver, grid: Sequence[Any], terminal: str) -> list[Any]:
     """The grid, if this solver can walk it and end it with this rule."""
     if not isinstance(solver, Solver):
         raise TypeError(f"solver = {solver!r} is not a Solver: take one from solvers.SOLVERS or make one with @solver")
@@ -120,7 +131,7 @@ def check_run(solver: Solver, grid: Sequence[Node], terminal: str) -> list[Node]
     kind = process_of(nodes[0]).kind
     if kind not in solver.on:
         raise ValueError(f"{solver.name} is made for {', '.join(solver.on)} processes, but this grid lies on a {kind} process")
-    if nodes[-1].lam < nodes[0].lam:
+    if nodes[-1].clock < nodes[0].clock:
         if terminal == "denoise":
             raise ValueError("terminal = 'denoise' ends a grid at its cleanest node, but this grid runs towards noise: use terminal='none'")
         if solver.weak is not None:
@@ -130,33 +141,33 @@ def check_run(solver: Solver, grid: Sequence[Node], terminal: str) -> list[Node]
     return nodes
 
 
-def check_clock(nodes: Sequence[Node], space: Space) -> None:
+def check_clock(nodes: Sequence[Any], space: Space) -> None:
     """Refuse nodes with alpha other than 1: the state is where a Brownian motion of the space is after the time sigma²."""
     for i, node in enumerate(nodes):
         if node.alpha != 1.0:
             raise ValueError(f"grid[{i}] = {node}: {space!r} knows no multiple of a point, give a schedule with alpha = 1 (EDM or VE)")
 
 
-def end(solver: Solver, denoise: Denoiser, x: Array, node: Node) -> Array:
+def end(solver: Solver, denoise: Denoiser, x: State, node: Any) -> State:
     """The terminal rule ``denoise``."""
-    denoised, space = denoise(x, node), solver.space
+    denoised, space = process_of(node).clean(denoise(x, node)), solver.space
     return denoised if space is None else space.project(space.move(x, space.tangent(x, denoised - x)))
 
 
-def march(
+def loop(
     solver: Solver,
     denoise: Denoiser,
-    x: Array,
-    nodes: Sequence[Node],
+    x: State,
+    nodes: Sequence[Any],
     noise: Noise,
     terminal: str,
-    settle: Callable[[int, Array, Any], tuple[Array, Any]],
-    pairs: Callable[[list[tuple[Node, Node]]], Iterable[tuple[Node, Node]]] = iter,
-) -> Array:
-    """The loop itself. ``settle(i, x, carry)`` sees each step's result and gives back what goes on: a check, a record, or a trace."""
+    after: Callable[[int, State, Any], tuple[State, Any]],
+    pairs: Callable[[list[tuple[Any, Any]]], Iterable[tuple[Any, Any]]] = iter,
+) -> State:
+    """The loop itself. ``after(i, x, carry)`` sees each step's result and gives back what goes on: a check, a record, or a trace."""
     carry = None
     for i, (s, t) in enumerate(pairs(list(pairwise(nodes)))):
-        x, carry = settle(i, *advance(solver, denoise, x, s, t, carry, noise))
+        x, carry = after(i, *advance(solver, denoise, x, s, t, carry, noise))
     return end(solver, denoise, x, nodes[-1]) if terminal == "denoise" else x
 
 
@@ -164,21 +175,21 @@ def march(
 def sample(
     solver: Solver,
     denoise: Denoiser,
-    x: Array,
-    grid: Sequence[Node],
+    x: State,
+    grid: Sequence[Any],
     *,
     noise: Noise | int | None = ...,
     terminal: str = ...,
     record: Literal[False] = ...,
     callback: Callable[[StepDone], None] | None = ...,
     progress: bool = ...,
-) -> Array: ...
+) -> State: ...
 @overload
 def sample(
     solver: Solver,
     denoise: Denoiser,
-    x: Array,
-    grid: Sequence[Node],
+    x: State,
+    grid: Sequence[Any],
     *,
     noise: Noise | int | None = ...,
     terminal: str = ...,
@@ -189,15 +200,15 @@ def sample(
 def sample(
     solver: Solver,
     denoise: Denoiser,
-    x: Array,
-    grid: Sequence[Node],
+    x: State,
+    grid: Sequence[Any],
     *,
     noise: Noise | int | None = None,
     terminal: str = "denoise",
     record: bool = False,
     callback: Callable[[StepDone], None] | None = None,
     progress: bool = False,
-) -> Array | Run:
+) -> State | Run:
     """Run ``solver`` along ``grid`` from the state ``x`` at its first node.
 
     Args:
@@ -221,17 +232,17 @@ def sample(
         NonFinite: nan or inf from the denoiser, the noise, or a diverging state; its ``run`` holds the states before.
     """
     nodes = check_run(solver, grid, terminal)
-    check_state(x)
+    process_of(nodes[0]).check(x)
     if solver.space is not None:
         solver.space.check(x)
-    watched, drawn = Watched(denoise), WatchedNoise(noise, x)
+    watched, drawn = Watched(denoise, nodes[0]), WatchedNoise(noise, x, nodes[0])
     if callback is not None and not callable(callback):
         raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
     x = own(x)
     run = Run(x, nodes[:1], [x])
 
-    def settle(i: int, x_t: Array, carry: Any) -> tuple[Array, Any]:
-        check_like(x_t, x, f"the state after step {i} of {solver.name}")
+    def after(i: int, x_t: State, carry: Any) -> tuple[State, Any]:
+        check_alike(x_t, x, f"the state after step {i} of {solver.name}")
         check_step(x_t, i, solver.name, nodes)
         first, watched.first, watched.step = watched.first, None, i + 1
         run.x, run.nfe, run.seed = x_t, watched.nfe, drawn.seed
@@ -246,7 +257,7 @@ def sample(
         return x_t, carry
 
     try:
-        run.x = march(solver, watched, x, nodes, drawn, terminal, settle, _bar(solver.name) if progress else iter)
+        run.x = loop(solver, watched, x, nodes, drawn, terminal, after, _bar(solver.name) if progress else iter)
     except NonFinite as error:
         error.run = run
         raise
@@ -257,7 +268,7 @@ def sample(
     return run if record else run.x
 
 
-def _bar(name: str) -> Callable[[list[tuple[Node, Node]]], Iterable[tuple[Node, Node]]]:
+def _bar(name: str) -> Callable[[list[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]:
     from rich.console import Console
     from rich.progress import track
 

@@ -16,14 +16,26 @@ State = Any
 """An ``Array``, or a tuple of them, one for each component of the process."""
 
 
+def parts(value: State) -> tuple[Any, ...]:
+    """The components of a state, a prediction or a draw, also where there is one, which stands bare."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def bare(values: tuple[Any, ...]) -> State:
+    """The inverse of ``parts``."""
+    return values[0] if len(values) == 1 else values
+
+
 class NonFinite(FloatingPointError, ValueError):
     """A nan or an infinity appeared. ``run`` holds what was computed before it, a ``solvers.Run``."""
 
     run: Any = None
 
 
-def is_finite(a: Array) -> bool:
+def is_finite(a: State) -> bool:
     """Whether every entry is finite; one pass in the usual case, for NumPy and torch."""
+    if isinstance(a, tuple):
+        return all(map(is_finite, a))
     a = a.detach() if hasattr(a, "detach") else a
     with np.errstate(all="ignore"):  # the caller raises; a warning beside it says nothing more
         if math.isfinite(float(a.sum())):
@@ -54,3 +66,15 @@ def check_like(value: Array, x: Array, what: str) -> None:
         raise ValueError(f"{what} has shape {tuple(value.shape)}, the state has {tuple(x.shape)}: they must be equal")
     if value.dtype != x.dtype:
         raise TypeError(f"{what} has dtype {value.dtype}, the state has {x.dtype}: they must be equal")
+
+
+def check_alike(value: State, x: State, what: str) -> None:
+    """Refuse a value that has not the state's components, or one of them of another shape or dtype."""
+    if isinstance(value, tuple) != isinstance(x, tuple) or len(parts(value)) != len(parts(x)):
+        raise TypeError(f"{what} is {_said(value)}, the state is {_said(x)}: they must have the same components")
+    for one, other in zip(parts(value), parts(x), strict=True):
+        check_like(one, other, what)
+
+
+def _said(value: State) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a {type(value).__name__}"

@@ -40,7 +40,7 @@ def multistep(factor: float, place=lambda node: node) -> Solver:
             mixed = d + (factor * 0.5 * h / (s.lam - r.lam)) * (d - before)
         return (t.sigma / s.sigma) * x - (t.alpha * math.expm1(-h)) * mixed, ((s, d),)
 
-    return solver(order=2, reference="a copy", start=SOLVERS["dpmpp_2s"], register=False)(step)
+    return solver(order=2, reference="a copy", start=SOLVERS["dpmpp_2s"], starts=1, register=False)(step)
 
 
 def stochastic(factor: float = 1.0, independent: bool = False, amplitude: float = 1.0) -> Solver:
@@ -129,7 +129,7 @@ BROKEN: dict[str, tuple[Any, dict[str, float], str]] = {
     "wrong sign": (multistep(-1.0), {}, "wrong sign"),
     "wrong sign in a stage's term": (midpoint(correction=-1.0), {}, "wrong sign"),
     "equal steps assumed": (
-        solver(order=2, reference="a copy", start=SOLVERS["dpmpp_2s"], register=False)(without_ratio),
+        solver(order=2, reference="a copy", start=SOLVERS["dpmpp_2s"], starts=1, register=False)(without_ratio),
         {},
         "wrong coefficient",
     ),

@@ -255,7 +255,13 @@ def free_r2(denoise: Any, x: Any, s: Node, t: Node, carry: None, noise: Any) -> 
     return flow_by_eps(x, eps, s, t) - (t.sigma / r2) * h * phi(2, h) * (eps_of(u, denoise(u, two), two) - eps), None
 
 
-@solver(order=2, reference="the multistep update of order 3 as shipped with arXiv:2211.01095", start=SOLVERS["dpmpp_3s"], register=False)
+@solver(
+    order=2,
+    reference="the multistep update of order 3 as shipped with arXiv:2211.01095",
+    start=SOLVERS["dpmpp_3s"],
+    starts=2,
+    register=False,
+)
 def shipped_3m(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
     past = ((s, denoise(x, s)), *(carry or ()))
     if len(past) < 3:
@@ -269,7 +275,7 @@ def shipped_3m(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -
     return flow_by_denoised(x, m0, s, t) + t.alpha * phi_2 * d1 - t.alpha * (phi_2 / h - 0.5) * d2, past[:2]
 
 
-@solver(order=2, reference="arXiv:2202.09778, eq. 12, after Runge-Kutta in rho", start=SOLVERS["deis_rho_rk4"], register=False)
+@solver(order=2, reference="arXiv:2202.09778, eq. 12, after Runge-Kutta in rho", start=SOLVERS["deis_rho_rk4"], starts=3, register=False)
 def printed_plms(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
     past = (eps_of(x, denoise(x, s), s), *(carry or ()))
     if len(past) < 4:

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("solvers", "analytic", "toy", "gpu")
-GROUND_FLOOR = ("solvers.schedule", "solvers.model", "solvers.space")
+GROUND_FLOOR = ("solvers.process", "solvers.schedule", "solvers.state", "solvers.model", "solvers.space")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 INSTALL = "is the tree installed? `make test` does it, or .venv/bin/python -m pip install --no-deps --no-build-isolation -e ."
 

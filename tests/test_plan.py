@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, NotLinear, Plan, Solver, methods_on, sample, solver, trace
+from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, NonFinite, NotLinear, Solver, methods_on, sample, solver, trace
 from scorebed.solvers.base import Step
 from scorebed.solvers.grid import uniform, uniform_lam
 from scorebed.solvers.plan import Combine, Draw, Evaluate
@@ -231,7 +232,7 @@ def test_recorded_states_are_the_states_registers(method: Solver) -> None:
     run = sample(method, bent, x, grid, noise=2, terminal="none", record=True)
     plan = trace(method, grid)
     for register, truth in zip(plan.states, run.xs, strict=True):
-        cut = Plan(plan.solver, plan.grid, plan.ops, plan.states, register)
+        cut = replace(plan, result=register)
         assert relative(cut.run(bent, x, noise=2), truth, *run.xs) < 1e-12
 
 

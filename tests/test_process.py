@@ -68,7 +68,7 @@ def test_on_must_be_kinds_that_exist(on: Any) -> None:
 
 def test_a_start_must_be_on_all_that_the_method_is_on() -> None:
     with pytest.raises(ValueError, match="start = ddim is on"):
-        solver(order=2, reference="here", on=("gaussian", "jump"), start=ddim, register=False)(still)
+        solver(order=2, reference="here", on=("gaussian", "jump"), start=ddim, starts=1, register=False)(still)
 
 
 def test_properties_of_a_kind_speak_of_the_methods_on_it(monkeypatch: pytest.MonkeyPatch) -> None:

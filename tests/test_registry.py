@@ -63,20 +63,17 @@ def test_claims_are_consistent(name: str) -> None:
         assert method.start.order >= method.order - 1, "one first step of local error h^p is allowed, no less"
 
 
-@pytest.mark.parametrize("name", list(SOLVERS))
-def test_the_carry_is_as_the_start_needs_it(name: str) -> None:
-    """A method with a start keeps a tuple that grows by one entry per step until it is full; its body fills it, its start moves x."""
-    method, x, carry, lengths = SOLVERS[name], X, None, []
-    for s, t in pairwise(GRID):
-        started = None if method.start is None else method.start.step(bent, x, s, t, None, lambda s, t: X)[0]
+@pytest.mark.parametrize("name", [name for name, s in methods_on().items() if s.start is not None])
+def test_the_start_moves_x_in_the_first_steps_and_the_body_in_the_others(name: str) -> None:
+    method, x, memory = SOLVERS[name], X, None
+    carry = None
+    assert method.start is not None
+    assert method.start.order >= method.order - 1
+    for i, (s, t) in enumerate(pairwise(GRID)):
+        moved, memory = method.step(bent, x, s, t, memory, lambda s, t: X)
+        started, _ = method.start.step(bent, x, s, t, None, lambda s, t: X)
         x, carry = advance(method, bent, x, s, t, carry, lambda s, t: X)
-        if method.start is not None:
-            grew = len(carry) > (lengths[-1] if lengths else 0)
-            lengths.append(len(carry))
-            assert np.array_equal(x, started) == grew
-    assert lengths == sorted(lengths)
-    if method.start is not None:
-        assert lengths[-1] == lengths[-2]
+        np.testing.assert_array_equal(x, started if i < method.starts else moved)
 
 
 def test_solvers_are_immutable_values() -> None:
@@ -104,7 +101,7 @@ def test_decorating_registers_under_the_functions_name(registry: dict[str, Solve
 
 
 def test_claims_are_kept(registry: dict[str, Solver]) -> None:
-    made = solver(order=2, weak=2, strong=0.5, reference="here", start=SOLVERS["ddim"], nonlinear="why not")(still)
+    made = solver(order=2, weak=2, strong=0.5, reference="here", start=SOLVERS["ddim"], starts=2, nonlinear="why not")(still)
     assert (made.order, made.weak, made.strong, made.start, made.nonlinear) == (2, 2, 0.5, SOLVERS["ddim"], "why not")
 
 
@@ -157,10 +154,23 @@ def test_what_is_not_a_step_is_refused(step: Any) -> None:
         solver(order=1, reference="here", register=False)(step)
 
 
-def test_a_start_needs_a_memory_that_is_a_tuple() -> None:
-    made = solver(order=1, reference="here", start=SOLVERS["ddim"], register=False)(still)
-    with pytest.raises(TypeError, match=r"still has a start, so its carry must be a tuple .* not a NoneType"):
-        sample(made, bent, X, GRID)
+@pytest.mark.parametrize("start", [{"start": SOLVERS["ddim"]}, {"starts": 1}, {"start": SOLVERS["ddim"], "starts": -1}])
+def test_a_start_says_for_how_many_steps(start: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"still: starts = .* steps with start = .*: give both or none"):
+        solver(order=1, reference="here", register=False, **start)(still)
+
+
+def test_the_body_and_the_start_share_the_evaluation_at_the_state_and_no_other() -> None:
+    def body(factor: float) -> Any:
+        def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> Any:
+            return denoise(factor * x if factor != 1.0 else x, s), None
+
+        return solver(order=1, reference="here", start=SOLVERS["ddim"], starts=1, register=False)(step)
+
+    for factor, calls in ((1.0, 1), (2.0, 2)):
+        run = sample(body(factor), bent, X, GRID[:2], terminal="none", record=True)
+        assert run.nfe == calls
+        np.testing.assert_array_equal(run.x, sample(SOLVERS["ddim"], bent, X, GRID[:2], terminal="none"))
 
 
 def test_a_step_returns_a_pair() -> None:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from scorebed.solvers import Node
-from scorebed.solvers.plan import Combine, Draw, Evaluate, Op, Plan
+from scorebed.solvers.form import Form
+from scorebed.solvers.plan import Plan, Walk
+from scorebed.solvers.tape import Tape
 
 Normals = Callable[[Node, Node, Tensor], Tensor]
 """Unit normals of an interval, like a tensor."""
@@ -21,7 +23,7 @@ def _stamp(value: Tensor) -> int:
 
 def evaluates_first(plan: Plan) -> bool:
     """Whether the first evaluation is at the initial state."""
-    return next(op.source for op in plan.ops if isinstance(op, Evaluate)) == 0
+    return next(op.source for op in plan.calls.values()) == plan.states[0]
 
 
 def after_a_leap(first: Node, tail: Plan) -> Plan:
@@ -32,13 +34,14 @@ def after_a_leap(first: Node, tail: Plan) -> Plan:
     """
     t = tail.grid[0]
     a = t.sigma / first.sigma
-    ops: list[Op] = [Evaluate(first, 0), Combine(((0, a), (1, t.alpha - a * first.alpha)))]
-    for op in tail.ops:
-        if isinstance(op, Evaluate):
-            ops.append(Evaluate(op.node, op.source + 2))
-        else:
-            ops.append(op if isinstance(op, Draw) else Combine(tuple((i + 2, c) for i, c in op.terms)))
-    return Plan(tail.solver, (first, *tail.grid), tuple(ops), (0, *(i + 2 for i in tail.states)), tail.result + 2)
+    tape = Tape(tail.solver, (first, *tail.grid))
+    x, _ = tape.after(0, a * tape.x + (t.alpha - a * first.alpha) * tape.evaluate(tape.x, first))
+
+    def combine(terms: list[tuple[float, Form]]) -> Form:
+        made: Form = tape.hold(sum((c * form for c, form in terms), Form({})))
+        return made
+
+    return tape.plan(tail.fold(x, tape.evaluate, tape.draw, combine, lambda i, y: tape.after(i + 1, y)[0]))
 
 
 class Unrolled:
@@ -52,8 +55,8 @@ class Unrolled:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.live: dict[int, Tensor] = {}
-        self.taken = self._op = 0
+        self.taken = 0
+        self._walk: Walk | None = None
         self._handed: tuple[Tensor, int] | None = None
 
     @property
@@ -64,51 +67,47 @@ class Unrolled:
     @property
     def node(self) -> Node:
         """Where the awaited evaluation is."""
-        return self._awaited().node
+        node: Node = self.plan.nodes[self.taken]
+        return node
 
-    def _awaited(self) -> Evaluate:
-        op = self.plan.ops[self._op]
-        assert isinstance(op, Evaluate)
-        return op
+    def _waits(self) -> tuple[Walk, int]:
+        """The walk and the register of the awaited evaluation's input."""
+        assert self._walk is not None
+        assert self._walk.waiting is not None
+        return self._walk, self._walk.waiting.source
 
     def input(self, sample: Tensor, normals: Normals) -> Tensor:
         """The register that the network was evaluated at: what was handed out, or ``sample`` if it is another tensor or was written to."""
         work = torch.promote_types(sample.dtype, torch.float32)
-        if not self.live:
-            self.live[0] = sample.to(work)
-            self._advance(normals)  # a Plan may draw before its first evaluation
-        register = self._awaited().source
+        if self._walk is None:
+            self._walk = Walk(self.plan, sample.to(work))
+            self._advance(normals, self._walk)  # a Plan may draw before its first evaluation
+        walk, register = self._waits()
         if self._handed is not None and (self._handed[0] is not sample or self._handed[1] != _stamp(sample)):
-            self.live[register] = sample.to(work)
-        return self.live[register]
+            walk.live[register] = sample.to(work)
+        value: Tensor = walk.live[register]
+        return value
 
     def answer(self, denoised: Tensor, normals: Normals, dtype: torch.dtype) -> Tensor:
         """Take the denoised mean at ``node``; give the next input, or the result, in ``dtype``."""
-        self._awaited()
+        walk, _ = self._waits()
         self.taken += 1
-        self._keep(denoised)
-        self._advance(normals)
-        out = self.live[self.plan.result if self.done else self._awaited().source].to(dtype)
+        walk.answer(denoised)
+        self._advance(normals, walk)
+        out = walk.read(self.plan.result if self.done else self._waits()[1]).to(dtype)
         self._handed = (out, _stamp(out))
         return out
 
-    def _advance(self, normals: Normals) -> None:
+    def _advance(self, normals: Normals, walk: Walk) -> None:
         """Sums and draws up to the next evaluation, or to the end."""
-        ops = self.plan.ops
-        while self._op < len(ops) and not isinstance(ops[self._op], Evaluate):
-            op, like = ops[self._op], next(iter(self.live.values()))
-            if isinstance(op, Draw):
-                value = normals(op.s, op.t, like)
-            else:
-                assert isinstance(op, Combine)
-                value = op.terms[0][1] * self.live[op.terms[0][0]] if op.terms else torch.zeros_like(like)
-                for register, c in op.terms[1:]:
-                    value.add_(self.live[register], alpha=c)
-            self._keep(value)
+        like = next(iter(walk.live.values()))
 
-    def _keep(self, value: Tensor) -> None:
-        """The register of the present operation; what nothing reads any more is forgotten."""
-        self._op += 1
-        self.live[self._op] = value
-        for register in [r for r in self.live if self.plan.last_use.get(r, -1) < self._op]:
-            del self.live[register]
+        def combine(terms: list[tuple[float, Tensor]]) -> Tensor:
+            if not terms:
+                return torch.zeros_like(like)
+            value = terms[0][0] * terms[0][1]
+            for c, other in terms[1:]:
+                value.add_(other, alpha=c)
+            return value
+
+        walk.advance(lambda s, t: normals(s, t, like), combine)

@@ -222,7 +222,7 @@ class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     def _unroll(self, nodes: list[Node], method: Solver) -> Plan:
         if len(nodes) == 1:
-            return Plan(method.name, tuple(nodes), (Evaluate(nodes[0], 0),), (0,), 1)
+            return Plan(method.name, tuple(nodes), (Evaluate(nodes[0], 0),), (0,), 1, ())
         if nodes[0].rho > NOISE and not method.name.endswith("_t") and (len(nodes) > 2 or self._terminal == "denoise"):
             return after_a_leap(nodes[0], self._unroll(nodes[1:], method))
         plan = trace(method, nodes, self._terminal)

@@ -26,9 +26,11 @@ from scorebed.gpu.plan.runner import Runner, on_host
 from scorebed.solvers.base import Solver
 from scorebed.solvers.model import Denoiser, denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
-from scorebed.solvers.plan import Combine, Draw, Evaluate, Plan, trace
-from scorebed.solvers.sample import StepDone, check_like, check_run, check_state, sample
+from scorebed.solvers.plan import Plan
+from scorebed.solvers.sample import StepDone, check_run, sample
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.state import check_like, check_state
+from scorebed.solvers.tape import trace
 
 
 def run(
@@ -169,35 +171,31 @@ def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None)
     or exported: sample i has the same noise in every batch.
     """
 
-    def loop(x: Tensor, drawn: dict[int, Tensor]) -> Tensor:
-        registers: list[Any] = [x]
-        for i, op in enumerate(plan.ops):
-            if isinstance(op, Evaluate):
-                registers.append(denoise(registers[op.source], op.node))
-            elif isinstance(op, Combine):
-                wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-                total = torch.zeros_like(x, dtype=wide)
-                for j, c in op.terms:
-                    total = total + c * registers[j].to(wide)
-                registers.append(total.to(x.dtype))
-            else:
-                registers.append(drawn[i])
-        result: Tensor = registers[plan.result]
+    def loop(x: Tensor, drawn: dict[tuple[Node, Node], Tensor]) -> Tensor:
+        wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+
+        def combine(terms: list[tuple[float, Tensor]]) -> Tensor:
+            total = torch.zeros_like(x, dtype=wide)
+            for c, value in terms:
+                total = total + c * value.to(wide)
+            return total.to(x.dtype)
+
+        result: Tensor = plan.fold(x, denoise, lambda s, t: drawn[s, t], combine)
         return result
 
     if not plan.stochastic:
         return lambda x: loop(x, {})
     given = noise if callable(noise) else None
     seed = fresh_seed() if noise is None else 0 if callable(noise) else int(noise)
-    made: dict[tuple[int, ...], dict[int, Tensor]] = {}
+    made: dict[tuple[int, ...], dict[tuple[Node, Node], Tensor]] = {}
 
     def whole(x: Tensor) -> Tensor:
         shape = tuple(x.shape)
         if shape not in made:
             source = given or Brownian(seed, shape, like=x)
-            draws = {i: source(op.s, op.t) for i, op in enumerate(plan.ops) if isinstance(op, Draw)}
-            for i, value in draws.items():
-                check_like(value, x, f"the noise of operation {i}")
+            draws = {(s, t): source(s, t) for s, t in plan.noises}
+            for (s, t), value in draws.items():
+                check_like(value, x, f"the noise on [{s.t}, {t.t}]")
             made[shape] = draws
         return loop(x, made[shape])
 

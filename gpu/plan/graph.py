@@ -100,5 +100,5 @@ class Graph:
         if self.runner.fresh:
             self.runner.reseed(fresh_seed())
         self._replay()
-        self.runner.settled()
+        self.runner.check_result()
         return self._result.clone() if out is None else out.copy_(self._result)

@@ -9,42 +9,54 @@ of the pass that is there anyway: a write each, and no read.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
-from scorebed.solvers.plan import Combine, Draw, Evaluate, Op, Plan
+from scorebed.solvers.plan import Combine, Op, Plan, Registers, Walk
+from scorebed.solvers.state import bare, parts
 
 
 def owned(plan: Plan) -> Plan:
     """The Plan with a copy, ``Combine(((r, 1.0),))``, of every input of the network that is read again and of every evaluation that
     is read after the next one; the samples are the same."""
-    calls = [i for i, op in enumerate(plan.ops) if isinstance(op, Evaluate)]
-    following = {i + 1: j for i, j in zip(calls, [*calls[1:], len(plan.ops)], strict=True)}  # register of an evaluation: the next one
     ops: list[Op] = []
-    place, kept, ends = {0: 0}, dict[int, int](), [0]
+    size, states, ends = plan.components, [plan.states[0]], list[int]()
 
-    def where(r: int, i: int) -> int:
-        """Register r as operation i of the Plan reads it."""
-        return kept[r] if r in kept and i > following[r] else place[r]
-
-    def emit(op: Op) -> int:
+    def emit(op: Op) -> Registers:
+        nonlocal size
         ops.append(op)
-        return len(ops)
+        size += op.makes
+        return bare(tuple(range(size - op.makes, size)))
 
-    for i, op in enumerate(plan.ops):
-        if isinstance(op, Evaluate):
-            source = where(op.source, i)
-            made = plan.ops[op.source - 1] if op.source else None
-            if not isinstance(made, Combine) or plan.last_use[op.source] > i:
-                source = emit(Combine(((source, 1.0),)))
-            place[i + 1] = emit(Evaluate(op.node, source))
-            if plan.last_use.get(i + 1, -1) > following[i + 1]:
-                kept[i + 1] = emit(Combine(((place[i + 1], 1.0),)))
-        elif isinstance(op, Draw):
-            place[i + 1] = emit(op)
-        else:
-            place[i + 1] = emit(Combine(tuple((where(j, i), c) for j, c in op.terms)))
+    def copy(register: int) -> int:
+        made: int = emit(Combine(((register, 1.0),)))
+        return made
+
+    def draw(s: Any, t: Any) -> Registers:
+        return emit(next(draws))
+
+    def combine(terms: list[tuple[float, int]]) -> Registers:
+        return emit(Combine(tuple((r, c) for c, r in terms)))
+
+    def step(i: int, x: Registers) -> Registers:
+        states.append(x)
         ends.append(len(ops))
-    result = where(plan.result, len(plan.ops))
-    return Plan(plan.solver, plan.grid, tuple(ops), tuple(place[r] for r in plan.states), result, tuple(ends[i] for i in plan.ends))
+        return x
+
+    calls = [i for i, made in enumerate(plan.made) if made[0] in plan.calls]
+    following, draws = iter([*calls[1:], len(plan.ops)]), iter(plan.draws.values())
+    kept: dict[int, int] = {}  # copies of what the network gave last, read from its next call on
+    walk = Walk(plan, plan.states[0])
+    walk.advance(draw, combine, step)
+    while (op := walk.waiting) is not None:
+        walk.live |= {r: register for r, register in kept.items() if r in walk.live}
+        again = [r for r in parts(op.source) if r not in plan.sums or plan.last_use[r] > walk.at]
+        source = bare(tuple(copy(walk.live[r]) if r in again else walk.live[r] for r in parts(op.source)))
+        made, after = plan.made[walk.at], next(following)
+        walk.answer(emit(replace(op, source=source)))
+        kept = {r: copy(walk.live[r]) for r in made if plan.last_use.get(r, -1) > after}
+        walk.advance(draw, combine, step)
+    return Plan(plan.solver, plan.grid, tuple(ops), tuple(states), walk.read(plan.result), tuple(ends))
 
 
 def witnesses(plan: Plan) -> tuple[set[int], set[int]]:
@@ -53,10 +65,10 @@ def witnesses(plan: Plan) -> tuple[set[int], set[int]]:
     A sum carries on what its terms hold, so one look at its end is a look at all states of a chain of sums. Where a bounded network
     (clamp, tanh) ends the chain, the input of its evaluation shows what the result does not.
     """
-    covered = _behind(plan, [plan.result])
-    inputs = [op.source for op in plan.ops if isinstance(op, Evaluate)]
+    covered = _behind(plan, parts(plan.result))
+    inputs = [r for op in plan.calls.values() for r in parts(op.source)]
     calls, states = set[int](), set[int]()
-    for state in reversed(plan.states[1:]):
+    for state in (r for registers in reversed(plan.states[1:]) for r in parts(registers)):
         if state in covered:
             continue
         source = next((r for r in inputs if state in _behind(plan, [r])), None)
@@ -72,6 +84,5 @@ def _behind(plan: Plan, registers: Iterable[int]) -> set[int]:
         r = todo.pop()
         if r not in out:
             out.add(r)
-            op = plan.ops[r - 1] if r else None
-            todo += [j for j, c in op.terms if c] if isinstance(op, Combine) else []
+            todo += [j for j, c in plan.sums.get(r, ()) if c]
     return out

@@ -6,15 +6,17 @@ from ``solvers.model`` with c = 1, or from a wrapped network (``gpu.wrap``), whi
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from scorebed.solvers.form import Form
 from scorebed.solvers.model import to_denoised
-from scorebed.solvers.plan import Combine, Draw, Evaluate, Form, Op, Plan
+from scorebed.solvers.plan import Plan
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.tape import Tape
 
 Numbers = Callable[[Node], tuple[float, float, float]]
 """(c, a, b) at a node: D = a x + b F(c x)."""
@@ -43,37 +45,26 @@ def predicting(plan: Plan, prediction: str | Numbers) -> Plan:
     if prediction == "denoised":
         return plan
     numbers = _named(prediction) if isinstance(prediction, str) else prediction
-    ops: list[Op] = []
-    place, ends = {0: 0}, [0]
-    readers = Counter(j for op in plan.ops if isinstance(op, Combine) for j, _ in op.terms)
-    outside = {op.source for op in plan.ops if isinstance(op, Evaluate)} | {*plan.states, plan.result}
-    written_out: dict[int, dict[int, float]] = {}
-    calls = [i for i, op in enumerate(plan.ops) if isinstance(op, Evaluate)]
-    following = dict(zip(calls, [*calls[1:], len(plan.ops)], strict=True))
-    for r, op in enumerate(plan.ops, 1):
-        if isinstance(op, Evaluate):
-            source = place[op.source]
-            c, a, b = numbers(op.node)
-            if c != 1.0:
-                ops.append(Combine(((source, c),)))
-            ops.append(Evaluate(op.node, source if c == 1.0 else len(ops)))
-            terms = {i: v for i, v in ((source, a), (len(ops), b)) if v}
-            if readers[r] == 1 and r not in outside and plan.last_use[r] < following[r - 1]:
-                written_out[r] = terms  # the one sum that reads D reads x and the prediction instead
-            else:
-                ops.append(Combine(tuple(sorted(terms.items()))))
-        elif isinstance(op, Draw):
-            ops.append(op)
-        else:
-            total: dict[int, float] = {}
-            for j, c in op.terms:
-                for i, d in written_out[j].items() if j in written_out else ((place[j], 1.0),):
-                    total[i] = total.get(i, 0.0) + c * d
-            ops.append(Combine(tuple(sorted((i, c) for i, c in total.items() if c))))
-        place[r] = len(ops)
-        ends.append(len(ops))
-    states = tuple(place[r] for r in plan.states)
-    return Plan(plan.solver, plan.grid, tuple(ops), states, place[plan.result], tuple(ends[i] for i in plan.ends))
+    tape, alone = Tape(plan.solver, plan.grid), iter([_read_once(plan, r) for r in plan.calls])
+
+    def evaluate(x: Form, node: Node) -> Form:
+        c, a, b = numbers(node)
+        denoised: Form = a * x + b * tape.evaluate(c * x, node)
+        return denoised if next(alone) else tape.hold(denoised)  # the one sum that reads D reads x and the prediction instead
+
+    def combine(terms: list[tuple[float, Form]]) -> Form:
+        made: Form = tape.hold(sum((c * form for c, form in terms), Form({})))
+        return made
+
+    return tape.plan(plan.fold(tape.x, evaluate, tape.draw, combine, lambda i, x: tape.after(i, x)[0]))
+
+
+def _read_once(plan: Plan, call: int) -> bool:
+    """Whether the evaluation in this register is read by one sum alone, before the next evaluation."""
+    readers = [r for r, terms in plan.sums.items() if any(j == call for j, _ in terms)]
+    outside = call in {op.source for op in plan.calls.values()} or call in {*plan.states, plan.result}
+    following = min((r for r in plan.calls if r > call), default=math.inf)
+    return len(readers) == 1 and not outside and readers[0] < following
 
 
 def _named(prediction: str) -> Numbers:

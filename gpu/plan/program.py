@@ -13,23 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from scorebed.solvers.plan import Combine, Draw, Evaluate, Plan
-from scorebed.solvers.schedule import Node
+from scorebed.solvers.plan import Plan, Registers
+from scorebed.solvers.state import parts
 
 MAX_INPUTS, MAX_OUTPUTS, MAX_DRAWS = 12, 4, 5
 """What one kernel takes; a longer pass is cut between its sums."""
 
-Interval = tuple[Node, Node]
+Interval = tuple[Any, ...]
+"""(s, t), and which of the draws there it is where the process has several."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """register ``target`` = denoise(register ``source``, node). ``free``: registers not read again."""
+    """registers ``targets`` = model(registers ``source``, node). ``free``: registers not read again."""
 
-    node: Node
-    source: int
-    target: int
+    node: Any
+    source: Registers
+    targets: tuple[int, ...]
     free: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
 
@@ -71,12 +73,12 @@ Instruction = Call | Pass | Fill
 
 @dataclass(frozen=True)
 class Program:
-    """Instructions over ``buffers`` buffers of the state's shape. ``result`` is the register handed back; ``states`` are the Plan's."""
+    """Instructions over ``buffers`` buffers of the state's shape. ``result`` are the registers handed back; ``states`` are the Plan's."""
 
     plan: Plan
     instructions: tuple[Instruction, ...]
     buffers: int
-    result: int
+    result: Registers
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -113,33 +115,29 @@ def program(plan: Plan, *, fuse: bool = True, cut: bool = False, keep: Iterable[
         cut: end a pass with every step of the grid, for a callback or a check that wants to see the state there.
         keep: registers that somebody wants to see when they are made; their passes end with them.
     """
-    kept = {*plan.states[1:], *keep} if cut else set(keep)
+    kept = {*keep, *(r for registers in plan.states[1:] for r in parts(registers) if cut)}
     last_use = _last_use(plan, kept)
     groups = _groups(plan, kept, last_use)
     home = {r: g for g, (kind, ops) in enumerate(groups) if kind == "sums" for r in ops}
     readers: dict[int, set[int]] = {}
-    for g, (kind, ops) in enumerate(groups):
-        if kind == "sums":
-            for r in ops:
-                for j, _ in _combine(plan, r).terms:
-                    readers.setdefault(j, set()).add(g)
-    draws = {i + 1: (op.s, op.t) for i, op in enumerate(plan.ops) if isinstance(op, Draw)}
+    for r, g in home.items():
+        for j, _ in plan.sums[r]:
+            readers.setdefault(j, set()).add(g)
+    draws = {r + k: (op.s, op.t, k) for r, op in plan.draws.items() for k in range(op.makes)}
     # a draw that an evaluation or the caller reads has to lie in memory as well
-    outside = {op.source for op in plan.ops if isinstance(op, Evaluate)} | {*plan.states, plan.result}
-    inside = {r for r in draws if fuse and len(readers.get(r, ())) == 1 and r not in outside}
+    inside = {r for r in draws if fuse and len(readers.get(r, ())) == 1 and r not in _outside(plan)}
     ended: dict[int, list[int]] = {}
-    for i, register in enumerate(plan.states[1:]):
-        ended.setdefault(register, []).append(i)
+    for i, registers in enumerate(plan.states[1:]):
+        ended.setdefault(max(parts(registers)), []).append(i)
     buffers = _Buffers()
     out: list[Instruction] = []
     for g, (kind, ops) in enumerate(groups):
         if kind == "call":
-            (r,) = ops
-            op = plan.ops[r - 1]
-            assert isinstance(op, Evaluate)
-            free = tuple(j for j in {op.source, r} if last_use.get(j, -1) <= r - 1)
+            op = plan.calls[ops[0]]
+            made = tuple(range(ops[0], ops[0] + op.makes))
+            free = tuple(j for j in {*parts(op.source), *made} if last_use.get(j, -1) <= made[-1] - 1)
             buffers.give(free)
-            out.append(Call(op.node, op.source, r, free, tuple(ended.get(r, ()))))
+            out.append(Call(op.node, op.source, made, free, tuple(i for r in made for i in ended.get(r, ()))))
         elif kind == "draw":
             (r,) = ops
             if r not in inside:
@@ -149,24 +147,27 @@ def program(plan: Plan, *, fuse: bool = True, cut: bool = False, keep: Iterable[
     return Program(plan, tuple(out), buffers.count, plan.result)
 
 
+def _outside(plan: Plan) -> set[int]:
+    """What evaluations and the caller read."""
+    sources = [op.source for op in plan.calls.values()]
+    return {r for registers in (*sources, *plan.states, plan.result) for r in parts(registers)}
+
+
 def _last_use(plan: Plan, kept: set[int]) -> dict[int, int]:
-    """For each register that matters the last operation that reads it. The memory that the last step would hand on does not matter."""
-    last = {plan.result: len(plan.ops)}
-    for i in reversed(range(len(plan.ops))):
-        op = plan.ops[i]
-        if isinstance(op, Evaluate):
-            last.setdefault(op.source, i)
-        elif isinstance(op, Combine) and (i + 1 in last or i + 1 in kept):
-            last.setdefault(i + 1, i)
-            for j, _ in op.terms:
-                last.setdefault(j, i)
+    """For each register that matters the last register made with it, less one. What the last step would hand on does not matter."""
+    last = dict.fromkeys(parts(plan.result), plan.size)
+    for made in reversed(plan.made):
+        r = made[-1]
+        if made[0] in plan.calls:
+            reads = parts(plan.calls[made[0]].source)
+        elif r in plan.sums and (r in last or r in kept):
+            last.setdefault(r, r - 1)
+            reads = tuple(j for j, _ in plan.sums[r])
+        else:
+            continue
+        for j in reads:
+            last.setdefault(j, r - 1)
     return last
-
-
-def _combine(plan: Plan, register: int) -> Combine:
-    op = plan.ops[register - 1]
-    assert isinstance(op, Combine)
-    return op
 
 
 def _groups(plan: Plan, kept: set[int], last_use: dict[int, int]) -> list[tuple[str, list[int]]]:
@@ -183,18 +184,17 @@ def _groups(plan: Plan, kept: set[int], last_use: dict[int, int]) -> list[tuple[
         inputs.clear()
         drawn.clear()
 
-    for i, op in enumerate(plan.ops):
-        r = i + 1
-        if isinstance(op, Evaluate):
+    draws = {r for made in plan.made if made[0] in plan.draws for r in made}
+    for made in plan.made:
+        r = made[0]
+        if r in plan.calls:
             flush()
             out.append(("call", [r]))
-        elif r not in last_use:
-            continue
-        elif isinstance(op, Draw):
-            out.append(("draw", [r]))  # before the sums that follow it; those of the open pass do not read it
-        else:
-            reads = {j for j, _ in op.terms}
-            noise = {j for j in reads if j and isinstance(plan.ops[j - 1], Draw)}
+        elif r in plan.draws:  # before the sums that follow it; those of the open pass do not read it
+            out += [("draw", [k]) for k in made if k in last_use]
+        elif r in last_use:
+            reads = {j for j, _ in plan.sums[r]}
+            noise = reads & draws
             fresh = reads - noise - set(sums)
             if len(sums) == MAX_OUTPUTS or len(inputs | fresh) > MAX_INPUTS or len(drawn | noise) > MAX_DRAWS:
                 flush()
@@ -216,19 +216,13 @@ def _fills_first(groups: list[tuple[str, list[int]]], plan: Plan) -> list[tuple[
     for kind, ops in groups:
         if kind == "draw":
             continue
-        needed = [j for r in ops for j, _ in _combine(plan, r).terms] if kind == "sums" else [_evaluate(plan, ops[0]).source]
+        needed = [j for r in ops for j, _ in plan.sums[r]] if kind == "sums" else parts(plan.calls[ops[0]].source)
         for j in sorted({j for j in needed if j in waiting and j not in placed}):
             order.append(("draw", [j]))
             placed.add(j)
         order.append((kind, ops))
     order += [("draw", [r]) for r in waiting if r not in placed]
     return order
-
-
-def _evaluate(plan: Plan, register: int) -> Evaluate:
-    op = plan.ops[register - 1]
-    assert isinstance(op, Evaluate)
-    return op
 
 
 def _pass(
@@ -246,13 +240,13 @@ def _pass(
     inputs: dict[int, None] = {}
     made: dict[int, int] = {}
     sums, stored = [], []
-    calls = {op.source for op in plan.ops if isinstance(op, Evaluate)}
-    reads = {r: [j for j, _ in _combine(plan, r).terms] for r in ops}
+    outside = _outside(plan)
+    reads = {r: [j for j, _ in plan.sums[r]] for r in ops}
     last = {j: r for r in ops for j in reads[r]}  # the last sum of this pass that reads j
     freed: list[int] = []
     for r in ops:
         terms, noise = [], []
-        for j, c in _combine(plan, r).terms:
+        for j, c in plan.sums[r]:
             if j in inside:
                 noise.append((made.setdefault(j, len(made)), c))
             else:
@@ -267,6 +261,6 @@ def _pass(
         buffer = buffers.take(r)
         terms.sort(key=lambda term: lay.get(term[0]) != buffer)  # what is written over comes first
         sums.append(Sum(r, buffer, tuple(terms), tuple(noise)))
-        stored.append(r in calls or r in plan.states or r == plan.result or bool(readers.get(r, set()) - {g}))
+        stored.append(r in outside or bool(readers.get(r, set()) - {g}))
     steps = tuple(i for r in ops for i in ended.get(r, ()))
     return Pass(tuple(inputs), tuple(sums), tuple(stored), tuple(draws[j] for j in made), tuple(freed), steps)

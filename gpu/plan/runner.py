@@ -18,11 +18,13 @@ from torch import Tensor
 from scorebed.gpu.plan.backend import backend_for, passes_for
 from scorebed.gpu.plan.owned import owned, witnesses
 from scorebed.gpu.plan.program import Call, Fill, Pass, Sum, program
+from scorebed.solvers.memory import own
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
-from scorebed.solvers.plan import Plan
-from scorebed.solvers.sample import NonFinite, StepDone, check_like, check_state, is_finite
-from scorebed.solvers.schedule import Node
+from scorebed.solvers.plan import Plan, Registers
+from scorebed.solvers.process import process_of
+from scorebed.solvers.sample import StepDone
+from scorebed.solvers.state import NonFinite, State, bare, check_like, is_finite, parts
 
 Check = Literal["end", "step", "none"]
 CHECKS = ("end", "step", "none")
@@ -35,7 +37,7 @@ class Runner:
 
     Args:
         plan: the Plan.
-        like: a tensor (B, …) of the state's shape, dtype and device.
+        like: a tensor (B, …) of the state's shape, dtype and device; a tuple of equal ones for a state of several components.
         noise: a seed, a ``BrownianNoise`` or any ``Noise``; None is a fresh seed at every call. Seeds, and a ``BrownianNoise`` without
             refinement, are made inside the passes; everything else is called, and its values are kept in memory.
         index: sample indices, 0 … B - 1 by default.
@@ -52,7 +54,7 @@ class Runner:
     def __init__(
         self,
         plan: Plan,
-        like: Tensor,
+        like: State,
         *,
         noise: Noise | int | None = None,
         index: Any = None,
@@ -65,6 +67,9 @@ class Runner:
         if callback is not None and not callable(callback):
             raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
         self.plan, self.check, self.callback = plan, check, callback
+        if len({(part.shape, part.dtype, part.device) for part in parts(like)}) > 1:
+            raise ValueError(f"the state's components have shapes {[tuple(part.shape) for part in parts(like)]}: give equal ones")
+        like = parts(like)[0]
         self.fresh = noise is None and plan.stochastic
         self.seed, self._noise, index = noise_of(noise, index, like, plan.stochastic)
         self.shape, self.dtype, self.device = like.shape, like.dtype, like.device
@@ -73,7 +78,7 @@ class Runner:
         inputs, states = witnesses(safe) if check == "end" else (set(), set())
         self.program = program(safe, fuse=self._noise is None, cut=callback is not None or check == "step", keep=states)
         self._buffers = [torch.empty(self.shape, dtype=self.dtype, device=self.device) for _ in range(self.program.buffers)]
-        self._memory: list[Any] = [None] * (len(safe.ops) + 1)
+        self._memory: list[Any] = [None] * safe.size
         self._passes: list[Pass] = []
         self._steps: list[tuple[Any, int]] = []  # an instruction, and the number of its pass
         for instruction in self.program.instructions:
@@ -89,11 +94,13 @@ class Runner:
                 self._memory[s.target] = self._buffers[s.buffer]
             self._steps.append((instruction, len(self._passes)))
             self._passes.append(instruction)
-        self._called = {i.target for i in self.program.instructions if isinstance(i, Call)}
+        self._called = {r for i in self.program.instructions if isinstance(i, Call) for r in i.targets}
         self._do = passes_for(self.backend, self._passes, torch.empty(self.shape, dtype=self.dtype, device=self.device), index, self.seed)
         self._own = {b.untyped_storage().data_ptr() for b in self._buffers}
-        self._seen = {r: i for i, r in enumerate([*sorted(inputs), *sorted(states)], 1)}
-        self._extremes = torch.zeros((2 + len(self._seen), 2), dtype=self.dtype, device=self.device)
+        few = plan.components  # rows for the last input, for what is seen on the way, and for the result
+        self._seen = {r: i for i, r in enumerate([*sorted(inputs), *sorted(states)], few)}
+        self._extremes = torch.zeros((2 * few + len(self._seen), 2), dtype=self.dtype, device=self.device)
+        self._gives = len(process_of(plan.grid[0]).gives)
         self._turn = Lock()
 
     @property
@@ -112,7 +119,7 @@ class Runner:
         """Other samples from here on, by their indices."""
         self._do.rename(BrownianNoise(0, (self.shape[0],), on_host(index)).index)
 
-    def __call__(self, denoise: Denoiser, x: Tensor, *, out: Tensor | None = None) -> Tensor:
+    def __call__(self, denoise: Denoiser, x: State, *, out: State | None = None) -> State:
         """Run from the state ``x``; the result is a new tensor, or lies in ``out``.
 
         Raises:
@@ -121,18 +128,21 @@ class Runner:
         """
         if not callable(denoise):
             raise TypeError(f"denoise = {denoise!r} is not callable: give a function of (x, node)")
-        check_state(x)
-        if (x.shape, x.dtype, x.device) != (self.shape, self.dtype, self.device):
-            have, want = (x.shape, x.dtype, x.device), (self.shape, self.dtype, self.device)
-            raise ValueError(f"x has {tuple(have[0])}, {have[1]}, {have[2]}; this Runner is for {tuple(want[0])}, {want[1]}, {want[2]}")
+        process_of(self.plan.grid[0]).check(x)
+        for part in parts(x):
+            have, want = (part.shape, part.dtype, part.device), (self.shape, self.dtype, self.device)
+            if have != want:
+                raise ValueError(f"x has {tuple(have[0])}, {have[1]}, {have[2]}; this Runner is for {tuple(want[0])}, {want[1]}, {want[2]}")
         with self._turn:
             if self.fresh:
                 self.reseed(fresh_seed())
-            result = self.loop(denoise, x.detach().contiguous())
-            self.settled()
-            return result.clone() if out is None else out.copy_(result)
+            result = self.loop(denoise, bare(tuple(part.detach().contiguous() for part in parts(x))))
+            self.check_result()
+            if out is None:
+                return bare(tuple(part.clone() for part in parts(result)))
+            return bare(tuple(one.copy_(part) for one, part in zip(parts(out), parts(result), strict=True)))
 
-    def settled(self) -> None:
+    def check_result(self) -> None:
         """Look at the last loop's result, and at its states as far as the result does not tell.
 
         Raises:
@@ -143,10 +153,11 @@ class Runner:
             raise NonFinite(f"the result or a state of {self.plan.solver} has nan or inf entries{hint}")
 
     @torch.no_grad()
-    def loop(self, denoise: Denoiser, x: Tensor) -> Tensor:
+    def loop(self, denoise: Denoiser, x: State) -> State:
         """The steps and nothing else; values are looked at only where ``check`` is ``"step"``. The result may be a buffer."""
         memory, do, called, seen = self._memory, self._do, self._called, self._seen
-        memory[0] = x
+        begin = parts(self.plan.states[0])
+        memory[: len(begin)] = parts(x)
         nfe, first = 0, None
         for instruction, which in self._steps:
             if which >= 0:
@@ -156,31 +167,33 @@ class Runner:
                     if s.target in seen:
                         self._note(seen[s.target], memory[s.target])
             elif isinstance(instruction, Fill):
-                value = self._noise(*instruction.interval)  # type: ignore[misc]
-                check_like(value, x, f"noise(s, t) on [{instruction.interval[0].t}, {instruction.interval[1].t}]")
+                s, t, part = instruction.interval
+                value = parts(self._noise(s, t))[part]  # type: ignore[misc]
+                check_like(value, parts(x)[0], f"noise(s, t) on [{s.t}, {t.t}]")
                 memory[instruction.target].copy_(value)
                 continue
             else:
                 nfe += 1
-                value = self._evaluate(denoise, memory[instruction.source], instruction.node, nfe)
-                memory[instruction.target] = value
-                if instruction.target in seen:
-                    self._note(seen[instruction.target], value)
+                value = self._evaluate(denoise, _read(memory, instruction.source), instruction.node, nfe)
+                for register, one in zip(instruction.targets, parts(value), strict=True):
+                    memory[register] = one
+                    if register in seen:
+                        self._note(seen[register], one)
                 if first is None and self.callback is not None:
-                    first = value.clone()
+                    first = own(value)
                 free, steps = instruction.free, instruction.steps
             for i in steps:
-                self._settle(i, memory[self.program.plan.states[i + 1]], first, nfe)
+                self._step_done(i, _read(memory, self.program.plan.states[i + 1]), first, nfe)
                 first = None
             for register in free:
                 if register in called:
                     memory[register] = None
-        result: Tensor = memory[self.program.result]
+        result = _read(memory, self.program.result)
         if self.check != "none":
-            self._note(0, result)
-        for register in called:
+            for k, part in enumerate(parts(result)):
+                self._note(k - len(parts(result)), part)
+        for register in (*called, *begin):
             memory[register] = None
-        memory[0] = None
         return result
 
     def _note(self, row: int, x: Tensor) -> None:
@@ -189,10 +202,16 @@ class Runner:
         torch.amin(flat, 0, out=low)
         torch.amax(flat, 0, out=high)
 
-    def _evaluate(self, denoise: Denoiser, y: Tensor, node: Node, nfe: int) -> Tensor:
+    def _evaluate(self, denoise: Denoiser, x: State, node: Any, nfe: int) -> State:
         if self.check == "step":
-            self._note(-1, y)  # before the network may write on it
-        value = denoise(y, node)
+            for k, part in enumerate(parts(x)):
+                self._note(k, part)  # before the network may write on it
+        made = denoise(x, node)
+        if len(parts(made)) != self._gives:
+            raise TypeError(f"denoise(x, node) at evaluation {nfe}, {node} gave {len(parts(made))} things, the process has {self._gives}")
+        return bare(tuple(self._checked(value, parts(x)[0], node, nfe) for value in parts(made)))
+
+    def _checked(self, value: Any, y: Tensor, node: Any, nfe: int) -> Tensor:
         if not (isinstance(value, Tensor) and value.shape == self.shape and value.dtype == self.dtype and value.device == self.device):
             where = f"denoise(x, node) at evaluation {nfe}, {node}"
             check_like(value, y, where)
@@ -200,18 +219,22 @@ class Runner:
                 f"{where} is a {type(value).__name__} on {getattr(value, 'device', 'no device')}, the state is on {self.device}"
             )
         if self.check == "step" and not is_finite(value):
-            cause = "" if is_finite(self._extremes[-1]) else "; its input was not finite: the solver diverged"
+            cause = "" if is_finite(self._extremes[: self.plan.components]) else "; its input was not finite: the solver diverged"
             raise NonFinite(f"denoise returned nan or inf at evaluation {nfe}, {node}{cause}")
         if value.untyped_storage().data_ptr() in self._own:
             return value.clone(memory_format=torch.contiguous_format)  # its input, or a view of it: that buffer will be written to
         return value.detach().contiguous()
 
-    def _settle(self, i: int, x: Tensor, denoised: Tensor | None, nfe: int) -> None:
+    def _step_done(self, i: int, x: State, denoised: State | None, nfe: int) -> None:
         nodes = self.plan.grid
         if self.check == "step" and not is_finite(x):
             raise NonFinite(f"the state became nan or inf in step {i} of {self.plan.solver}, from {nodes[i]} to {nodes[i + 1]}")
         if self.callback is not None:
-            self.callback(StepDone(i, nodes[i], nodes[i + 1], x.clone(), denoised, nfe))
+            self.callback(StepDone(i, nodes[i], nodes[i + 1], own(x), denoised, nfe))
+
+
+def _read(memory: list[Any], registers: Registers) -> State:
+    return tuple(memory[r] for r in registers) if isinstance(registers, tuple) else memory[registers]
 
 
 def noise_of(noise: Any, index: Any, like: Tensor, wanted: bool) -> tuple[int, Noise | None, np.ndarray]:

@@ -70,6 +70,7 @@ def ab1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Nois
     order=2,
     reference="Hairer, Nørsett & Wanner I, section III.5 with k = 2, on arXiv:2011.13456, eq. 13",
     start=heun_t,
+    starts=1,
     inexact=DISCRETISED,
 )
 def ab2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
@@ -81,6 +82,7 @@ def ab2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Nois
     order=3,
     reference="Hairer, Nørsett & Wanner I, section III.5 with k = 3, on arXiv:2011.13456, eq. 13",
     start=heun_t,
+    starts=2,
     inexact=DISCRETISED,
 )
 def ab3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
@@ -92,6 +94,7 @@ def ab3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Nois
     order=4,
     reference="Hairer, Nørsett & Wanner I, section III.5 with k = 4, on arXiv:2011.13456, eq. 13",
     start=kutta3_t,
+    starts=3,
     inexact=DISCRETISED,
 )
 def ab4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
@@ -105,19 +108,19 @@ def lms_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: No
     return adams_in_rho(1, denoise, x, s, t, carry)
 
 
-@solver(order=2, reference="k-diffusion, sample_lms with order 2", start=heun)
+@solver(order=2, reference="k-diffusion, sample_lms with order 2", start=heun, starts=1)
 def lms_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s)(b₀ ε_s + b₁ ε_r),  b_j the mean of ℓ_j(ρ) over the step."""
     return adams_in_rho(2, denoise, x, s, t, carry)
 
 
-@solver(order=3, reference="k-diffusion, sample_lms with order 3", start=heun)
+@solver(order=3, reference="k-diffusion, sample_lms with order 3", start=heun, starts=2)
 def lms_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) Σ b_j ε_j through the last three ρ."""
     return adams_in_rho(3, denoise, x, s, t, carry)
 
 
-@solver(order=4, reference="k-diffusion, sample_lms with order 4", start=kutta3)
+@solver(order=4, reference="k-diffusion, sample_lms with order 4", start=kutta3, starts=3)
 def lms_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) Σ b_j ε_j through the last four ρ."""
     return adams_in_rho(4, denoise, x, s, t, carry)

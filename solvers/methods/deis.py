@@ -53,21 +53,21 @@ def remember(denoise: Denoiser, x: Array, s: Node, carry: Carry) -> Past:
     return ((s, eps_of(x, denoise(x, s), s)), *(carry or ()))
 
 
-@solver(order=2, reference="arXiv:2204.13902, tAB-DEIS with r = 1", start=dpm_solver_2)
+@solver(order=2, reference="arXiv:2204.13902, tAB-DEIS with r = 1", start=dpm_solver_2, starts=1)
 def deis_tab1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (α_t/α_s) x + α_t Σ_j C_j ε_j,  C_j = ∫_{ρ_s}^{ρ_t} ℓ_j dρ, ℓ_j the Lagrange polynomials in t through the last two times."""
     past = remember(denoise, x, s, carry)
     return _tab(past, x, s, t), past[:1]
 
 
-@solver(order=3, reference="arXiv:2204.13902, tAB-DEIS with r = 2", start=dpm_solver_3)
+@solver(order=3, reference="arXiv:2204.13902, tAB-DEIS with r = 2", start=dpm_solver_3, starts=2)
 def deis_tab2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""As ``deis_tab1``, through the last three times."""
     past = remember(denoise, x, s, carry)
     return _tab(past, x, s, t), past[:2]
 
 
-@solver(order=4, reference="arXiv:2204.13902, tAB-DEIS with r = 3", start=dpm_solver_3)
+@solver(order=4, reference="arXiv:2204.13902, tAB-DEIS with r = 3", start=dpm_solver_3, starts=3)
 def deis_tab3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""As ``deis_tab1``, through the last four times."""
     past = remember(denoise, x, s, carry)
@@ -94,21 +94,21 @@ def deis_rho_rk4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noi
     return in_rho(tableau.RK4, denoise, x, s, t), None
 
 
-@solver(order=2, reference="arXiv:2204.13902, rhoAB-DEIS with r = 1", start=deis_rho_heun)
+@solver(order=2, reference="arXiv:2204.13902, rhoAB-DEIS with r = 1", start=deis_rho_heun, starts=1)
 def deis_rhoab1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""y_t = y + Σ_j ε_j ∫_{ρ_s}^{ρ_t} ℓ_j dρ, ℓ_j the Lagrange polynomials in ρ through the last two: Adams-Bashforth of any spacing."""
     past = remember(denoise, x, s, carry)
     return _rhoab(past, x, s, t), past[:1]
 
 
-@solver(order=3, reference="arXiv:2204.13902, rhoAB-DEIS with r = 2", start=deis_rho_kutta)
+@solver(order=3, reference="arXiv:2204.13902, rhoAB-DEIS with r = 2", start=deis_rho_kutta, starts=2)
 def deis_rhoab2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""As ``deis_rhoab1``, through the last three."""
     past = remember(denoise, x, s, carry)
     return _rhoab(past, x, s, t), past[:2]
 
 
-@solver(order=4, reference="arXiv:2204.13902, rhoAB-DEIS with r = 3", start=deis_rho_rk4)
+@solver(order=4, reference="arXiv:2204.13902, rhoAB-DEIS with r = 3", start=deis_rho_rk4, starts=3)
 def deis_rhoab3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""As ``deis_rhoab1``, through the last four."""
     past = remember(denoise, x, s, carry)

@@ -187,7 +187,7 @@ def dpm_solver_v3(statistics: Statistics, order: int, *, variable: Variable = "l
     remade(single, _single, statistics, variable)
     remade(step, dpm_solver_v3, statistics, order, variable=variable)
     start = solver(order=2, reference=reference, nonlinear=why, register=False)(single) if order > 1 else None
-    return solver(order=order, reference=reference, start=start, nonlinear=why, register=register)(step)
+    return solver(order=order, reference=reference, start=start, starts=order - 1, nonlinear=why, register=register)(step)
 
 
 def _single(statistics: Statistics, variable: Variable) -> Solver:

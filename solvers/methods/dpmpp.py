@@ -50,14 +50,19 @@ def dpmpp_3s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
     return flow_by_denoised(x, denoised, s, t) + (t.alpha / r2) * h * phi(2, -h) * d_two, None
 
 
-@solver(order=2, reference="arXiv:2211.01095, Alg. 2", start=dpmpp_2s)
+@solver(order=2, reference="arXiv:2211.01095, Alg. 2", start=dpmpp_2s, starts=1)
 def dpmpp_2m(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D,  D = D_s + h/(2h₋)(D_s − D_r)."""
     denoised = denoise(x, s)
     return flow_by_denoised(x, _extrapolated(denoised, s, t, carry), s, t), ((s, denoised),)
 
 
-@solver(order=3, reference="the multistep method of order 3 in the code of arXiv:2211.01095, with the right third term", start=dpmpp_3s)
+@solver(
+    order=3,
+    reference="the multistep method of order 3 in the code of arXiv:2211.01095, with the right third term",
+    start=dpmpp_3s,
+    starts=2,
+)
 def dpmpp_3m(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ,  P the parabola through D_s, D_r and the one before.
 

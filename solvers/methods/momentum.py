@@ -91,14 +91,14 @@ def ghvb_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: N
     return _generalised(1, denoise, x, s, t, carry, beta)
 
 
-@solver(order=2, reference="arXiv:2307.11118, eq. 19 with the sign of eq. 17", start=heun)
+@solver(order=2, reference="arXiv:2307.11118, eq. 19 with the sign of eq. 17", start=heun, starts=1)
 @within(beta="(0, 2)")
 def ghvb_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, beta: float = 0.8) -> tuple[Array, Carry]:
     r"""y_t = y + h ε_s + (h²/2) w,  w = (1 − β) w₋ + β ε[ρ_s, ρ_r];  h ((2 + β) v_{n+1} − (2 − β) v_n)/2β on equal steps."""
     return _generalised(2, denoise, x, s, t, carry, beta)
 
 
-@solver(order=3, reference="arXiv:2307.11118, Alg. 2 with v_{n−1} in the last term of r = 3", start=heun)
+@solver(order=3, reference="arXiv:2307.11118, Alg. 2 with v_{n−1} in the last term of r = 3", start=heun, starts=2)
 @within(beta="(0, 2)")
 def ghvb_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, beta: float = 0.8) -> tuple[Array, Carry]:
     r"""y_t = y + g₀ ε_s + g₁ ε[ρ_s, ρ₁] + g₂ w,  w = (1 − β) w₋ + β ε[ρ_s, ρ₁, ρ₂],  g_k = ∫ Π_{i<k} (ρ − ρ_i) dρ.
@@ -106,7 +106,7 @@ def ghvb_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: N
     return _generalised(3, denoise, x, s, t, carry, beta)
 
 
-@solver(order=4, reference="arXiv:2307.11118, Alg. 2", start=kutta3)
+@solver(order=4, reference="arXiv:2307.11118, Alg. 2", start=kutta3, starts=3)
 @within(beta="(0, 2)")
 def ghvb_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, beta: float = 0.8) -> tuple[Array, Carry]:
     r"""y_t = y + Σ_{k<3} g_k ε[ρ_s … ρ_k] + g₃ w,  w = (1 − β) w₋ + β ε[ρ_s, ρ₁, ρ₂, ρ₃],  g_k = ∫ Π_{i<k} (ρ − ρ_i) dρ.

@@ -38,8 +38,9 @@ from scorebed.solvers.methods.edm import heun, rk4
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import demand, within
-from scorebed.solvers.sample import Watched, WatchedNoise, check_like, check_run, check_state, check_step, march, sample
+from scorebed.solvers.sample import Watched, WatchedNoise, check_run, check_step, loop, sample
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.state import check_like, check_state
 
 Back = Callable[[Denoiser, Array, Node | None, Node, Node, Carry, Noise], tuple[Array, Carry]]
 """``back(denoise, x_t, r, s, t, carry, noise) -> (x_s, carry)`` undoes the step from s to t; r is the node before s, None where s is the
@@ -112,7 +113,7 @@ def bdia(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noi
     return x_t, ((s, x),)
 
 
-@solver(order=2, reference="arXiv:2410.07273, O-BELM", start=heun)
+@solver(order=2, reference="arXiv:2410.07273, O-BELM", start=heun, starts=1)
 def belm(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""y_t = q² y_r + (1 − q²) y + h (1 + q) ε(x, s),  h = ρ_t − ρ_s,  q = h/(ρ_s − ρ_r),  y = x/α: the leapfrog for steps of any length.
 
@@ -246,16 +247,16 @@ def keep(method: Solver, denoise: Denoiser, x: Array, grid: Sequence[Node], nois
     """
     nodes = check_run(method, grid, "none")
     check_state(x)
-    x, drawn = own(x), _drawn(method, noise, x)
-    carry = None
+    x, drawn = own(x), _drawn(method, noise, x, nodes[0])
+    memory = None
 
-    def settle(i: int, x_t: Array, memory: Carry) -> tuple[Array, Carry]:
-        nonlocal carry
+    def after(i: int, x_t: Array, carry: Carry) -> tuple[Array, Carry]:
+        nonlocal memory
         check_step(x_t, i, method.name, nodes)
-        carry = memory
-        return x_t, memory
+        memory = carry if method.start is None else carry[1]
+        return x_t, carry
 
-    return march(method, Watched(denoise), x, nodes, drawn, "none", settle), carry
+    return loop(method, Watched(denoise, nodes[0]), x, nodes, drawn, "none", after), memory
 
 
 def invert(
@@ -270,8 +271,8 @@ def invert(
     """
     nodes = check_run(method, grid, "none")
     check_state(x)
-    back, watched = _known(method, _BACK)(**method.options), Watched(denoise)
-    x, drawn = own(x), _drawn(method, noise, x)
+    back, watched = _known(method, _BACK)(**method.options), Watched(denoise, nodes[0])
+    x, drawn = own(x), _drawn(method, noise, x, nodes[0])
     if not (isinstance(carry, tuple) and len(carry) == 1):
         raise ValueError(f"carry = {carry!r}: give the one that keep({method.name}, ...) returned with the state")
     for i in reversed(range(len(nodes) - 1)):
@@ -282,12 +283,12 @@ def invert(
     return x, carry
 
 
-def _drawn(method: Solver, noise: Noise | int | None, x: Array) -> Noise:
+def _drawn(method: Solver, noise: Noise | int | None, x: Array, start: Node) -> Noise:
     if method.weak is None:
         return _silent
     if noise is None:
         raise ValueError(f"{method.name} draws noise, and the way back needs the same: give keep and invert one seed, or one Noise")
-    return WatchedNoise(noise, x)
+    return WatchedNoise(noise, x, start)
 
 
 def ddim_inversion(denoise: Denoiser, x: Array, grid: Sequence[Node]) -> Array:

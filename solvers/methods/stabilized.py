@@ -129,7 +129,7 @@ def stork_moment(stages: int) -> float:
     return float(_run(r, 0.0, 1.0, 0.0, lambda _, j: r.c[j - 1] ** 2))
 
 
-@solver(order=2, reference="arXiv:2505.24210, STORK-2, with divided differences and the abscissae of RKG2", start=heun)
+@solver(order=2, reference="arXiv:2505.24210, STORK-2, with divided differences and the abscissae of RKG2", start=heun, starts=2)
 @within(stages="integer [2, inf)")
 def stork_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, stages: int = 50) -> tuple[Array, Carry]:
     r"""y_t = y + h (ε + (h/2) ε' + (q h²/2) ε''),  q = Σ b_j c_j²: ε', ε'' from the parabola through the last three ε at their ρ."""

@@ -111,7 +111,7 @@ def trig_ab_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise:
     return _bashforth(1, denoise, x, s, t, None, 1.0, "mixed")[0], None
 
 
-@solver(order=2, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2)
+@solver(order=2, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2, starts=1)
 @within(c="(0, inf)")
 def trig_ab_2(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
@@ -120,7 +120,7 @@ def trig_ab_2(
     return _bashforth(2, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=3, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2)
+@solver(order=3, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2, starts=2)
 @within(c="(0, inf)")
 def trig_ab_3(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
@@ -129,7 +129,7 @@ def trig_ab_3(
     return _bashforth(3, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=4, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_3)
+@solver(order=4, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_3, starts=3)
 @within(c="(0, inf)")
 def trig_ab_4(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
@@ -148,7 +148,7 @@ def trig_abm_2(
     return _moulton(2, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=3, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2)
+@solver(order=3, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2, starts=2)
 @within(c="(0, inf)")
 def trig_abm_3(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
@@ -157,7 +157,7 @@ def trig_abm_3(
     return _moulton(3, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=4, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_3)
+@solver(order=4, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_3, starts=3)
 @within(c="(0, inf)")
 def trig_abm_4(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
@@ -166,7 +166,7 @@ def trig_abm_4(
     return _moulton(4, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=5, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=rk4)
+@solver(order=5, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=rk4, starts=4)
 @within(c="(0, inf)")
 def trig_abm_5(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"

@@ -58,7 +58,7 @@ def _step(denoise: Denoiser, x: Array, s: Node, t: Node, past: Past, b: B) -> tu
     return _corrected(denoise(u, t), past, x, s, t, b)
 
 
-@solver(order=2, reference="arXiv:2302.04867, UniP-2 with a_1 = 1/2", start=dpmpp_2s)
+@solver(order=2, reference="arXiv:2302.04867, UniP-2 with a_1 = 1/2", start=dpmpp_2s, starts=1)
 def unip_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B1") -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s − α_t (B(h)/2r)(D_r − D_s),  r = (λ_r − λ_s)/h.  With B₂ equal to ``dpmpp_2m``."""
     past = ((s, denoise(x, s)), *(carry or ()))
@@ -81,18 +81,17 @@ def unipc_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: 
     return x_t, past[:2]
 
 
-@solver(order=4, reference="arXiv:2302.04867, UniPC-p with p = 3", start=dpmpp_3s)
+@solver(order=4, reference="arXiv:2302.04867, UniPC-p with p = 3", start=dpmpp_3s, starts=1)
 def unipc_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B2") -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ, P the parabola through D_s, D_r, D_q for the predictor, the cubic through D(u, t) too for the
     corrector.
 
-    The first step is the start's, the second UniPC-2's: B acts in its predictor alone. The memory is one entry, all evaluations, because
-    the start is for one step."""
-    past = _evaluated(denoise, x, s, carry[0] if carry else ())
+    The first step is the start's, the second UniPC-2's: B acts in its predictor alone."""
+    past = _evaluated(denoise, x, s, carry or ())
     if not carry:
-        return _predicted(past, x, s, t, b), (past,)
+        return x, past  # the start moves x
     x_t, past = _step(denoise, x, s, t, past, b)
-    return x_t, (past[:3],)
+    return x_t, past[:3]
 
 
 def unic(base: Solver, register: bool = False) -> Solver:

@@ -22,7 +22,7 @@ from scipy.sparse import coo_array, csr_array
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import Node
-from scorebed.solvers.plan import Combine, Draw, Op, Plan
+from scorebed.solvers.plan import Combine, Plan
 
 _TAIL = 8.5  # a normal beyond so many standard deviations weighs 1e-17
 _MANY = 20_000  # components of a final mixture that are kept as such
@@ -79,15 +79,15 @@ class Ensemble:
     """The ensemble on its way through a Plan: flat arrays over its points, each with the number of its present grid point."""
 
     def __init__(self, plan: Plan, target: GaussianMixture, fine: dict[int, float], prior: bool) -> None:
-        self.plan, self.target, self._fine, self.made = plan, target, fine, 0
+        self.plan, self.target, self._fine, self.made = _factored(plan), target, fine, 0
         x, self.weights = initial_grid(target, plan.grid[0], self.fine, prior)
         self.now, self.nodes = (
             np.arange(len(x)),
             list[int](),
         )  # ``nodes``: of each quadrature inside the step, the last first
         self.x = {0: Smeared(x, {}, NOW)}
-        self.ops = _factored(plan)
-        self.last = replace(plan, ops=tuple(self.ops)).last_use
+        self.last, self.states = self.plan.last_use, set(plan.states[1:]) - {plan.result}
+        self.at = 0  # operations done, and the newest register
 
     @property
     def fine(self) -> float:
@@ -103,23 +103,31 @@ class Ensemble:
         return {r: v for r, v in self.x.items() if r != register and self.last.get(r, -1) > i}
 
     def run(self) -> tuple[np.ndarray, np.ndarray, float, np.ndarray | None]:
-        states = set(self.plan.states[1:]) - {self.plan.result}
-        for i, op in enumerate(self.ops):
-            if isinstance(op, Draw):
-                self.x[i + 1] = Smeared(np.zeros(1), {i + 1: 1.0}, frozenset())
-            elif isinstance(op, Combine):
-                self.x[i + 1] = _combined([(c, self.x[j]) for j, c in op.terms])
-            else:
-                self.place(op.source, i - 1)
-                source = self.x[op.source]
-                value = np.asarray(self.target.denoised(source.mean[:, None], op.node))[:, 0]
-                if XI & source.on:
-                    self.integrated(value)
-                self.x[i + 1] = Smeared(value, {}, source.on)
-            self.x = {r: v for r, v in self.x.items() if self.last.get(r, -1) > i}
-            if i + 1 in states and i + 1 in self.x:
-                self.place(i + 1, i)
+        self.plan.fold(0, self.evaluate, self.draw, self.combine)
         return self.finish()
+
+    def evaluate(self, register: int, node: Node) -> int:
+        self.place(register, self.at - 1)
+        source = self.x[register]
+        value = np.asarray(self.target.denoised(source.mean[:, None], node))[:, 0]
+        if XI & source.on:
+            self.integrated(value)
+        return self.keep(Smeared(value, {}, source.on))
+
+    def draw(self, s: Node, t: Node) -> int:
+        return self.keep(Smeared(np.zeros(1), {self.at + 1: 1.0}, frozenset()))
+
+    def combine(self, terms: list[tuple[float, int]]) -> int:
+        return self.keep(_combined([(c, self.x[r]) for c, r in terms]))
+
+    def keep(self, value: Smeared) -> int:
+        """The register that the present operation makes; what nothing reads any more is forgotten."""
+        self.x[self.at + 1] = value
+        self.x = {r: v for r, v in self.x.items() if self.last.get(r, -1) > self.at}
+        self.at += 1
+        if self.at in self.states and self.at in self.x:
+            self.place(self.at, self.at - 1)
+        return self.at
 
     def place(self, register: int, i: int) -> None:
         """Free the register of noise: on a grid of its own where nothing else shares that noise, else by quadrature of the noise."""
@@ -144,7 +152,7 @@ class Ensemble:
         """Replace a draw by the nodes of the trapezoidal rule, everywhere; by many, for a spline, if no fresh noise follows in the step."""
         end = next(state for state in self.plan.states[1:] if state > i + 1)
         used = {d for v in self.x.values() for d in v.draws}
-        smoothed = any(j + 1 != draw and (j + 1 in used or j > i) for j, op in enumerate(self.ops[:end]) if isinstance(op, Draw))
+        smoothed = any(r != draw and r <= end and (r in used or r > i + 1) for r in self.plan.draws)
         z = np.linspace(-_TAIL, _TAIL, int(_NODES * self._fine.get(-self.made - 1, 1.0)) * 2 + 1 if smoothed else _FINE)
         w = np.exp(-0.5 * z * z)
         if (self.inside > 1 and not smoothed) or self.weights.size * len(z) > _LIMIT:
@@ -245,25 +253,21 @@ class Ensemble:
         return points[order], weights / weights.sum(), s, None if density is None else density[order]
 
 
-def _factored(plan: Plan) -> list[Op]:
-    """The operations of a Plan, with a whole earlier combination that recurs in a later one read from its register."""
-    ops: list[Op] = []
-    bound = 0
-    for i, op in enumerate(plan.ops):
-        if i in plan.states:
-            bound = i
-        if isinstance(op, Combine):
-            terms = dict(op.terms)
-            for j in range(i - 1, bound - 1, -1):
-                inner = ops[j]
-                if isinstance(inner, Combine) and len(inner.terms) > 1 and all(r in terms for r, _ in inner.terms):
-                    ratios = [terms[r] / c for r, c in inner.terms]
-                    if max(ratios) - min(ratios) <= 1e-9 * max(abs(ratio) for ratio in ratios):
-                        terms = {r: c for r, c in terms.items() if r not in dict(inner.terms)}
-                        terms[j + 1] = terms.get(j + 1, 0.0) + ratios[0]
-            op = Combine(tuple(terms.items()))
-        ops.append(op)
-    return ops
+def _factored(plan: Plan) -> Plan:
+    """The Plan, with a whole earlier sum of the same step that recurs in a later one read from its register."""
+    sums: dict[int, dict[int, float]] = {}
+    for r, given in plan.sums.items():
+        terms, begin = dict(given), max(state for state in plan.states if state < r)
+        for j in range(r - 1, begin, -1):
+            inner = sums.get(j, {})
+            if len(inner) > 1 and inner.keys() <= terms.keys():
+                ratios = [terms[i] / c for i, c in inner.items()]
+                if max(ratios) - min(ratios) <= 1e-9 * max(abs(ratio) for ratio in ratios):
+                    terms = {i: c for i, c in terms.items() if i not in inner}
+                    terms[j] = terms.get(j, 0.0) + ratios[0]
+        sums[r] = terms
+    ops = [Combine(tuple(sums[r].items())) if r in sums else op for (r,), op in zip(plan.made, plan.ops, strict=True)]
+    return replace(plan, ops=tuple(ops))
 
 
 def _combined(terms: list[tuple[float, Smeared]]) -> Smeared:

@@ -1,8 +1,7 @@
-r"""What becomes of a small error on its way along a grid: the product of a Plan's step matrices, exact on Gaussians.
+r"""What becomes of a small error on its way along a grid: a Plan walked with the effects of errors, exact on Gaussians.
 
-On the problems of ``problems.gaussians`` the denoiser is linear, with a slope κ along each direction. Between two nodes a Plan then maps
-what is alive at the first, x and the memory, linearly onto what is alive at the second: a number for a one-step method, a companion matrix
-for a multistep one. Products of these matrices give ∂x_i/∂x_j and ∂x_i/∂D_k for all nodes and evaluations, without a run and without
+On the problems of ``problems.gaussians`` the denoiser is linear, with a slope κ along each direction. A Plan is then linear, and walked
+with the effect of every error in its registers it gives ∂x_i/∂x_j and ∂x_i/∂D_k for all nodes and evaluations, without a run and without
 linearisation. Errors are measured in y = x/α, where the flow is
 
     dy/dρ = eps,     ∂y_t/∂y_s = ((v_b + ρ_t²)/(v_b + ρ_s²))^{(1−w)/2} ((v_n + ρ_t²)/(v_n + ρ_s²))^{w/2},
@@ -14,51 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from scorebed.solvers import Plan, Solver, trace
-from scorebed.solvers.plan import Combine, Evaluate
 from scorebed.toy.problems.gaussians import GAUSSIANS, GUIDED, Floats, GuidedGaussian, Slope, scales
 
 BOUND = 1.0
 """A solver counts as bounded where an error of the first state is at no node more than this many times what it was."""
 _SLACK = 1e-9  # round-off on a bound that many solvers meet exactly
-
-
-def step_matrices(plan: Plan, slope: Slope) -> list[tuple[Floats, Floats]]:
-    """For each step the pair (A, B), of shapes (directions, out, in) and (directions, out, evaluations of the step).
-
-    A maps what is alive before the step to what is alive after it, x first on both sides; B what is added to the step's evaluations.
-    """
-    bounds = [0, *(plan.ends or plan.states[1:])]
-    alive = [_alive(plan, state, bound) for state, bound in zip(plan.states, bounds, strict=True)]
-    matrices = []
-    for (begin, end), (before, after) in zip(pairwise(bounds), pairwise(alive), strict=True):
-        calls = [i for i in range(begin, end) if isinstance(plan.ops[i], Evaluate)]
-        width = len(before) + len(calls)
-        rows = {r: np.eye(width)[i][:, None] for i, r in enumerate(before)}
-        for i in range(begin, end):
-            op = plan.ops[i]
-            if isinstance(op, Evaluate):
-                rows[i + 1] = rows[op.source] * slope(op.node) + np.eye(width)[len(before) + calls.index(i)][:, None]
-            elif isinstance(op, Combine):
-                rows[i + 1] = sum((c * rows[r] for r, c in op.terms), np.zeros((width, 1)))
-            else:
-                rows[i + 1] = np.zeros((width, 1))  # the same draw with and without the error
-        count = len(slope(plan.grid[0]))
-        whole = np.stack([np.broadcast_to(rows[r], (width, count)) for r in after])
-        whole = np.moveaxis(whole, -1, 0)
-        matrices.append((whole[..., : len(before)], whole[..., len(before) :]))
-    return matrices
-
-
-def _alive(plan: Plan, state: int, bound: int) -> list[int]:
-    """The registers that a step hands to the next, the state first."""
-    return [state, *sorted(r for r, last in plan.last_use.items() if r != state and r <= bound <= last)]
 
 
 def propagators(plan: Plan, slope: Slope) -> tuple[Floats, Floats]:
@@ -67,22 +32,32 @@ def propagators(plan: Plan, slope: Slope) -> tuple[Floats, Floats]:
     ∂y_j disturbs the state at node j and not the memory, which was made before it.
     """
     nodes = plan.grid
-    count = len(slope(nodes[0]))
-    n = len(nodes)
+    count, n = len(slope(nodes[0])), len(nodes)
+    alphas = np.array([node.alpha for node in nodes])[:, None]
     states, calls = np.zeros((n, n, count)), np.zeros((n, plan.nfe, count))
-    effect = np.zeros((count, 1, n + plan.nfe))
-    effect[:, 0, 0] = 1.0
     states[0, 0] = 1.0
-    called = 0
+
+    def unit(i: int) -> Floats:
+        """The effect of disturbance i, of the states and then of the evaluations, on itself."""
+        row = np.zeros((n + plan.nfe, count))
+        row[i] = 1.0
+        return row
+
+    disturbed = iter(range(n, n + plan.nfe))
+
+    def step(i: int, x: Floats) -> Floats:
+        x = x + unit(i + 1)
+        states[i + 1], calls[i + 1] = x[:n] * alphas / nodes[i + 1].alpha, x[n:] / nodes[i + 1].alpha
+        return x
+
     with np.errstate(over="ignore", invalid="ignore"):
-        for i, (a, b) in enumerate(step_matrices(plan, slope), start=1):
-            effect = a @ effect
-            effect[:, :, n + called : n + called + b.shape[-1]] += b
-            called += b.shape[-1]
-            effect[:, 0, i] = 1.0
-            scale = np.array([node.alpha for node in nodes])[:, None] / nodes[i].alpha
-            states[i] = effect[:, 0, :n].T * scale
-            calls[i] = effect[:, 0, n:].T / nodes[i].alpha
+        plan.fold(
+            unit(0),
+            lambda x, node: slope(node) * x + unit(next(disturbed)),
+            lambda s, t: np.zeros((n + plan.nfe, count)),  # the same draw with and without the error
+            lambda terms: sum((c * x for c, x in terms), np.zeros((n + plan.nfe, count))),
+            step,
+        )
     return states, calls
 
 

@@ -33,8 +33,8 @@ from scipy.special import ndtr, ndtri
 
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.gaussian.line import Line
-from scorebed.solvers import Node, Plan, Solver, sample, trace
-from scorebed.solvers.plan import Combine, Evaluate
+from scorebed.analytic.output.moments import moments
+from scorebed.solvers import Node, Solver, sample, trace
 from scorebed.toy.measure.output_law import Law, law
 
 PARTS = ("truncation", "initialisation", "discretisation", "score error, gradient", "score error, solenoidal")
@@ -81,6 +81,11 @@ class WithError:
         exact = self.target.denoised(x, node)
         return exact + (exact - x / node.alpha) @ self.error.T
 
+    def affine(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
+        """(A, b) with D̃ = A x + b, where the target is one Gaussian."""
+        zero = self.denoised(np.zeros((1, self.d)), node)[0]
+        return (self.denoised(np.eye(self.d), node) - zero).T, zero
+
 
 def budget(
     solver: Solver,
@@ -118,26 +123,6 @@ def budget(
     table.insert(0, "steps", len(grid) - 1)
     table.insert(0, "solver", solver.name)
     return table
-
-
-def affine(plan: Plan, denoised: Any, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The output A x + b + N ξ of a Plan whose denoiser is affine: (d, d), (d,) and (d, d · draws)."""
-    width = 1 + d + d * len(plan.noises)
-    registers, drawn = [np.eye(d, width, 1)], 0
-    for op in plan.ops:
-        if isinstance(op, Evaluate):
-            rows = registers[op.source].T
-            zero = denoised(np.zeros((1, d)), op.node)
-            linear = denoised(rows, op.node) - zero
-            linear[0] += zero[0]
-            registers.append(linear.T)
-        elif isinstance(op, Combine):
-            registers.append(sum((c * registers[i] for i, c in op.terms), np.zeros((d, width))))
-        else:
-            registers.append(np.eye(d, width, 1 + d + d * drawn))
-            drawn += 1
-    out = registers[plan.result]
-    return out[:, 1 : 1 + d], out[:, 0], out[:, 1 + d :]
 
 
 def _root(a: np.ndarray) -> np.ndarray:
@@ -178,8 +163,7 @@ def _gaussian(
     plan = trace(solver, grid, terminal)
     vectors = [vector(mean, data), ended(last.alpha * mean, noisy[1]), ended(shifted, move @ prior[1] @ move.T + rest)]
     for error in errors:
-        a, b, n = affine(plan, WithError(target, error).denoised, d)
-        vectors.append(vector(a @ prior[0] + b, a @ prior[1] @ a.T + n @ n.T))
+        vectors.append(vector(*moments(plan, target, *prior, affine=WithError(target, error).affine)))
     return vectors
 
 
