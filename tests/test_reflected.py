@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from scorebed.analytic.heat import HeatMixture
 from scorebed.solvers import EDM, SOLVERS, Node, methods_on, sample
 from scorebed.solvers.grid import karras
 from scorebed.solvers.space import Box, HalfSpace, Polytope, Simplex
+from scorebed.toy.figures.reflected import draw
 from scorebed.toy.measure.convergence import order_of
-from scorebed.toy.measure.radial_law import RadialChain
-from scorebed.toy.measure.reflected_law import (
-    SCHEMES,
-    STRENGTH,
-    chain_mean,
-    clock_grid,
-    draw,
-    exact_mean,
-    measure,
-    orders,
-    proposal,
-    target,
-    weak_error,
-)
+from scorebed.toy.measure.reflected_law import SCHEMES, chain, clock_grid, measure, orders, weak_error
+from scorebed.toy.measure.walled_chain import WalledChain
 from scorebed.toy.properties.space_cases import space_cases
 from scorebed.toy.properties.spaces import tame
 
@@ -48,38 +40,90 @@ def two(x: float, y: float, tau: float) -> HeatMixture:
 # weak orders by the exact law
 
 
-@pytest.mark.parametrize("scheme", SCHEMES[:3])
-def test_the_chain_is_the_one_of_the_solver(scheme: str) -> None:
-    """One step of the solver is fold, clip or neither of m + √h z, as the operators of ``reflected_law`` have it."""
-    law, (s, t) = target(), clock_grid(8)[:2]
+def fold(y: np.ndarray) -> np.ndarray:
+    return np.abs(np.mod(y + 1.0, 2.0) - 1.0)
+
+
+STEP = {
+    "projected_euler": lambda x, y: np.clip(y, 0.0, 1.0),
+    "penalised_euler": lambda x, y: y - 0.5 * (x - np.clip(x, 0.0, 1.0)),
+    "reflected_euler": lambda x, y: fold(y),
+}
+"""The end of a step from x, for y = Πx + h score(Πx) + √h z."""
+
+
+def by_density(name: str, grid: list[Node]) -> float:
+    """The error of E cos 2πx from the closed transition densities, on panels of Gauss-Legendre nodes, and of no solver.
+
+    fold    (P f)(x) = ∫ f(u) [φ_h(u − m) + φ_h(−u − m) + φ_h(2 − u − m)] du        for √h ≪ 1
+    clip    (P f)(x) = ∫ f(u) φ_h(u − m) du + f(0) Φ(−m/√h) + f(1) Φ((m − 1)/√h)
+    """
+    law, (points, weights) = chain().target, np.polynomial.legendre.leggauss(16)
+    outside = np.linspace(0.1, 2.0, 20) if name == "penalised_euler" else np.empty(0)
+    ends = np.concatenate([-outside[::-1], np.linspace(0.0, 1.0, 11), 1.0 + outside])
+    half = 0.5 * np.diff(ends)[:, None]
+    x = np.concatenate([[0.0, 1.0], (ends[:-1, None] + half * (1.0 + points)).reshape(-1)])
+    w = np.concatenate([[0.0, 0.0], (half * weights).reshape(-1)])
+    inside = np.clip(x, 0.0, 1.0)
+    held = w * ((x >= 0.0) & (x <= 1.0))
+
+    def phi(y: np.ndarray) -> np.ndarray:
+        return np.exp(-0.5 * np.square((y - m) / root)) / (root * math.sqrt(2.0 * math.pi))
+
+    def mean(f: np.ndarray, node: Node) -> float:
+        density = held * np.exp(law.log_prob(inside[:, None], node))
+        return float(density @ f / density.sum())
+
+    f = np.cos(2.0 * math.pi * inside)
+    wanted = mean(f, grid[-1])
+    for s, t in reversed(list(pairwise(grid))):
+        root = math.sqrt(s.sigma**2 - t.sigma**2)
+        m = inside + root * root * law.score(inside[:, None], s)[:, 0]
+        m = (m if name != "penalised_euler" else m - 0.5 * (x - inside))[:, None]
+        if name == "reflected_euler":
+            f = sum((phi(y) * held) @ f for y in (x, -x, 2.0 - x))
+        elif name == "projected_euler":
+            f = (phi(x) * held) @ f + (ndtr(-m / root) * f[0] + ndtr((m - 1.0) / root) * f[1])[:, 0]
+        else:
+            f = (phi(x) * w) @ f
+    return mean(f, grid[0]) - wanted
+
+
+@pytest.mark.parametrize("name", STEP)
+def test_the_densities_are_those_of_the_solver(name: str) -> None:
+    law, (s, t) = chain().target, clock_grid(8)[:2]
     rng = np.random.default_rng(0)
     x, z = rng.uniform(-0.2, 1.2, (50, 1)), rng.standard_normal((50, 1))
-    options = {"strength": STRENGTH} if scheme == "penalised_euler" else {}
-    if scheme != "penalised_euler":
-        x = np.clip(x, 0.0, 1.0)
+    x = x if name == "penalised_euler" else np.clip(x, 0.0, 1.0)
     inside = np.clip(x, 0.0, 1.0)
-    y = proposal(law, inside[:, 0], s, t)[:, None] + math.sqrt(s.sigma**2 - t.sigma**2) * z
-    fold = np.abs(np.mod(y + 1.0, 2.0) - 1.0)
-    truth = {"projected_euler": np.clip(y, 0.0, 1.0), "reflected_euler": fold, "penalised_euler": y + (1.0 - STRENGTH) * (x - inside)}
-    found, _ = SOLVERS[scheme](space=Box(1), **options).step(law.denoised, x, s, t, None, lambda a, b: z)
-    np.testing.assert_allclose(found, truth[scheme], atol=1e-13)
+    y = inside + (s.sigma**2 - t.sigma**2) * law.score(inside, s) + math.sqrt(s.sigma**2 - t.sigma**2) * z
+    found, _ = SCHEMES[name](space=Box(1)).step(law.denoised, x, s, t, None, lambda a, b: z)
+    np.testing.assert_allclose(found, STEP[name](x, y), atol=1e-13)
 
 
-def test_two_routes_to_the_law_of_reflection_agree() -> None:
-    """By images and panels, and by the solver's own step on a Gauss rule."""
-    law, chain = target(), RadialChain(target(), points=40, rule=(16, 2))
-    fit = np.polynomial.chebyshev.Chebyshev([0.3, -0.5, 0.1])
-    for n in (8, 16):
-        grid = clock_grid(n)
-        here = chain.error(SOLVERS["reflected_euler"](space=Box(1)), grid, fit)
-        assert abs(here) > 1e-6
-        there = chain_mean("reflected_euler", law, grid) - exact_mean(law, grid[-1])
-        by_position = chain.error(SOLVERS["reflected_euler"](space=Box(1)), grid, chain.radius)
-        assert by_position == pytest.approx(there, rel=1e-2)  # x has kinks at the walls as a function of cos πx
+@pytest.mark.parametrize("name", STEP)
+@pytest.mark.parametrize("n", [4, 8, 32])
+def test_the_chain_of_the_steps_has_the_law_of_the_densities(name: str, n: int) -> None:
+    """Where the transition density is known, quadrature over the method's own step finds the same error."""
+    assert weak_error(SCHEMES[name], n) == pytest.approx(abs(by_density(name, clock_grid(n))), abs=3e-9, rel=1e-6)
+
+
+def test_a_chain_refuses_what_it_does_not_see() -> None:
+    grid, method = clock_grid(2), SOLVERS["projected_euler"](space=Box(1))
+
+    def twice(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> Any:
+        return np.clip(x + 0.1 * (noise(s, s.toward(t, 0.5)) + noise(s, t)), 0.0, 1.0), None
+
+    def wild(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> Any:
+        return np.clip(x + np.sin(9.0 * noise(s, t)), 0.0, 1.0), None
+
+    for step, words in ((twice, "draws 2 times in a step"), (wild, "meets a wall at several values")):
+        with pytest.raises(ValueError, match=words):
+            WalledChain(chain().target).error(replace(method, step=step), grid)
 
 
 def test_projection_has_weak_order_a_half_and_reflection_one() -> None:
-    frame = measure(steps=(64, 128, 256))
+    frame = measure(steps=(32, 64, 128))
     found = orders(frame)
     for name, order in found.items():
         assert order.inside(float(frame[frame.scheme == name].claimed.iloc[0])), (name, str(order))
@@ -92,16 +136,11 @@ def test_projection_has_weak_order_a_half_and_reflection_one() -> None:
 
 def test_the_slope_of_projection_rises_to_a_half() -> None:
     """The error is c √h + O(h) with the two of opposite sign: its slope comes to ½ from below."""
-    errors = [weak_error("projected_euler", n) for n in (16, 64, 256)]
+    errors = [weak_error(SOLVERS["projected_euler"], n) for n in (16, 64, 256)]
     slopes = [order_of((1, 4), pair).slope for pair in pairwise(errors)]
     assert slopes[0] < slopes[1] < 0.5
     c = [4.0 * e for e in (errors[1] - 0.25 * errors[0], errors[2] - 0.25 * errors[1])]  # the √h term, O(h) cancelled
     assert order_of((1, 4), c).slope == pytest.approx(0.5, abs=0.02)
-
-
-def test_a_scheme_without_a_chain_is_refused() -> None:
-    with pytest.raises(ValueError, match="scheme = 'reflected_heun' must be one of projected_euler"):
-        chain_mean("reflected_heun", target(), clock_grid(2))
 
 
 # the probability flow at walls

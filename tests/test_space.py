@@ -394,3 +394,14 @@ def test_the_law_bites(law: Law, space: Space) -> None:
 
 def test_every_law_has_a_space_that_breaks_it() -> None:
     assert {law for law, _ in BROKEN} == set(LAWS)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=repr)
+def test_origin_and_edges_are_points_of_the_space(space: Space) -> None:
+    assert space.origin.shape == space.shape
+    np.testing.assert_array_equal(space.edges()[0], space.origin)
+    space.check(space.edges(), "edges", tol=1e-14)
+    if space in FLAT:
+        assert not space.ricci(space.origin, np.ones(space.shape)).any()
+    if space.bounded and not isinstance(space, Product):
+        assert float(np.min(space.gaps(space.origin))) > 1e-3  # type: ignore[attr-defined]

@@ -56,6 +56,7 @@ def curved(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any, *, spac
 HALVES = solver(
     order=1, weak=1, reference="none: the walk in two halves", nonlinear="moves in a Space", spaces=("Sphere",), register=False
 )(curved)
+SOFT = SOLVERS["penalised_euler"](strength=0.6)
 
 
 def test_problems_of_spaces_are_registered_and_run_only_when_named() -> None:
@@ -117,11 +118,11 @@ def test_measured_orders_are_the_claims(name: str, method: str) -> None:
 @pytest.mark.parametrize(
     ("name", "method"),
     [("sphere", "geodesic_heun_maruyama"), ("hyperbolic", "geodesic_euler_maruyama"), ("torus", "geodesic_walk")]
-    + [("box", "reflected_walk"), ("box", "projected_euler"), ("box", "reflected_pc")],
+    + [("box", "reflected_walk"), ("box", "projected_euler"), ("box", "reflected_pc"), ("box", "soft")],
 )
 def test_weak_errors_are_those_of_very_many_paths(name: str, method: str) -> None:
     problem = few(name)
-    moving, grid = problem.bind(SOLVERS[method]), problem.nodes(4)
+    moving, grid = problem.bind(SOFT if method == "soft" else SOLVERS[method]), problem.nodes(4)
     exact, floor, paths = on.weak_error(problem.target, moving, grid)
     many = 6000 if name in ("sphere", "hyperbolic") else 60_000
     by_paths, half, _ = on.monte_carlo(problem.target, moving, grid, seed=3, paths=many)
@@ -148,8 +149,6 @@ def test_where_no_chain_is_known_it_is_monte_carlo_with_its_interval(monkeypatch
     assert (coarse.status, coarse.samples, coarse.nfe, fine.status) == ("ok", 300, 2, "floor")
     assert "Monte Carlo over 300 paths, ±" in fine.message
     assert 0.005 < fine.reference_error < 0.1
-    softer = PROBLEMS["box"].bind(SOLVERS["penalised_euler"](strength=1.5))
-    assert on.weak_error(PROBLEMS["box"].target, softer, PROBLEMS["box"].nodes(2))[2] == 300
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ A step proposes y = x + h score + sqrt(h) z, h = tau_s - tau_t, and then
     takes the nearest point of K                    weak order 1/2 (Costantini, Pacchiarotti & Sartoretto, SIAM J. Appl. Math. 58 (1998))
     lets y stay outside and pulls it back           weak order 1/2 (Liu, SIAM J. Control Optim. 31 (1993); Pettersson, SPA 59 (1995))
 
-``toy/reflected_law.py`` measures these orders without Monte Carlo. On R^d, without a space, all are Euler-Maruyama in the clock.
+``toy/measure/reflected_law.py`` measures these orders without Monte Carlo. On R^d, without a space, all are Euler-Maruyama in the clock.
 """
 
 from __future__ import annotations

@@ -38,8 +38,6 @@ SMOOTH = (*HOMOGENEOUS, "Box", "HalfSpace")
 class Flat:
     """R^d, where a method moves that is given no Space: what the steps need of one, for arrays of any shape."""
 
-    dim = 0  # no curvature: R^d has none in any dimension
-
     def move(self, x: Array, v: Array) -> Array:
         return x + v
 
@@ -54,6 +52,9 @@ class Flat:
 
     def transport(self, x: Array, y: Array, v: Array) -> Array:
         return v
+
+    def ricci(self, x: Array, v: Array) -> Array:
+        return 0.0 * v
 
     def dexpinv(self, u: Array, v: Array) -> Array:
         return v

@@ -100,27 +100,7 @@ def geodesic_heun_maruyama(
     y, back = carrying(space, x, first + z)
     h_over_t = gone * math.exp(2.0 * (t.lam - s.lam))
     v = 0.5 * (first + back(h_over_t * pull(space, denoise, y, t))) + z
-    return go(space, x, v - (root * root / 12.0) * ricci(space, v)), None
-
-
-def ricci(space: Space, v: Array) -> Array:
-    """Ric v: the Ricci curvature as a linear map of tangent vectors; of a product part by part."""
-    if hasattr(space, "split"):
-        return space.join([ricci(part, u) for part, u in zip(space.spaces, space.split(v), strict=True)])
-    return ricci_constant(space) * v
-
-
-def ricci_constant(space: Space) -> float:
-    """κ with Ric v = κ v: d − 1 on the unit sphere, −(d − 1) in hyperbolic space, ½ on SO(3) where the distance is the angle, 0 where flat.
-
-    Raises:
-        ValueError: a space of another kind.
-    """
-    known = {"Sphere": space.dim - 1.0, "Hyperbolic": 1.0 - space.dim, "SO3": 0.5, "Flat": 0.0}
-    kind = next((kind.__name__ for kind in type(space).__mro__ if kind.__name__ in known), None)
-    if kind is None:
-        raise ValueError(f"the Ricci curvature of {space!r} is not known here: give a flat space or a {', '.join(known)}")
-    return known[kind]
+    return go(space, x, v - (root * root / 12.0) * space.ricci(x, v)), None
 
 
 @solver(

@@ -43,6 +43,15 @@ class Space(ABC):
     def __repr__(self) -> str:
         return self.name
 
+    @property
+    @abstractmethod
+    def origin(self) -> np.ndarray:
+        """A point to start from, away from any wall: a pole, the identity, a middle; ``shape``, float64."""
+
+    def edges(self) -> np.ndarray:
+        """Where formulas may divide by 0: the origin, and what there is of its cut locus, of walls and of corners; (k, *shape) float64."""
+        return self.origin[None]
+
     @abstractmethod
     def exp(self, x: Array, v: Array) -> Array:
         """The geodesic exponential; a straight line that may leave the space where it has a boundary."""
@@ -82,6 +91,10 @@ class Space(ABC):
     @abstractmethod
     def noise(self, x: Array, z: Array) -> Array:
         """A unit tangent normal at x, linear in the ambient standard normals z of x's shape."""
+
+    @abstractmethod
+    def ricci(self, x: Array, v: Array) -> Array:
+        """Ric v: the Ricci curvature at x as a linear map of tangent vectors, κ v where every direction curves alike."""
 
     def gradient(self, x: Array, g: Array) -> Array:
         """The Riemannian gradient at x of a function with ambient partial derivatives g."""

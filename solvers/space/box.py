@@ -67,6 +67,17 @@ class Box(Flat):
         ends = "" if plain else f", lower={_short(low)}, upper={_short(high)}"
         self.name = f"Box({d}{ends}{'' if rule == 'reflect' else f', rule={rule!r}'})"
 
+    @property
+    def origin(self) -> np.ndarray:
+        """The middle."""
+        return 0.5 * (self.lower + self.upper)
+
+    def edges(self) -> np.ndarray:
+        """The middle, two opposite corners, and the middle of a face."""
+        face = self.origin
+        face[0] = self.lower[0]
+        return np.stack([self.origin, self.lower, self.upper, face])
+
     def gaps(self, x: Array) -> Array:
         """The signed distances to the 2d faces, the lower ones first, positive inside: (..., d) to (..., 2d)."""
         return namespace(x).concatenate([x - constant(self.lower, x), constant(self.upper, x) - x], axis=-1)

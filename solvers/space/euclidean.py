@@ -44,6 +44,10 @@ class Flat(Space):
         """z."""
         return z
 
+    def ricci(self, x: Array, v: Array) -> Array:
+        """0."""
+        return 0.0 * v
+
 
 class Euclidean(Flat):
     """R^d."""
@@ -54,6 +58,11 @@ class Euclidean(Flat):
         self.dim = dimension(d)
         self.shape = (self.dim,)
         self.name = f"Euclidean({d})"
+
+    @property
+    def origin(self) -> np.ndarray:
+        """0."""
+        return np.zeros(self.dim)
 
     def project(self, x: Array) -> Array:
         """x."""

@@ -33,6 +33,15 @@ class HalfSpace(Faces):
         self._set_rule(rule)
         self.name = f"HalfSpace({self.dim}{'' if rule == 'reflect' else f', rule={rule!r}'})"
 
+    @property
+    def origin(self) -> np.ndarray:
+        """The point of the normal through 0 at distance 1 from the wall."""
+        return (self.offset - 1.0) * self.outward
+
+    def edges(self) -> np.ndarray:
+        """The origin, and points of the wall."""
+        return np.concatenate([self.origin[None], self.project(9.0 * np.eye(self.dim)), self.project(9.0 * self.outward)[None]])
+
     def gaps(self, x: Array) -> Array:
         """c − n·x, (..., 1)."""
         return self.offset - dot(x, constant(self.outward, x))

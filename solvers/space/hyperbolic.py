@@ -157,6 +157,10 @@ class Hyperbolic(Space):
         """The vector with frame coordinates z⃗; z₀ is not used. Good at any distance from the origin."""
         return self.from_frame(x, z[..., 1:])
 
+    def ricci(self, x: Array, v: Array) -> Array:
+        """−(d − 1) v."""
+        return (1.0 - self.dim) * v
+
     def gradient(self, x: Array, g: Array) -> Array:
         """The Minkowski-orthogonal projection of (−g₀, g⃗)."""
         return self.tangent(x, namespace(x, g).concatenate([-g[..., :1], g[..., 1:]], axis=-1))

@@ -63,6 +63,16 @@ class Polytope(Faces):
             raise ValueError("A x ≤ b has no interior points: give faces that enclose some volume")
         return np.asarray(ball.x[:-1])
 
+    @property
+    def origin(self) -> np.ndarray:
+        """``centre``."""
+        return self.centre
+
+    def edges(self) -> np.ndarray:
+        """The centre, and points of faces, edges and corners: the projections of distant ones."""
+        far = 9.0 * np.concatenate([np.eye(self.dim), -np.eye(self.dim)])
+        return np.concatenate([self.centre[None], self.project(far)])
+
     def gaps(self, x: Array) -> Array:
         """b − A x in lengths, (..., m)."""
         return constant(self.b, x) - x @ constant(self.A.T, x)

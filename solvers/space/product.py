@@ -45,6 +45,17 @@ class Product(Space):
         flat = [xp.broadcast_to(p, lead + space.shape).reshape(*lead, -1) for p, space in zip(parts, self.spaces, strict=True)]
         return xp.concatenate(flat, axis=-1)
 
+    @property
+    def origin(self) -> np.ndarray:
+        """That of each part."""
+        return np.asarray(self.join([space.origin for space in self.spaces]))
+
+    def edges(self) -> np.ndarray:
+        """Those of each part, as often as the part with the most has them."""
+        parts = [space.edges() for space in self.spaces]
+        row = np.arange(max(map(len, parts)))
+        return np.asarray(self.join([part[row % len(part)] for part in parts]))
+
     def _each(self, method: str, *arrays: Array) -> list[Array]:
         columns = zip(*(self.split(a) for a in arrays), strict=True)
         return [getattr(space, method)(*column) for space, column in zip(self.spaces, columns, strict=True)]
@@ -94,6 +105,10 @@ class Product(Space):
     def noise(self, x: Array, z: Array) -> Array:
         """noise of each part."""
         return self._joined("noise", x, z)
+
+    def ricci(self, x: Array, v: Array) -> Array:
+        """Ric of each part."""
+        return self._joined("ricci", x, v)
 
     def gradient(self, x: Array, g: Array) -> Array:
         """gradient of each part."""

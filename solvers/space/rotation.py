@@ -73,6 +73,15 @@ class SO3(Space):
         self.shape = (3, 3)
         self.name = "SO3"
 
+    @property
+    def origin(self) -> np.ndarray:
+        """I."""
+        return np.eye(3)
+
+    def edges(self) -> np.ndarray:
+        """I, and two half turns."""
+        return np.stack([self.origin, np.diag([1.0, -1.0, -1.0]), np.diag([-1.0, 1.0, -1.0])])
+
     # the Lie algebra, in coordinates of R³ -------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -174,6 +183,10 @@ class SO3(Space):
     def noise(self, x: Array, z: Array) -> Array:
         """√2 x skew(xᵀz): the three entries of ω are independent standard normals."""
         return self.tangent(x, z) * math.sqrt(2.0)
+
+    def ricci(self, x: Array, v: Array) -> Array:
+        """v/2, in the metric in which the distance is the angle."""
+        return 0.5 * v
 
     def gradient(self, x: Array, g: Array) -> Array:
         """2 x skew(xᵀg), the V with ½ tr(VᵀW) = tr(gᵀW) for all tangent W."""

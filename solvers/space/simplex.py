@@ -28,6 +28,16 @@ class Simplex(Faces):
         self._kappa = sqrt(d / (d + 1.0))
         self.normals = (np.eye(d + 1) - 1.0 / (d + 1.0)) / self._kappa
 
+    @property
+    def origin(self) -> np.ndarray:
+        """The barycentre."""
+        return np.full(self.dim + 1, 1.0 / (self.dim + 1.0))
+
+    def edges(self) -> np.ndarray:
+        """The barycentre, the corners, and the middle of an edge."""
+        corners = np.eye(self.dim + 1)
+        return np.concatenate([self.origin[None], corners, 0.5 * (corners[:1] + corners[1:2])])
+
     def gaps(self, x: Array) -> Array:
         """x / κ, (..., d+1)."""
         return x * (1.0 / self._kappa)

@@ -29,6 +29,15 @@ class Sphere(Space):
         self.shape = (self.dim + 1,)
         self.name = f"Sphere({d})"
 
+    @property
+    def origin(self) -> np.ndarray:
+        """The pole (1, 0, …, 0)."""
+        return np.eye(self.dim + 1)[0]
+
+    def edges(self) -> np.ndarray:
+        """The pole, the other pole, and a point between."""
+        return np.stack([self.origin, -self.origin, np.eye(self.dim + 1)[1]])
+
     def exp(self, x: Array, v: Array) -> Array:
         """cos|v| x + sin|v| v/|v|, normalised."""
         xp = namespace(x, v)
@@ -96,6 +105,10 @@ class Sphere(Space):
     def noise(self, x: Array, z: Array) -> Array:
         """z − ⟨x, z⟩ x."""
         return self.tangent(x, z)
+
+    def ricci(self, x: Array, v: Array) -> Array:
+        """(d − 1) v."""
+        return (self.dim - 1.0) * v
 
     def retract(self, x: Array, v: Array) -> Array:
         """(x + v) / |x + v|, exp up to O(|v|³)."""

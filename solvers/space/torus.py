@@ -29,6 +29,15 @@ class Torus(Flat):
         self.shape = (self.dim,)
         self.name = f"Torus({d})"
 
+    @property
+    def origin(self) -> np.ndarray:
+        """0."""
+        return np.zeros(self.dim)
+
+    def edges(self) -> np.ndarray:
+        """0, and two points of its cut locus."""
+        return np.stack([self.origin, np.full(self.dim, -pi), -pi * np.eye(self.dim)[0]])
+
     def exp(self, x: Array, v: Array) -> Array:
         """x + v modulo 2π. v is wrapped first, so that a long v costs no digits of x."""
         return wrap(x + wrap(v))

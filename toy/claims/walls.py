@@ -2,7 +2,7 @@ r"""Claim 100: reflected diffusion in a box (arXiv:2304.04740).
 
 The reflected kernel on [0, 1] is a sum over images and a cosine series, 1 + 2 Σ e^{-π² n² t/2} cos(πnx) cos(πny). A mixture of such
 kernels has the normal score 0 at the walls, so that the probability flow stays inside, and the reverse SDE is reflected too. Weak errors
-are those of exact transition operators (``toy.measure.reflected_law``), without Monte Carlo.
+are those of the exact laws of chains (``toy.measure.reflected_law``), without Monte Carlo.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ def _draw() -> Figure:
     def draw(left: Axes, right: Axes) -> None:
         steps = (8, 16, 32, 64, 128, 256)
         for name, colour, rate in (("projected_euler", VERMILLION, 0.5), ("reflected_euler", BLUE, 1.0)):
-            errors = [weak_error(name, n) for n in steps]
+            errors = [weak_error(SOLVERS[name], n) for n in steps]
             label = f"{'projection' if rate < 1 else 'reflection'}, order {order_of(steps, errors).slope:.2f}"
             left.plot(steps, errors, "o-", color=colour, markeredgecolor="white", label=label)
             left.plot(steps, errors[-1] * (np.array(steps) / steps[-1]) ** -rate, color=MUTED, linewidth=0.7, linestyle=(0, (1.5, 2)))
-        left.set(title="Weak error of E x, exact chains", xlabel="steps", xscale="log", yscale="log")
+        left.set(title="Weak error of E cos 2πx, exact chains", xlabel="steps", xscale="log", yscale="log")
         left.set_xticks(steps, [str(n) for n in steps])
         left.legend(loc="lower left")
         x = np.linspace(-0.25, 1.25, 301)
@@ -168,10 +168,10 @@ def reflected_models(broken: bool) -> list[Row]:
     names = ("projected_euler", "reflected_euler")
     first, second = names[::-1] if broken else names
     finer = (16, 32, 64) if broken else FINER
-    errors = [weak_error(first, n) for n in finer]
-    rows.append(order("projection: weak order of E x", order_of(finer, errors).slope, 0.5))
+    errors = [weak_error(SOLVERS[first], n) for n in finer]
+    rows.append(order("projection: weak order of E cos 2πx", order_of(finer, errors).slope, 0.5))
     rows.append(near("projection: error over that with four times the steps", errors[0] / errors[2], 2.0, 0.3))
-    rows.append(order("reflection: weak order of E x", order_of(STEPS, [weak_error(second, n) for n in STEPS]).slope, 1.0))
+    rows.append(order("reflection: weak order of E cos 2πx", order_of(STEPS, [weak_error(SOLVERS[second], n) for n in STEPS]).slope, 1.0))
     rows.append(below("reflection without drift, one step: error of E cos πx", driftless(second), 1e-12))
     rows.append(above("projection without drift, one step: error of E cos πx", driftless(first), 0.01))
     rows.append(below("thresholded step against the projected one", thresholds(broken), 1e-14))

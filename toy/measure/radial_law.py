@@ -133,7 +133,7 @@ class RadialChain:
             ValueError: a method that draws more than once in a step, in more than one dimension: the second draw has an angle to the first.
         """
         z, w = self.quadrature()
-        draws = _draws(solver, self.target, self.states(self.radius(self.nodes[:1])), s, t)
+        draws = count_draws(solver, self.target, self.states(self.radius(self.nodes[:1])), s, t)
         if draws > 1 and self.space.dim > 1:
             raise ValueError(f"{solver.name} draws {draws} times in a step: its chain is followed on the line only")
         rules = np.array(np.meshgrid(*[np.arange(len(w))] * draws, indexing="ij")).reshape(draws, -1)
@@ -174,19 +174,20 @@ class RadialChain:
         Of several observables f the root of the sum of the squares; of one, with its sign. By default f(u) = e^u.
         """
         f = self._observed(observables)
-        return _length(self._means(self._carried(solver, grid, f), grid[0]) - self._means(f, grid[-1]))
+        return length(self._means(self._carried(solver, grid, f), grid[0]) - self._means(f, grid[-1]))
 
-    def transition_error(self, solver: Solver, grid: Sequence[Node], *observables: Observable) -> float:
-        """The same from the mean x_s = μ: the reverse SDE has the transition density p_t(y) K_h(y, μ)/p_s(μ), h = τ_s − τ_t.
+    def errors(self, solver: Solver, grid: Sequence[Node], *observables: Observable) -> tuple[float, float]:
+        """``error``, and the same from the mean x_s = μ, in one pass.
 
-        What leaves the marginals alone, a Langevin step for instance, shows here and not in ``error``.
+        The reverse SDE has the transition density p_t(y) K_h(y, μ)/p_s(μ), h = τ_s − τ_t. What leaves the marginals alone, a Langevin step
+        for instance, shows in the second only.
         """
         f = self._observed(observables)
-        elapsed = grid[0].sigma ** 2 - grid[-1].sigma ** 2
-        bridge = HeatMixture(self.space, [1.0], self.target.means[:1], elapsed)
-        u = self.coordinate(self.target.means[:1])
-        start = chebyshev.chebval(u, self._fit(self._carried(solver, grid, f)))[:, 0]
-        return _length(start - self._means(f, grid[-1], bridge))
+        carried = self._carried(solver, grid, f)
+        start = chebyshev.chebval(self.coordinate(self.target.means[:1]), self._fit(carried))[:, 0]
+        bridge = HeatMixture(self.space, [1.0], self.target.means[:1], grid[0].sigma ** 2 - grid[-1].sigma ** 2)
+        marginal = self._means(carried, grid[0]) - self._means(f, grid[-1])
+        return length(marginal), length(start - self._means(f, grid[-1], bridge))
 
     def _observed(self, observables: Sequence[Observable]) -> np.ndarray:
         return np.stack([observable(self.nodes) for observable in observables or (np.exp,)], axis=-1)
@@ -200,7 +201,8 @@ class RadialChain:
         return np.linalg.solve(chebyshev.chebvander(self.nodes, self.points - 1), f)
 
 
-def _length(off: np.ndarray) -> float:
+def length(off: np.ndarray) -> float:
+    """The norm of several errors; one keeps its sign."""
     return float(off[0]) if len(off) == 1 else float(np.linalg.norm(off))
 
 
@@ -217,7 +219,7 @@ def _slope(chain: RadialChain, node: Node) -> CubicSpline:
     return CubicSpline(r, np.append(first, slope))
 
 
-def _draws(solver: Solver, target: HeatMixture, x: np.ndarray, s: Node, t: Node) -> int:
+def count_draws(solver: Solver, target: HeatMixture, x: np.ndarray, s: Node, t: Node) -> int:
     """How many intervals a step draws on."""
     asked: set[tuple[float, float]] = set()
 

@@ -5,24 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from scorebed.analytic.heat import HeatMixture
-from scorebed.solvers.space import SO3, Box, Hyperbolic, Product, Space, Sphere
-
-
-def base(space: Space) -> np.ndarray:
-    """A point of the space: a pole, the identity, the origin, a middle."""
-    if isinstance(space, Product):
-        return np.asarray(space.join([base(part) for part in space.spaces]))
-    if isinstance(space, SO3):
-        return np.eye(3)
-    first = np.zeros(space.shape)
-    if isinstance(space, (Sphere, Hyperbolic)):
-        first[0] = 1.0
-    return np.asarray(space.project(first + (0.5 if space.bounded else 0.0)))
+from scorebed.solvers.space import Box, Product, Space
 
 
 def away(space: Space, distance: float, rng: np.random.Generator) -> np.ndarray:
-    """A point at about this distance from the base in a random direction."""
-    x = base(space)
+    """A point at about this distance from the origin in a random direction."""
+    x = space.origin
     v = space.noise(x, rng.standard_normal(space.shape))
     return np.asarray(space.move(x, (distance / float(space.norm(x, v))) * v))
 

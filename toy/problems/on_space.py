@@ -68,6 +68,10 @@ class SpaceProblem(BaseProblem):
         """RMS error of the means of a few observables, by the exact law of a chain where there is one (``toy.problems.spaces``)."""
         return LawError(*spaces.weak_error(self.target, solver, nodes, seed))
 
+    def transition_error(self, solver: Solver, nodes: Sequence[Node]) -> float:
+        """RMS error of the same means from one point at the first node, the target's first mean; for targets of one factor."""
+        return spaces.transition_error(self.target, solver, nodes)
+
     def bind(self, solver: Solver) -> Solver:
         """The method in the problem's space, under its own name.
 
@@ -75,6 +79,8 @@ class SpaceProblem(BaseProblem):
             ValueError: a method of R^d, or of other spaces.
         """
         super().bind(solver)
+        if solver.space is not None and solver.space is self.space and "(" not in solver.name:
+            return solver
         known = f": give methods that move there, e.g. {', '.join(self.solvers)}" if self.solvers else ""
         if not solver.spaces:
             raise ValueError(f"{solver.name} is a method of R^d, but {self.name} lies on {self.space}{known}")

@@ -10,40 +10,37 @@ A weak error is the root mean square of the errors of the means of the problem's
     hyperbolic plane       e^{-r²/2s²}, s = ½, 1, 2, r the distance from the pole
 
 started from the exact law at the first node, against the exact law at the last. It comes from the exact law of the chain of one coordinate,
-which a method on a product follows by itself where it treats coordinates alike and apart; else with the noise of all coordinates. Methods
-that clip have kinks that no Gauss rule sees: for them the chain on [0, 1] is followed on fine panels. Where there is no such chain (a
-method that draws twice in a step, in more than one dimension), Monte Carlo, with half of its 95 % interval as the error of the reference.
+which a method on a product follows by itself where it treats coordinates alike and one by one; else with the noise of all coordinates.
+Where there is no such chain (a method that draws twice in a step, in more than one dimension), Monte Carlo, with half of its 95 % interval
+as the error of the reference.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from scorebed.analytic.heat import HeatMixture, HeatProduct
 from scorebed.solvers import Node, Solver, sample
 from scorebed.solvers.base import advance
 from scorebed.solvers.noise import BrownianNoise
 from scorebed.solvers.space import SO3, Box, Hyperbolic, Sphere, Torus
-from scorebed.toy.measure.radial_law import RadialChain
-from scorebed.toy.measure.reflected_law import panels
+from scorebed.toy.measure.radial_law import Observable, RadialChain, count_draws
+from scorebed.toy.measure.walled_chain import WalledChain, followed
 
 ROUND_OFF = 1e-12
 """RMS distance at which the exact flow maps of spaces are trusted: their round trips close to 1e-14."""
 RESOLVED = 3e-6
 """How far a weak error at 10 steps is from that of a chain of more nodes, at most; it falls faster than (10/steps)²."""
-CLIPPING = ("projected_euler", "thresholded_euler", "penalised_euler")
+WALLED = 1e-8
+"""The same of a chain on panels, at most at any number of steps."""
 PATHS = 2000
 """Of a Monte Carlo error."""
-
-Observable = Callable[[np.ndarray], np.ndarray]
 
 
 def sphere() -> HeatMixture:
@@ -118,9 +115,9 @@ def sides(target: HeatProduct) -> list[RadialChain]:
     return [Side(one, points=40, rule=(11, 12)) for one in turned]
 
 
-def observables(chain: RadialChain) -> list[Observable]:
+def observables(chain: RadialChain | WalledChain) -> list[Observable]:
     """Functions of the chain's coordinate u."""
-    if isinstance(chain.space, Hyperbolic):
+    if isinstance(chain, RadialChain) and isinstance(chain.space, Hyperbolic):
         return [partial(bell, s, chain) for s in (0.5, 1.0, 2.0)]
     return [partial(cosine, k) for k in (1, 2, 3)]
 
@@ -141,53 +138,35 @@ def weak_error(target: Any, solver: Solver, grid: Sequence[Node], seed: int = 0)
 
     The target is a ``HeatMixture`` about the base of its space, or a ``HeatProduct`` of such on circles or on [0, 1].
     """
-    product = isinstance(target, HeatProduct)
-    kept = "strength" not in solver.options or solver.options["strength"] == 1.0  # then the pull is a projection
-    if product and isinstance(target.space, Box) and solver.name.split("(")[0] in CLIPPING:
-        if kept:
-            off = [clipped_error(factor, grid) for factor in target.factors]
-            return _rms(off), ROUND_OFF, 0
+    product, (s, t) = isinstance(target, HeatProduct), grid[:2]
+    together, draws = product and coupled(solver, target, s, t), count_draws(solver, target, target.sample(1, 0, s), s, t)
+    kinked = solver.weak is not None and solver.weak < 1.0
+    alone = not together and (product or target.space.dim == 1)
+    if (draws > 1 and (kinked or not alone)) or (kinked and together):
         return monte_carlo(target, solver, grid, seed)
-    together, draws = product and coupled(solver, target, grid[0], grid[1]), count_draws(solver, target, grid[0], grid[1])
-    if draws > 1 and (together or not product):
-        return monte_carlo(target, solver, grid, seed)
-    followed = sides(target) if together else chains(target, draws)
-    off = [chain.error(solver(space=chain.space), grid, *observables(chain)) / math.sqrt(3.0) for chain in followed]
-    return _rms(off), RESOLVED * (10.0 / (len(grid) - 1)) ** 2, 0
+    if product:
+        traced = [followed(solver, chain) for chain in (sides(target) if together else chains(target, draws))]
+        off = [one.error(solver(space=one.space), grid, *observables(one)) / math.sqrt(3.0) for one in traced]
+    else:
+        off = [_pair(target, solver, tuple(grid))[0]]
+    return _rms(off), WALLED if kinked else RESOLVED * (10.0 / (len(grid) - 1)) ** 2, 0
 
 
-def count_draws(solver: Solver, target: Any, s: Node, t: Node) -> int:
-    """On how many intervals a step draws."""
-    x, asked = target.sample(1, 0, s), set()
+def transition_error(target: HeatMixture, solver: Solver, grid: Sequence[Node]) -> float:
+    """The same error from the target's first mean at the start, where the transitions of the reverse SDE are known too.
 
-    def ones(s: Node, t: Node) -> np.ndarray:
-        asked.add((s.lam, t.lam))
-        return np.ones_like(x)
-
-    advance(solver, target.denoised, x, s, t, None, ones)
-    return len(asked)
-
-
-def clipped_error(law: HeatMixture, grid: Sequence[Node]) -> float:
-    """The same of the chain on [0, 1] that is clipped to it after each step, on panels of Gauss-Legendre nodes.
-
-    (P f)(x) = ∫ f(u) φ_h(u − m) du + f(0) Φ(−m/√h) + f(1) Φ((m − 1)/√h),  m = x + h score(x).
+    Raises:
+        ValueError: a method that draws more than once in a step, in more than one dimension.
     """
-    inner, weights = panels(min(math.sqrt(s.sigma**2 - t.sigma**2) for s, t in pairwise(grid)), 0.0, 1.0)
-    x = np.concatenate([[0.0, 1.0], inner])
-    f = np.stack([np.cos(k * math.pi * x) for k in (1, 2, 3)], axis=-1)
-    wanted = _mean(law, inner, weights, f[2:], grid[-1])
-    for s, t in reversed(list(pairwise(grid))):
-        root = math.sqrt(s.sigma**2 - t.sigma**2)
-        m = x + root * root * law.score(x[:, None], s)[:, 0]
-        free = (np.exp(-0.5 * np.square((inner - m[:, None]) / root)) * (weights / (root * math.sqrt(2.0 * math.pi)))) @ f[2:]
-        f = free + ndtr(-m / root)[:, None] * f[0] + ndtr((m - 1.0) / root)[:, None] * f[1]
-    return _rms(_mean(law, inner, weights, f[2:], grid[0]) - wanted)
+    return _pair(target, solver, tuple(grid))[1]
 
 
-def _mean(law: HeatMixture, x: np.ndarray, weights: np.ndarray, f: np.ndarray, node: Node) -> np.ndarray:
-    density = weights * np.exp(law.log_prob(x[:, None], node))
-    return np.asarray(density @ f / density.sum())
+@lru_cache(maxsize=2048)
+def _pair(target: HeatMixture, solver: Solver, grid: tuple[Node, ...]) -> tuple[float, float]:
+    """Both errors, from the law and from the point at the start: one pass gives them."""
+    one = followed(solver, chains(target)[0])
+    law, transition = one.errors(solver(space=one.space), grid, *observables(one))
+    return law / math.sqrt(3.0), transition / math.sqrt(3.0)
 
 
 def monte_carlo(target: Any, solver: Solver, grid: Sequence[Node], seed: int, paths: int = PATHS) -> tuple[float, float, int]:

@@ -3,7 +3,21 @@
 The tests enrol every solver in every property, and the mutants are held against them. ``PROPERTIES`` maps names to properties.
 """
 
-from scorebed.toy.properties import adaptive, exact, mixtures, order, paths, robust, spaces, straight
+from scorebed.toy.properties import adaptive, exact, mixtures, order, paths, robust, space_laws, spaces, straight
 from scorebed.toy.properties.registry import PROPERTIES, Broken, Property, prop
 
-__all__ = ["PROPERTIES", "Broken", "Property", "adaptive", "exact", "mixtures", "order", "paths", "prop", "robust", "spaces", "straight"]
+__all__ = [
+    "PROPERTIES",
+    "Broken",
+    "Property",
+    "adaptive",
+    "exact",
+    "mixtures",
+    "order",
+    "paths",
+    "prop",
+    "robust",
+    "space_laws",
+    "spaces",
+    "straight",
+]

@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import cache, partial
 
 from scorebed.solvers.space import SO3, Box, Hyperbolic, Product, Sphere, Torus
-from scorebed.toy.problems.kernels import base, target_on
+from scorebed.toy.problems.kernels import target_on
 from scorebed.toy.problems.on_space import SpaceProblem
 from scorebed.toy.problems.uneven import warped
 
-__all__ = ["base", "space_cases", "target_on"]
+__all__ = ["space_cases", "target_on"]
 
 
 @cache

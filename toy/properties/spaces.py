@@ -1,49 +1,33 @@
 """The properties of methods that move in a Space: every method on every space that it claims.
 
-Order against exact flow maps, weak order by the exact law of radial chains, and that a state stays in the space wherever it starts. On R^d,
-without a Space, these methods are held to the other properties.
+Order against exact flow maps, and that a state stays in the space wherever it starts; ``space_laws`` has the laws of stochastic methods. On
+R^d, without a Space, these methods are held to the other properties.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
 
-from scorebed.analytic.heat import HeatMixture
 from scorebed.solvers import EDM, BrownianNoise, Node, Solver, sample
 from scorebed.solvers.base import advance
-from scorebed.solvers.grid import check, karras
+from scorebed.solvers.grid import karras
 from scorebed.solvers.space import SO3, Box, Euclidean, HalfSpace, Hyperbolic, Polytope, Product, Simplex, Space, Sphere, Torus
-from scorebed.toy.measure.convergence import order_of
-from scorebed.toy.measure.radial_law import RadialChain
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.problems.problem import enrolled
 from scorebed.toy.properties.cases import ellipsoid
 from scorebed.toy.properties.exact import other_values
 from scorebed.toy.properties.registry import any_of, prop, require, stochastic
-from scorebed.toy.properties.space_cases import base, space_cases, target_on
+from scorebed.toy.properties.space_cases import space_cases, target_on
 
 _STEPS = (16, 32, 64, 128)
-_FLOOR = 1e-12
 
 
 def stays_at_home(solver: Solver) -> str | None:
     """The exemption of methods of R^d."""
     return None if solver.spaces else "does not move in a Space"
-
-
-def draws_none(solver: Solver) -> str | None:
-    """The exemption of properties about stochastic methods on spaces."""
-    return stays_at_home(solver) or ("draws no noise" if solver.weak is None else None)
-
-
-def transitions_forgotten(solver: Solver) -> str | None:
-    """The exemption of the order of transitions."""
-    below = "is held to the law of its chain at the walls" if (solver.weak or 1.0) < 1.0 else None
-    return draws_none(solver) or below or ("its corrector forgets where the path began" if "corrector" in solver.options else None)
 
 
 def has_none(solver: Solver) -> str | None:
@@ -65,8 +49,8 @@ def every_space() -> tuple[Space, ...]:
 
 
 def tame(space: Space, x: np.ndarray, node: Node) -> np.ndarray:
-    """A stand-in for a denoiser on spaces without heat kernels: x, pulled to the base."""
-    return x + node.sigma**2 / (1.0 + node.sigma**2) * space.log(x, np.broadcast_to(base(space), x.shape))
+    """A stand-in for a denoiser on spaces without heat kernels: x, pulled to the origin."""
+    return x + node.sigma**2 / (1.0 + node.sigma**2) * space.log(x, np.broadcast_to(space.origin, x.shape))
 
 
 def reach(space: Space) -> float:
@@ -84,57 +68,6 @@ def space_order(solver: Solver) -> None:
         require(result.inside(solver.order), solver, f"order {result}, claimed {solver.order}, on {case.name}; errors {result.errors}")
 
 
-@cache
-def chains() -> tuple[RadialChain, ...]:
-    """Radial chains on spaces with curvature of either sign, without, and with walls."""
-    box = RadialChain(HeatMixture(Box(1), [1.0], [[0.3]], 0.02))
-    curved: tuple[Space, ...] = (Torus(1), Sphere(2), SO3(), Hyperbolic(3))
-    return (box, *(RadialChain(HeatMixture(one, [1.0], base(one)[None], 0.3), points=30, rule=(9, 12)) for one in curved))
-
-
-def chain_grid(chain: RadialChain, n: int) -> list[Node]:
-    """n steps, alternating 2 : 3 in sigma, over the times in which the law of the chain changes."""
-    start, end = (0.4, 0.12) if chain.target.space.bounded else (0.9, 0.2)
-    lengths = np.where(np.arange(n) % 2, 3.0, 2.0)
-    inner = start + (end - start) * np.cumsum(lengths)[:-1] / lengths.sum()
-    return check([EDM().node(float(sigma)) for sigma in (start, *inner, end)])
-
-
-@prop(exempt=draws_none)
-def space_weak_order(solver: Solver) -> None:
-    """The mean of an observable converges with the claimed weak order, from the exact law at the start, without Monte Carlo."""
-    assert solver.weak is not None
-    if solver.weak < 1.0:  # the walls are all that there is to it
-        from scorebed.toy.measure.reflected_law import weak_error
-
-        scheme = "projected_euler" if solver.name.startswith("thresholded") else solver.name.split("(")[0]
-        found = order_of((64, 128, 256), [weak_error(scheme, n) for n in (64, 128, 256)])
-        require(found.inside(solver.weak), solver, f"weak order {found}, claimed {solver.weak}, in [0, 1]")
-        return
-    for chain in chains():
-        if solver.claims(chain.target.space):
-            _converges(solver, chain, chain.error, "weak order")
-
-
-@prop(exempt=transitions_forgotten)
-def space_transition_order(solver: Solver) -> None:
-    """So does the mean of an observable from one point at the start, where a change that leaves the marginals alone does not hide."""
-    for chain in chains():
-        if solver.claims(chain.target.space):
-            _converges(solver, chain, chain.transition_error, "weak order of transitions")
-
-
-def _converges(solver: Solver, chain: RadialChain, error: Callable[..., float], what: str) -> None:
-    moving, steps, errors = solver(space=chain.target.space), [], []
-    for n in (8, 16, 32, 64, 128):  # refined further where the slope has not settled
-        steps.append(n)
-        errors.append(error(moving, chain_grid(chain, n), np.exp, np.square))
-        if n >= 16 and order_of(steps, errors, finest=2).inside(solver.weak or 1.0):
-            break
-    found = order_of(steps, errors, finest=2)
-    require(found.inside(solver.weak or 1.0), solver, f"{what} {found}, claimed {solver.weak}, on {chain.target.space}; errors {errors}")
-
-
 @prop(exempt=leaves)
 def space_stays(solver: Solver) -> None:
     """Every state is a point of the space to round-off: over long runs, and over few steps that are far too long."""
@@ -148,28 +81,6 @@ def space_stays(solver: Solver) -> None:
             require(worst < 1e-12, solver, f"a state is outside {space} by {worst:.3g}, over {len(grid) - 1} steps")
 
 
-def edges(space: Space) -> np.ndarray:
-    """Where formulas divide by 0: the base, the cut locus of the base, walls and corners."""
-    if isinstance(space, Product):
-        parts = [edges(part) for part in space.spaces]
-        most = max(map(len, parts))
-        return np.asarray(space.join([part[np.arange(most) % len(part)] for part in parts]))
-    points = [base(space)]
-    if isinstance(space, Sphere):
-        points += [-base(space), np.roll(base(space), 1)]
-    if isinstance(space, SO3):
-        points += [np.diag([1.0, -1.0, -1.0]), np.diag([-1.0, 1.0, -1.0])]
-    if isinstance(space, Torus):
-        points += [np.full(space.shape, -np.pi), np.append(-np.pi, np.zeros(space.dim - 1))]
-    if isinstance(space, Box):
-        points += [space.lower, space.upper, np.append(space.lower[:1], 0.5 * (space.lower + space.upper)[1:])]
-    if isinstance(space, Simplex):
-        points += list(np.eye(space.dim + 1))
-    elif space.bounded and not isinstance(space, Box):
-        points += [space.project(point) for point in 9.0 * np.concatenate([np.eye(2), -np.eye(2)])]
-    return np.stack([np.asarray(point, dtype=float) for point in points])
-
-
 @prop(exempt=stays_at_home)
 def space_edges(solver: Solver) -> None:
     """From the mean, its cut locus, walls and corners a run is finite and gives points of the space, with either terminal rule."""
@@ -178,7 +89,7 @@ def space_edges(solver: Solver) -> None:
             continue
         smooth = isinstance(space, (SO3, Sphere, Hyperbolic, Torus, Box))
         target = target_on(space, 1) if smooth else None
-        x = edges(space)
+        x = space.edges()
         if target is not None:
             x = np.concatenate([x, target.means])
         for grid in (karras(EDM(), 3, min(2.0, reach(space)), 0.02), karras(EDM(), 1, reach(space), 0.3)):
@@ -186,11 +97,6 @@ def space_edges(solver: Solver) -> None:
             end = sample(solver(space=space), denoise, x, grid, noise=2)
             kept = bool(np.isfinite(end).all()) and float(np.max(space.deviation(end))) < 1e-12
             require(kept, solver, f"from the edges of {space} over {len(grid) - 1} steps: {end}")
-
-
-def _pushed(x: np.ndarray, s: Node, t: Node) -> np.ndarray:
-    """A noise for an interval of any length."""
-    return 0.3 * np.ones_like(x)
 
 
 @prop(exempt=stays_at_home)

@@ -1,8 +1,8 @@
 """The catalogue: what each solver claims, what its Plan shows, and what is measured of it.
 
 Orders are measured as the properties do: on the line of three modes with jagged VP grids (deterministic methods), by exact moments on an
-ellipsoid with EDM's grid (weak), and by exact distances of paths (strong); the weak order of methods on spaces by exact radial chains. The
-stability interval is that of dy/drho = lambda y with equal steps of rho, for methods that are autonomous there.
+ellipsoid with EDM's grid (weak), and by exact distances of paths (strong); the weak order of methods on spaces by the exact laws of
+their chains. The stability interval is that of dy/drho = lambda y with equal steps of rho, for methods that are autonomous there.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases
 from scorebed.toy.properties.paths import path_errors
 from scorebed.toy.properties.registry import chooses_steps
+from scorebed.toy.properties.space_laws import bound
 from scorebed.toy.studies.stability import real_interval
 
 _STEPS = (128, 256, 512)
 _PATHS = (64, 128, 256)
-_WALLS = (64, 128, 256)
-_CHAIN = (16, 32, 64)
+_CHAIN = (32, 64, 128)
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,10 @@ def weak_measured(solver: Solver) -> Order | None:
     return order_on(cases()[2], solver, law=True, steps=_STEPS).order
 
 
-def space_weak_measured(solver: Solver) -> Order:
-    """Weak order of a stochastic method on spaces: by the exact law of the chain in the radius about a pole, on the first space it claims;
-    for one of order 1/2 on the interval with walls."""
-    from scorebed.toy.measure import reflected_law
-    from scorebed.toy.properties.spaces import chain_grid, chains
-
-    if solver.weak is not None and solver.weak < 1.0:
-        scheme = "projected_euler" if solver.name == "thresholded_euler" else solver.name
-        return order_of(_WALLS, [reflected_law.weak_error(scheme, n) for n in _WALLS])
-    chain = next(chain for chain in reversed(chains()) if solver.claims(chain.target.space))
-    moving = solver(space=chain.target.space)
-    return order_of(_CHAIN, [chain.error(moving, chain_grid(chain, n), np.exp, np.square) for n in _CHAIN])
+def space_weak_measured(solver: Solver) -> Order | None:
+    """Weak order of a stochastic method on spaces: by the exact law of its chain, on one space that it claims, curved if possible."""
+    case, moving = bound(solver)[-1]
+    return order_on(case, moving, law=True, steps=_CHAIN).order
 
 
 def evaluations(solver: Solver) -> int:
