@@ -23,14 +23,18 @@ from scorebed.gpu.mixture import GaussianMixture
 from scorebed.solvers import SOLVERS, VP, BrownianNoise, Denoiser, Node, grid
 from scorebed.toy.cli import main
 from scorebed.toy.figures.transfer import figure
-from scorebed.toy.studies.transfer import NETWORK, Study, cases, eligible, pictures, run_transfer
+from scorebed.toy.store.database import Store
+from scorebed.toy.store.engines import Here
+from scorebed.toy.store.files import StoreError
+from scorebed.toy.store.tasks import run as carry_out
+from scorebed.toy.studies.transfer import NETWORK, Study, eligible, reference, run_transfer, sides
 from scorebed.toy.studies.transfer_rank import _weighted, agreement, chance, halves, spearman
-from scorebed.toy.studies.transfer_store import Folder
+from scorebed.toy.studies.transfer_runs import Reference, cases, end, pictures
 from scorebed.toy.studies.transfer_targets import TARGETS, bandwidth, build, principal
 
 SHAPE = (1, 4, 4)
 FEW = ("ddim", "euler_t", "heun", "dpm_solver_2", "dpmpp_2m", "unipc_3", "ab2", "deis_tab2", "ipndm_4")
-SMALL: dict[str, Any] = {"nfe": (6, 12), "n": 6, "draws": 64}
+SMALL: dict[str, Any] = {"nfe": (6, 12), "n": 6, "draws": 64, "jobs": 1}
 
 
 @dataclass
@@ -85,7 +89,7 @@ def test_a_network_that_is_a_target_is_predicted_perfectly(tmp_path: Path, monke
     network = Standin()
     held = replace(TARGETS["generic"], make=lambda shape, seed, draws: ("itself", np.full(3, 1 / 3), network.law.means.numpy(), STDS**2))
     monkeypatch.setitem(TARGETS, "generic", held)
-    found = run_transfer(network, FEW[:5], (6,), 3, ["generic"], tmp_path)
+    found = run_transfer(network, FEW[:5], (6,), 3, ["generic"], tmp_path, jobs=1)
     for row in found.agreements.itertuples():
         assert (row.spearman, row.low, row.high, row.kendall, row.regret) == pytest.approx((1.0,) * 5, abs=1e-12)
 
@@ -118,8 +122,9 @@ def test_the_order_of_shuffled_names_is_not_predicted(study: Study) -> None:
 
 
 def network_errors(study: Study) -> dict[tuple[str, int], np.ndarray]:
-    runs = Folder(study.folder).runs
-    return {(r.solver, r.budget): r.errors("state") for r in runs.values() if r.target == NETWORK and r.state}
+    with Store(study.folder) as store:
+        rows = [r.row for r in store.records("transfer") if r.row["target"] == NETWORK]
+    return {(row["solver"], row["budget"]): np.array(row["state"]) for row in rows}
 
 
 def test_errors_are_distances_from_a_reference_that_is_better_known(study: Study) -> None:
@@ -136,8 +141,9 @@ def test_the_reference_is_where_a_finer_grid_goes(tmp_path: Path) -> None:
     """The estimate bounds the distance from an integration four times as fine by a method of another kind."""
     network = Standin()
     x = network.start(3, 0, dtype=torch.float64)
-    exact = module.refine(network, network.denoise, x, NETWORK, Folder(tmp_path), lambda what: None)
-    finer, _ = module.end(network, network.denoise, SOLVERS["rk4"], x, 4 * exact.steps)
+    (side,) = sides(network, [], 0, 3, 8)
+    exact = Reference.of(carry_out([reference(side)], None, Here()).values[0][1])
+    finer, _ = end(network, network.denoise, SOLVERS["rk4"], x, 4 * exact.steps)
     assert exact.settled
     assert 0.0 < float(np.sqrt(np.mean((exact.x - finer) ** 2))) <= exact.errors["state"] < 1e-4
 
@@ -177,7 +183,7 @@ def test_a_diverged_run_is_infinitely_wrong_and_ranks_last(tmp_path: Path, monke
         return 1e300 * x + 1e300 * denoise(x, s), carry
 
     monkeypatch.setitem(SOLVERS, "wild", wild)
-    found = run_transfer(Standin(), ["ddim", "heun", "dpmpp_2m", "wild"], (8,), 2, ["generic"], tmp_path)
+    found = run_transfer(Standin(), ["ddim", "heun", "dpmpp_2m", "wild"], (8,), 2, ["generic"], tmp_path, jobs=1)
     lost = found.errors[found.errors["solver"] == "wild"]
     assert set(lost["status"]) == {"diverged"}
     assert np.isinf(lost["state"]).all()
@@ -349,60 +355,72 @@ def test_fitted_targets_need_draws() -> None:
 
 
 def test_a_stopped_study_goes_on_where_it_was(tmp_path: Path) -> None:
-    """A run cut short in the middle of a line repeats that line only, and ends as the run that was not cut."""
-    run: dict[str, Any] = {"solvers": FEW[:5], "nfe": (6,), "n": 3, "targets": ["generic"], "out": tmp_path, "draws": 8}
+    """What was lost of a study is computed again and nothing else, and it ends as the study that was not cut."""
+    run: dict[str, Any] = {"solvers": FEW[:5], "nfe": (6,), "n": 3, "targets": ["generic"], "out": tmp_path, "draws": 8, "jobs": 1}
     whole = run_transfer(Standin(), **run)
-    path = tmp_path / "runs.jsonl"
-    lines = path.read_text().splitlines()
-    assert len(lines) == 10
-    path.write_text("\n".join([*lines[:3], lines[3][:40]]))
+    assert (whole.kept, whole.made) == (0, 10)
+    with Store(tmp_path) as store:
+        kept = [r for r in store.records("transfer") if r.row["target"] == NETWORK]
+        store.delete([r.key for r in kept[:3]])
     network = Standin()
     again = run_transfer(network, **run)
+    assert (again.kept, again.made) == (7, 3)
     pandas.testing.assert_frame_equal(again.errors, whole.errors)
     pandas.testing.assert_frame_equal(again.agreements, whole.agreements)
-    steps = sum(len(line) > 0 for line in path.read_text().splitlines())
-    assert steps == 4 + 7  # three whole lines, the stump, and the seven that were missing
     third = Standin()
     run_transfer(third, **run)
-    assert third.calls == 2  # the probe alone
+    assert third.calls == 2  # the marks alone
     assert 2 < network.calls < 30
 
 
 def test_a_longer_list_of_solvers_asks_for_what_is_missing_only(tmp_path: Path) -> None:
     """What was run stays; what was one program with another solver is run where that solver is no longer in the list."""
-    run: dict[str, Any] = {"nfe": (6,), "n": 2, "targets": ["generic"], "out": tmp_path}
+    run: dict[str, Any] = {"nfe": (6,), "n": 2, "targets": ["generic"], "out": tmp_path, "jobs": 1}
     five = ["dpmpp_1", "ddim", "heun", "ab2", "ipndm_2"]
     first = run_transfer(Standin(), five, **run).errors
     assert first[first["solver"] == "ddim"]["status"].tolist() == ["same", "same"]
-    again = run_transfer(Standin(), ["ddim", "heun", "ab2", "ipndm_2"], **run).errors
-    assert set(again["status"]) == {"ok"}
-    assert again[again["solver"] == "ddim"]["state"].tolist() == first[first["solver"] == "dpmpp_1"]["state"].tolist()
-    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 8 + 2
+    with pytest.raises(StoreError, match=r"errors\.csv is of another study \(solvers dpmpp_1\)"):
+        run_transfer(Standin(), ["ddim", "heun", "ab2", "ipndm_2"], **run)
+    again = run_transfer(Standin(), ["ddim", "heun", "ab2", "ipndm_2"], **run, force=True)
+    assert set(again.errors["status"]) == {"ok"}
+    assert (again.kept, again.made) == (6, 2)
+    assert again.errors[again.errors["solver"] == "ddim"]["state"].tolist() == first[first["solver"] == "dpmpp_1"]["state"].tolist()
     pandas.testing.assert_frame_equal(run_transfer(Standin(), five, **run).errors, first)
 
 
 def test_results_of_another_network_seed_or_batch_are_not_taken_up(tmp_path: Path) -> None:
-    run: dict[str, Any] = {"solvers": FEW[:4], "nfe": (6,), "n": 2, "targets": ["generic"], "out": tmp_path}
+    run: dict[str, Any] = {"solvers": FEW[:4], "nfe": (6,), "n": 2, "targets": ["generic"], "out": tmp_path, "jobs": 1}
     first = run_transfer(Standin(), **run).errors
     for network, changed in ((Standin(centre=0.5), {}), (Standin(), {"seed": 1}), (Standin(), {"n": 3})):
-        found = run_transfer(network, **{**run, **changed})
+        found = run_transfer(network, **{**run, **changed, "force": True})
         assert network.calls > 80
+        assert found.kept == 0
         assert not np.allclose(found.errors["state"], first["state"])
 
 
 def test_a_reference_that_is_not_settled_is_refined_from_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Standin()
-    x = network.start(2, 0, dtype=torch.float64)
+    (side,) = sides(Standin(), [], 0, 2, 8)
+
+    def refined(last: int) -> tuple[Reference, int]:
+        monkeypatch.setattr(module, "FINEST", last)
+        with Store(tmp_path) as store:
+            before = len(store._base.execute("SELECT key FROM rows").fetchall())
+            found = Reference.of(carry_out([reference(side)], store, Here()).values[0][1])
+            return found, len(store._base.execute("SELECT key FROM rows").fetchall()) - before
+
     monkeypatch.setattr(module, "FIRST", 8)
-    monkeypatch.setattr(module, "FINEST", 16)
-    rough = module.refine(network, network.denoise, x, NETWORK, Folder(tmp_path), lambda what: None)
-    assert (rough.steps, rough.settled) == (16, False)
-    monkeypatch.setattr(module, "FINEST", 2560)
-    levels: list[str] = []
-    fine = module.refine(network, network.denoise, x, NETWORK, Folder(tmp_path), levels.append)
-    assert levels[0] == "reference, 32 steps"
+    (rough, levels), (fine, more) = refined(16), refined(2560)
+    assert (rough.steps, rough.settled, levels) == (16, False, 2)
     assert fine.settled
+    assert fine.steps == 16 * 2**more > 16
     assert fine.errors["state"] < rough.errors["state"]
+
+
+def test_processes_give_the_same_tables(tmp_path: Path) -> None:
+    run: dict[str, Any] = {"solvers": FEW[:4], "nfe": (6,), "n": 2, "targets": ["generic", "samples"], "draws": 8}
+    one, two = (run_transfer(Standin(), **run, out=tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
+    pandas.testing.assert_frame_equal(one.errors, two.errors, rtol=0.0, atol=0.0)
+    assert one.targets == two.targets
 
 
 @pytest.mark.parametrize(
@@ -439,12 +457,12 @@ def test_the_figure_has_a_panel_for_each_target_and_one_for_each_space(study: St
 
 def test_the_command_runs_on_the_galaxy_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three solvers and one target on the real network; four are needed for a correlation, and it says so."""
-    monkeypatch.setattr(module, "TOLERANCE", 1e-2)
-    arguments = "--model galaxy-hsc-32 --solvers ddim dpmpp_2m heun --nfe 6 --n 2 --targets generic --out"
+    monkeypatch.setattr("scorebed.toy.studies.transfer_runs.TOLERANCE", 1e-2)
+    arguments = "--model galaxy-hsc-32 --solvers ddim dpmpp_2m heun --nfe 6 --n 2 --targets generic --jobs 1 --out"
     done = CliRunner().invoke(main, ["transfer", *arguments.split(), str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "too few solvers" in done.output
-    assert {"errors.csv", "transfer.png", "transfer.json", "runs.jsonl"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"errors.csv", "transfer.png", "transfer.json", "store.sqlite"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_the_command_explains_itself_and_refuses() -> None:

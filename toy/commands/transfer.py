@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import (
+    Backend,
+    Force,
+    Fresh,
+    Jobs,
+    ManyValues,
+    Scheduler,
+    bar,
+    check_engine,
+    keeping,
+    known,
+    main,
+    one_thread,
+    screen,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +53,11 @@ def transfer(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where results and the figure go; out/transfer/MODEL by default.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states.")] = 0,
     dark: Annotated[bool, typer.Option("--dark", help="Draw a dark copy too.")] = False,
+    jobs: Jobs = None,
+    backend: Backend = "local",
+    scheduler: Scheduler = None,
+    fresh: Fresh = False,
+    force: Force = False,
 ) -> None:
     """Ask whether exact targets predict which solver is best on a real network.
 
@@ -51,8 +70,6 @@ def transfer(
     """
     one_thread()
     try:
-        import torch
-
         from scorebed.gpu.models import MODELS, Missing, load
     except ModuleNotFoundError as absent:
         raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
@@ -63,6 +80,7 @@ def transfer(
 
     if model not in MODELS:
         raise typer.BadParameter(f"model {model!r} not known; known: {', '.join(MODELS)}", param_hint="--model")
+    check_engine(backend, scheduler)
     known(solvers, eligible(), "deterministic solver with a Plan", "--solvers")
     known(targets, TARGETS, "target", "--targets")
     try:
@@ -73,12 +91,9 @@ def transfer(
     folder = out or Path("out") / "transfer" / model
     typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
     began = time.perf_counter()
-    try:
-        with bar() as report, torch.no_grad():
-            study = run_transfer(network, solvers, nfe or BUDGETS, n, targets, folder, seed, draws, report)
-    except KeyboardInterrupt:
-        typer.echo(f"\nstopped; what was measured is in {folder}, and the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
+    how: dict[str, Any] = {"fresh": fresh, "force": force, "jobs": jobs, "backend": backend, "scheduler": scheduler}
+    with keeping(folder), bar() as report:
+        study = run_transfer(network, solvers, nfe or BUDGETS, n, targets, folder, seed, draws, report, **how)
     if study.agreements.empty:
         typer.echo("too few solvers have a run on both sides at any budget for a rank correlation; give more")
     else:
@@ -88,7 +103,8 @@ def transfer(
     for line in _remarks(study.errors):
         typer.echo(line)
     files = [folder / "errors.csv", folder / "agreement.csv", *(path for path in drawn if path.suffix == ".png")]
-    typer.echo(f"{len(study.errors)} runs, {time.perf_counter() - began:.0f} s. Written to {folder}:  {'  '.join(p.name for p in files)}")
+    typer.echo(f"{study.kept} rows kept, {study.made} measured, {time.perf_counter() - began:.0f} s. Written to {folder}:")
+    typer.echo("  " + "  ".join(path.name for path in files))
 
 
 def _table(rows: pd.DataFrame, space: str) -> Table:

@@ -17,77 +17,63 @@ and its second-order error, and agree 100 times better than they are right (meas
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from scorebed.solvers import SOLVERS, Denoiser, Node, NonFinite, NotLinear, Schedule, Solver, methods_on, sample, trace
-from scorebed.toy.measure.cost import most_steps
-from scorebed.toy.store.files import replace_text
-from scorebed.toy.store.versions import versions
+from scorebed.solvers import SOLVERS, Solver, methods_on
+from scorebed.toy.store import code
+from scorebed.toy.store.files import ready, replace_text
+from scorebed.toy.store.key import key, keyed
+from scorebed.toy.store.owner import admit, missing
+from scorebed.toy.store.tasks import Chain, Task
+from scorebed.toy.store.versions import numerical, version_of, versions
+from scorebed.toy.store.work import work
+from scorebed.toy.studies import transfer_runs as runs
+from scorebed.toy.studies.sent import Sent
 from scorebed.toy.studies.study import pick
 from scorebed.toy.studies.transfer_rank import Agreement, Errors, agreement, chance, halves
-from scorebed.toy.studies.transfer_store import SPACES, Folder, Reference, Run, load_arrays, save_arrays
-from scorebed.toy.studies.transfer_targets import TARGETS, build
+from scorebed.toy.studies.transfer_runs import SPACES, Case, Reference, Run, cases
+from scorebed.toy.studies.transfer_sides import DRAWN, NETWORK, Held, Network, Setting, described, marks, own_samples
+from scorebed.toy.studies.transfer_targets import TARGETS
 
-NETWORK = "network"
 BUDGETS, STATES, DRAWS = (5, 10, 20), 16, 256
 DEFAULT = (
     *("ddim", "euler_t", "heun", "heun_t", "midpoint", "rk4", "dpm_solver_2", "dpm_solver_3", "dpmpp_2s", "dpmpp_2m", "dpmpp_3m"),
     *("ab2", "ipndm_2", "ipndm_4", "trig_ab_2", "trig_ab_3", "deis_tab2", "unipc_2", "unipc_3", "ghvb_2"),
 )
 """The solvers of a study that names none: twenty different ones, of every deterministic family."""
-FIRST, FINEST, TOLERANCE, MARGIN = 80, 2560, 1e-4, 10.0
-REFINED, CHECKED = "dpmpp_3m", "ipndm_4"
-"""The methods of the reference."""
-_OTHER = 1_000_003  # the draws' seed is that of the study plus this
+FIRST, FINEST = 80, 2560
+"""Steps of the coarsest and of the finest grid of a reference."""
+STUDY = "transfer"
+"""The name of its rows in the store."""
 
 Report = Callable[[int, int, str], Any]
 
 
-class Network(Protocol):
-    """What a study asks of a network; ``gpu.models.Pretrained`` has it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def schedule(self) -> Schedule: ...
-    @property
-    def denoise(self) -> Denoiser: ...
-    def grid(self, n: int) -> list[Node]: ...
-    def start(self, n: int, seed: int = 0, *, dtype: Any = ...) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Case:
-    """A solver within a budget: the most steps that it affords, or why it is not run."""
-
-    solver: Solver
-    budget: int
-    steps: int
-    nfe: int
-    status: str = "ok"
-    message: str = ""
-
-
 @dataclass(frozen=True)
 class Study:
-    """What came out: ``errors`` of all runs, ``agreements`` with the network by space, target and budget, and a line on each target."""
+    """What came out.
+
+    Attributes:
+        errors: of all runs.
+        agreements: with the network, by space, target and budget.
+        targets: a line on each side.
+        kept, made: how many runs were kept from before, and how many measured now.
+    """
 
     errors: pd.DataFrame
     agreements: pd.DataFrame
     targets: dict[str, str]
     folder: Path
+    kept: int = 0
+    made: int = 0
 
 
 def eligible() -> dict[str, Solver]:
@@ -95,127 +81,79 @@ def eligible() -> dict[str, Solver]:
     return {k: s for k, s in methods_on().items() if s.weak is None and not s.spaces and s.nonlinear is None}
 
 
-def cases(network: Network, solvers: Sequence[Solver], budgets: Sequence[int]) -> list[Case]:
-    """Every solver within every budget; of several that are one program on a grid, only the first is run."""
-    out: list[Case] = []
-    seen: dict[tuple[int, str], str] = {}
-    for budget in sorted(budgets):
-        for solver in solvers:
-            try:
-                found = _program(network, solver, budget)
-            except (NotLinear, ValueError) as refused:
-                out.append(Case(solver, budget, 0, 0, "refused", str(refused)))
-                continue
-            if found is None:
-                out.append(Case(solver, budget, 0, 0, "dear", f"a step and the last evaluation take more than {budget}"))
-                continue
-            steps, nfe, program = found
-            first = seen.setdefault((budget, program), solver.name)
-            same = first != solver.name
-            message = f"the program of {first}" if same else ""
-            out.append(Case(solver, budget, steps, nfe, "same" if same else "ok", message))
+@dataclass(frozen=True)
+class Side:
+    """A side of the study as chains ask for it.
+
+    Attributes:
+        what, study: the key of the side, and the name that its rows are kept under.
+        draws: the task of the network's own samples, where the target is fitted to them.
+    """
+
+    setting: Setting
+    what: str
+    study: str
+    draws: Task | None
+    modules: tuple[str, ...]
+
+    def task(self, call: Any, args: tuple[Any, ...], label: str, beside: str = "", **about: Any) -> Task:
+        """A task of this side; ``about`` is what it depends on besides."""
+        study = self.study and f"{self.study}{beside}"
+        arrays = call is runs.level
+        name = f"{self.setting.target} · {label}"
+        return Task(key(side=self.what, call=call.__name__, **about), study, call, args, name, arrays, not beside, self.modules)
+
+
+def sides(network: Network, targets: Sequence[str], seed: int, n: int, draws: int) -> list[Side]:
+    """The network and its stand-ins: what each is, and what it depends on."""
+    held, grid = Held(network), [node.lam for node in network.grid(3)]
+    modules = code.modules(runs.measured, *(SOLVERS[name].step for name in (runs.REFINED, runs.CHECKED, DRAWN)))
+    common: dict[str, Any] = {
+        "network": {"name": network.name, "shape": network.shape, "marks": marks(network), "grid": grid},
+        "seed": seed,
+        "code": code.digest(*modules),
+        "versions": {**numerical(), "torch": version_of("torch")},
+    }
+    args = (held, draws, seed)
+    own = Task(key(draws=draws, **common), f"{STUDY} samples", own_samples, args, "the network's own samples", True, False, modules)
+    out = []
+    for name in (NETWORK, *targets):
+        recipe = TARGETS[name] if name != NETWORK else None
+        fitted = recipe is not None and recipe.fitted
+        what, study = keyed(STUDY, target=name, recipe=recipe, n=n, draws=draws if fitted else None, **common)
+        out.append(Side(Setting(held, name, seed, n), what, study, own if fitted else None, modules))
     return out
 
 
-def _program(network: Network, solver: Solver, budget: int) -> tuple[int, int, str] | None:
-    """(steps, evaluations, program) of the most steps within the budget, the terminal evaluation included."""
-    steps = most_steps(lambda n: trace(solver, network.grid(n), "denoise").nfe, budget)
-    if steps == 0:
-        return None
-    plan = trace(solver, network.grid(steps), "denoise")
-    with np.errstate(over="ignore", invalid="ignore"):  # a method that will diverge is told by its run
-        numbers = np.concatenate((plan.output, plan.inputs.ravel(), [node.lam for node in plan.nodes]))
-        rounded = np.round(numbers, 9) + 0.0
-    return steps, plan.nfe, hashlib.sha256(rounded.tobytes()).hexdigest()
+def reference(one: Side) -> Chain:
+    """The reference of a side, refined until it is settled or the finest grid is reached; every level is kept. Returns (draws, arrays)."""
+    draws = None if one.draws is None else (yield one.draws)
+    steps, found = FIRST, None
+    while found is None or not (bool(found["settled"]) or int(found["steps"]) >= FINEST):
+        args = (one.setting, draws, steps, steps >= FINEST, found)
+        found = yield one.task(runs.level, args, f"reference, {steps} steps", " references", steps=steps, first=FIRST)
+        steps *= 2
+    return draws, found
 
 
-def pictures(x0: NDArray[np.float64], like: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Samples (n, …) in units of the range of ``like``, cut off at 0 and 1."""
-    low, high = (np.percentile(like.reshape(len(like), -1), q, axis=1).reshape(-1, *(1,) * (like.ndim - 1)) for q in (5.0, 99.9))
-    return np.asarray(np.clip((x0 - low) / np.maximum(high - low, 1e-6), 0.0, 1.0))
+def about(one: Side) -> Chain:
+    """(a line on the side, its reference)."""
+    draws, found = yield from reference(one)
+    said = yield one.task(described, (one.setting, draws), "what it is", " targets")
+    return said["text"], Reference.of(found)
 
 
-def distances(x: NDArray[np.float64], x0: NDArray[np.float64], exact: Reference) -> dict[str, NDArray[np.float64]]:
-    """RMS distance of each sample from the reference, by space."""
-    pairs = {"state": (x, exact.x), "picture": (pictures(x0, exact.x0), pictures(exact.x0, exact.x0))}
-    with np.errstate(over="ignore"):
-        return {space: np.sqrt(np.mean((a - b).reshape(len(a), -1) ** 2, axis=1)) for space, (a, b) in pairs.items()}
-
-
-def end(network: Network, denoise: Denoiser, solver: Solver, x: Any, steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The state at the last node and the denoised mean there, as arrays.
-
-    Raises:
-        NonFinite: the run diverged.
-    """
-    nodes = network.grid(steps)
-    x = sample(solver, denoise, x, nodes, terminal="none")
-    return x.cpu().numpy(), denoise(x, nodes[-1]).cpu().numpy()
-
-
-def refine(network: Network, denoise: Denoiser, x: Any, name: str, folder: Folder, told: Callable[[str], Any]) -> Reference:
-    """The reference of a target, refined until it is settled or the finest grid is reached; every level is kept in the folder."""
-    nodes = network.grid(2)
-    probe = np.concatenate([denoise(nodes[i].sigma * x, nodes[i]).reshape(len(x), -1)[:, ::7].cpu().numpy() for i in (1, 2)])
-    found = folder.reference(name, probe)
-    while found is None or not (found.settled or found.steps >= FINEST):
-        steps = FIRST if found is None else 2 * found.steps
-        told(f"reference, {steps} steps")
-        coarse, pair = found, end(network, denoise, SOLVERS[REFINED], x, steps)
-        found = Reference(*pair, steps, dict.fromkeys(SPACES, math.nan), False)
-        if coarse is not None:
-            errors, settled = _apart(found, coarse.x, coarse.x0)
-            if settled or steps >= FINEST:
-                told(f"reference, {steps} steps, checked")
-                other, agreed = _apart(found, *end(network, denoise, SOLVERS[CHECKED], x, steps))
-                errors, settled = {space: max(errors[space], other[space]) for space in SPACES}, settled and agreed
-            found = Reference(*pair, steps, errors, settled)
-        folder.keep(name, probe, found)
-    return found
-
-
-def _apart(one: Reference, x: NDArray[np.float64], x0: NDArray[np.float64]) -> tuple[dict[str, float], bool]:
-    errors = {space: float(np.sqrt(np.mean(e**2))) for space, e in distances(x, x0, one).items()}
-    return errors, errors["state"] <= TOLERANCE * float(np.sqrt(np.mean(one.x**2)))
-
-
-def measure(network: Network, denoise: Denoiser, x: Any, target: str, case: Case, exact: Reference) -> Run:
-    """Run one case on one target; a solver that diverges is a run of infinite error."""
-    row = (target, case.solver.name, case.budget, case.steps, case.nfe)
-    if case.status != "ok":
-        return Run(*row, case.status, case.message, (), (), exact.name)
-    try:
-        found = distances(*end(network, denoise, case.solver, x, case.steps), exact)
-    except NonFinite as diverged:
-        lost = (math.inf,) * len(exact.x)
-        return Run(*row, "diverged", str(diverged), lost, lost, exact.name)
-    low = [space for space in SPACES if float(np.sqrt(np.mean(found[space] ** 2))) < MARGIN * exact.errors[space]]
-    message = f"{' and '.join(low)}: less than {MARGIN:g} times the error of the reference" if low else ""
-    state, picture = (tuple(float(f"{e:.9g}") for e in found[space]) for space in SPACES)
-    return Run(*row, "floor" if low else "ok", message, state, picture, exact.name)
-
-
-def own_samples(network: Network, count: int, seed: int, folder: Folder, told: Callable[[str], Any]) -> NDArray[np.float64]:
-    """``count`` samples (count, d) that the network draws, kept in the folder: dpmpp_2m, 24 steps, from states the study does not use."""
-    import torch
-
-    x = network.start(count, seed + _OTHER, dtype=torch.float32)
-    nodes, path = network.grid(24), folder.path / "draws.npz"
-    probe = network.denoise(nodes[12].sigma * x[:4], nodes[12]).double().numpy()
-    held = load_arrays(path)
-    if (
-        held is not None
-        and held["draws"].shape == (count, math.prod(network.shape))
-        and np.allclose(held["probe"], probe, rtol=1e-3, atol=1e-4)
-    ):
-        return held["draws"]
-    parts = []
-    for i in range(0, count, 64):
-        told(f"samples, {i} of {count}")
-        parts.append(sample(SOLVERS["dpmpp_2m"], network.denoise, x[i : i + 64], nodes).double().flatten(1).cpu().numpy())
-    draws = np.concatenate(parts)
-    save_arrays(path, draws=draws, probe=probe)
-    return np.asarray(draws)
+def chain(one: Side, case: Case) -> Chain:
+    """The run of a case on a side."""
+    draws, found = yield from reference(one)
+    exact = Reference.of(found)
+    if case.status != "ok":  # what is not run depends on the list of solvers
+        return Run(one.setting.target, case.solver.name, case.budget, case.steps, case.nfe, case.status, case.message, (), (), exact.name)
+    args = (one.setting, draws, Sent(case.solver), case.budget, case.steps, case.nfe, found)
+    method = code.digest(*code.modules(case.solver.step, case.solver.start and case.solver.start.step))
+    what: dict[str, Any] = {"solver": case.solver, "code": method, "budget": case.budget, "steps": case.steps, "exact": exact.name}
+    row = yield one.task(runs.measured, args, f"{case.solver.name}, {case.budget}", **what)
+    return Run(**{**row, **{space: tuple(row[space]) for space in SPACES}})
 
 
 def run_transfer(
@@ -228,6 +166,9 @@ def run_transfer(
     seed: int = 0,
     draws: int = DRAWS,
     report: Report | None = None,
+    *,
+    force: bool = False,
+    **how: Any,
 ) -> Study:
     """Measure the network and the targets, and how well each target predicts the network's order of the solvers.
 
@@ -237,57 +178,40 @@ def run_transfer(
         nfe: budgets of evaluations, the last one to sigma = 0 included.
         n: initial states; the same for all.
         targets: names of ``TARGETS``; None takes all.
-        out: folder of the results; what is there already of the same study is not computed again.
+        out: folder of the results; what is in its store already is not computed again.
         seed: of the initial states, and of what is random in the targets.
         draws: samples that the network draws for the fitted targets.
         report: called with (runs done, runs in all, what comes next).
+        force: replace the tables of another study.
+        how: who computes, and ``fresh``, as ``toy.store.work.work`` says.
 
     Raises:
         ValueError: an unknown or stochastic solver, an unknown target, a budget below 2, n below 2, or draws below 8.
+        StoreError: the folder holds another study, or takes nothing; a store that is damaged.
     """
     methods = pick(solvers or DEFAULT, eligible(), "deterministic solver with a Plan")
     names = [name for name in TARGETS if name in set(pick(targets, {k: k for k in TARGETS}, "target"))]
     for what, value, least in (("nfe", min(nfe, default=0), 2), ("n", n, 2), ("draws", draws, 8)):
         if value < least:
             raise ValueError(f"{what} = {value!r}: give at least {least}")
-    import torch
-
-    folder, x = Folder(out), network.start(n, seed, dtype=torch.float64)
-    todo = cases(network, methods, sorted(set(nfe)))
-    rows: list[Run] = []
-    exacts: dict[str, Reference] = {}
-    texts = {NETWORK: network.name}
-    every = len(todo) * (1 + len(names))
-    for name in (NETWORK, *names):
-
-        def told(what: str, name: str = name) -> None:
-            if report is not None:
-                report(len(rows), every, f"{name} · {what}")
-
-        denoise = network.denoise
-        if name != NETWORK:
-            told("building")
-            own = own_samples(network, draws, seed, folder, told) if TARGETS[name].fitted else None
-            target = build(name, network.shape, seed, own)
-            texts[name], denoise = target.description, target.denoise
-        exact = exacts[name] = refine(network, denoise, x, name, folder, told)
-        for case in todo:
-            told(f"{case.solver.name}, {case.budget}")
-            run = folder.known(name, case.solver.name, case.budget, case.steps, exact.name) if case.status == "ok" else None
-            if run is None:
-                run = measure(network, denoise, x, name, case, exact)
-                if case.status == "ok":  # what is not run depends on the list of solvers
-                    folder.append(run)
-            rows.append(run)
-    if report is not None:
-        report(every, every, "comparing")
-    study = Study(_errors(rows, exacts), compare(rows, seed), texts, folder.path)
     settings = {"model": network.name, "solvers": [s.name for s in methods], "nfe": sorted(set(nfe)), "n": n, "seed": seed, "draws": draws}
+    settings["targets"] = names
+    folder = ready(out)
+    admit(folder, "errors.csv", "transfer.json", lambda old: missing(old, settings), force)
+    todo, compared = cases(network, methods, sorted(set(nfe))), sides(network, names, seed, n, draws)
+    chains = [about(one) for one in compared] + [chain(one, case) for one in compared for case in todo]
+    outcome = work(chains, folder, report, **how)
+    if report is not None:
+        report(len(chains), len(chains), "comparing")
+    told = dict(zip((NETWORK, *names), outcome.values, strict=False))
+    texts, exacts = ({name: pair[i] for name, pair in told.items()} for i in (0, 1))
+    rows: list[Run] = outcome.values[len(compared) :]
+    study = Study(_errors(rows, exacts), compare(rows, seed), texts, folder, outcome.kept, outcome.made)
     references = {k: {"steps": e.steps, "settled": e.settled, **e.errors} for k, e in exacts.items()}
-    about = {"arguments": settings, "targets": texts, "references": references, "versions": versions()}
-    replace_text(folder.path / "transfer.json", json.dumps(about, indent=2) + "\n")
-    replace_text(folder.path / "errors.csv", study.errors.to_csv(index=False))
-    replace_text(folder.path / "agreement.csv", study.agreements.to_csv(index=False))
+    written = {"arguments": settings, "targets": texts, "references": references, "versions": versions()}
+    replace_text(folder / "transfer.json", json.dumps(written, indent=2) + "\n")
+    replace_text(folder / "errors.csv", study.errors.to_csv(index=False))
+    replace_text(folder / "agreement.csv", study.agreements.to_csv(index=False))
     return study
 
 
