@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from scorebed.solvers import SOLVERS, sample, solver, trace
+from scorebed.solvers import SOLVERS, VP, sample, solver, trace
 from scorebed.toy.cli import main
 from scorebed.toy.console import spread
 from scorebed.toy.figures import plots, report, scenes
@@ -269,7 +269,7 @@ def test_tables_and_figures_are_written(table: pd.DataFrame, folder: Path) -> No
         assert f"| {name} |" in text
     assert text.count("as claimed") == 2 * len(SOME)
     drawn = report.figures(table, folder)
-    names = ("convergence", "work_precision", "weak_order", "trajectory")
+    names = ("convergence", "work_precision", "weak_order", "trajectory_product2d")
     assert {p.name for p in drawn} == {f"{n}.{k}" for n in names for k in ("png", "svg")}
     assert all(p.stat().st_size > 10_000 for p in drawn)
     again = save(plots.convergence(table), folder / "again", "convergence")
@@ -278,12 +278,21 @@ def test_tables_and_figures_are_written(table: pd.DataFrame, folder: Path) -> No
 
 def test_figures_of_single_runs(tmp_path: Path) -> None:
     files = save(scenes.trajectory(PROBLEMS["product2d"], ["heun"], paths=4), tmp_path, "trajectory")
-    files += save(scenes.digits(PROBLEMS["digits"], nfe=6, shown=3, columns=2), tmp_path, "digits")
+    files += save(scenes.images(PROBLEMS["digits"], nfe=6, shown=3, columns=2), tmp_path, "images")
     assert all(p.stat().st_size > 10_000 for p in files)
     with pytest.raises(ValueError, match="product8d has d = 8"):
         scenes.trajectory(PROBLEMS["product8d"])
-    with pytest.raises(ValueError, match="not a square"):
-        scenes.digits(PROBLEMS["product2d"])
+    with pytest.raises(ValueError, match="image = None"):
+        scenes.images(PROBLEMS["product2d"])
+
+
+def test_pictures_are_what_a_problem_offers_and_not_of_its_name() -> None:
+    other = replace(PROBLEMS["product2d"], name="mine", process=VP(), start=None, end=None)
+    offers = {p.name: [what for what, _ in report.pictures(p)] for p in (*PROBLEMS.values(), other)}
+    assert offers["mine"] == offers["product2d"] == ["trajectory"]
+    assert offers["digits"] == ["images"]
+    assert offers["mixture1d"] == offers["product8d"] == []
+    assert all(offers[name] == ["trajectory"] for name, p in PROBLEMS.items() if p.space is not None)
 
 
 def test_a_family_has_one_colour_and_marker_and_its_members_differ() -> None:

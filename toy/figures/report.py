@@ -11,6 +11,7 @@ import pandas as pd
 
 from scorebed.toy.figures import plots, scenes, space_scenes
 from scorebed.toy.figures.style import save
+from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.store.files import replace_text
 from scorebed.toy.studies.tables import Summary, markdown, overview, summarise, terminal
@@ -68,24 +69,26 @@ def notes(summaries: Sequence[Summary]) -> str:
     return "\n".join([LEGEND, *spaces, *lines]) + "\n"
 
 
-def figures(table: pd.DataFrame, out: Path, seed: int = 0, report: Callable[[int, int, str], Any] | None = None) -> list[Path]:
-    """Draw what the rows give: convergence, work-precision, weak order; and for the problems that have one, trajectory and digits.
+def pictures(problem: Problem) -> list[tuple[str, Callable[..., Any]]]:
+    """The pictures of single runs that a problem offers: paths in the plane or on a space with a chart, and images."""
+    if problem.space is not None:
+        return [("trajectory", space_scenes.trajectory)] if space_scenes.has_chart(problem.space) else []
+    plane = [("trajectory", scenes.trajectory)] if problem.d == 2 and problem.closed else []
+    return plane + ([("images", scenes.images)] if getattr(problem, "image", None) else [])
 
-    Problems on spaces have figures of their own, ``spaces_….png``, and a trajectory each.
-    """
+
+def figures(table: pd.DataFrame, out: Path, seed: int = 0, report: Callable[[int, int, str], Any] | None = None) -> list[Path]:
+    """Draw what the rows give: convergence, work-precision, weak order, those on spaces in ``spaces_….png``; and ``pictures``."""
     jobs: list[tuple[str, Callable[[], Any]]] = []
-    names = set(table["problem"])
-    curved = [name for name, problem in PROBLEMS.items() if problem.space is not None and name in names]
+    known = [PROBLEMS[name] for name in dict.fromkeys(table["problem"]) if name in PROBLEMS]
     good = table[table["status"] == "ok"]
-    on_space = good["problem"].isin(curved)
+    on_space = good["problem"].isin([p.name for p in known if p.space is not None])
     for prefix, rows, weak in (("", good[~on_space], "law"), ("spaces_", good[on_space], "weak")):
         path, law = rows[rows["kind"] == "path"], rows[rows["kind"] == weak]
         jobs += [(f"{prefix}convergence", partial(plots.convergence, path))] if (path["steps"] >= 5).any() else []
         jobs += [(f"{prefix}work_precision", partial(plots.work_precision, path))] if (path["nfe"] <= 100).any() else []
         jobs += [(f"{prefix}weak_order", partial(plots.convergence, law, kind=weak))] if (law["steps"] >= 5).any() else []
-    jobs += [("trajectory", lambda: scenes.trajectory(PROBLEMS["product2d"], seed=seed))] if "product2d" in names else []
-    jobs += [("digits", lambda: scenes.digits(PROBLEMS["digits"], seed=seed))] if "digits" in names else []
-    jobs += [(f"trajectory_{name}", partial(space_scenes.trajectory, PROBLEMS[name], seed=seed)) for name in curved]
+    jobs += [(f"{what}_{p.name}", partial(draw, p, seed=seed)) for p in known for what, draw in pictures(p)]
     paths = []
     for i, (name, draw) in enumerate(jobs):
         if report is not None:

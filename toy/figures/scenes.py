@@ -105,26 +105,26 @@ def _column(
         _paths(axis, path, colour, rough)
 
 
-def _mosaic(images: np.ndarray, side: int, gap: int = 1) -> np.ndarray:
-    """Images (rows, columns, side²) as one array with white gaps."""
-    rows, columns = images.shape[:2]
-    out = np.full((rows * (side + gap) - gap, columns * (side + gap) - gap), np.nan)
+def _mosaic(images: np.ndarray, shape: tuple[int, int], gap: int = 1) -> np.ndarray:
+    """Images (rows, columns, height · width) as one array with white gaps."""
+    (rows, columns), (height, width) = images.shape[:2], shape
+    out = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
     for i in range(rows):
         for j in range(columns):
-            out[i * (side + gap) :, j * (side + gap) :][:side, :side] = images[i, j].reshape(side, side)
+            out[i * (height + gap) :, j * (width + gap) :][:height, :width] = images[i, j].reshape(shape)
     return out
 
 
-def digits(problem: Problem, solver: str | Solver = "dpmpp_2m", nfe: int = 20, shown: int = 8, columns: int = 8, seed: int = 0) -> Figure:
-    """Square images on their way from noise, states on the left and denoised means on the right, a line for each of ``shown`` nodes.
+def images(problem: Problem, solver: str | Solver = "dpmpp_2m", nfe: int = 20, shown: int = 8, columns: int = 8, seed: int = 0) -> Figure:
+    """Pictures on their way from noise, states on the left and denoised means on the right, a line for each of ``shown`` nodes.
 
     Raises:
-        ValueError: a target whose dimension is not a square number.
+        ValueError: a problem whose states are no pictures.
     """
     (method,) = pick([solver], SOLVERS, "solver")
-    side = round(problem.d**0.5)
-    if side * side != problem.d:
-        raise ValueError(f"{problem.name} has d = {problem.d}, not a square number of pixels: give a problem of square images")
+    shape = getattr(problem, "image", None)
+    if shape is None:
+        raise ValueError(f"{problem.name} has image = None, its states are no pictures: give a problem with image = (rows, columns)")
     nodes = problem.nodes(affordable(problem, method, nfe - 1) or 1)
     x = problem.draw(columns, seed)
     run = sample(method, problem.target.denoised, x, nodes, record=True, noise=seed)
@@ -135,12 +135,12 @@ def digits(problem: Problem, solver: str | Solver = "dpmpp_2m", nfe: int = 20, s
     means = np.stack([run.denoised[i] for i in rows])
     with look():
         figure = Figure(figsize=(9.6, 4.2 * len(rows) / columns + 0.9), layout="constrained")
-        for axis, images, title in zip(figure.subplots(1, 2), (states, means), ("noisy state $x_t$", MEANS), strict=True):
-            axis.imshow(_mosaic(images, side), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
+        for axis, shown_images, title in zip(figure.subplots(1, 2), (states, means), ("noisy state $x_t$", MEANS), strict=True):
+            axis.imshow(_mosaic(shown_images, shape), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
             axis.set_title(title, fontweight="normal")
             axis.set_xticks([])
             levels = [f"{float(f'{nodes[i].rho:.2g}'):g}" for i in rows]
-            axis.set_yticks([i * (side + 1) + side / 2 - 0.5 for i in range(len(rows))], levels)
+            axis.set_yticks([i * (shape[0] + 1) + shape[0] / 2 - 0.5 for i in range(len(rows))], levels)
             axis.tick_params(length=0)
             for spine in axis.spines.values():
                 spine.set_visible(False)

@@ -28,8 +28,8 @@ from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.spaces import chains as radial_chains
 from scorebed.toy.studies.study import pick
 
-SHOWN = {"Box": ("geodesic_heun", "reflected_euler")}
-"""The methods of a figure that names none, by space."""
+SHOWN, WALLED = ("geodesic_heun", "geodesic_euler_maruyama"), ("geodesic_heun", "reflected_euler")
+"""The methods of a figure that names none, without walls and with."""
 STEPS = (8, 40)
 """Steps of a deterministic and of a stochastic method."""
 ROUGH = 7
@@ -93,6 +93,14 @@ def charts(space: Any) -> list[Chart]:
     raise ValueError(f"{space} has no picture: give Sphere(2), SO3(), Torus(2), a square Box(2) or Hyperbolic(2)")
 
 
+def has_chart(space: Any) -> bool:
+    """Whether a space has a picture."""
+    try:
+        return bool(charts(space))
+    except ValueError:
+        return False
+
+
 def trajectory(
     problem: Problem,
     solvers: Sequence[str | Solver] | None = None,
@@ -109,7 +117,7 @@ def trajectory(
         ValueError: a space that has no picture, or a method that does not belong on the problem.
     """
     drawn = charts(problem.space)
-    named = solvers or SHOWN.get(type(problem.space).__name__, ("geodesic_heun", "geodesic_euler_maruyama"))
+    named = solvers or (WALLED if problem.space.bounded else SHOWN)
     methods = [problem.bind(method) for method in pick(named, SOLVERS, "solver")]
     target, fine, x = problem.target, problem.nodes(FINE), problem.draw(paths, seed)
     exact = np.stack([np.asarray(target.flow(x, fine[0], node)) for node in fine])

@@ -23,7 +23,12 @@ from scorebed.toy.problems.problem import ROUND_OFF, BaseProblem, LawError
 
 @dataclass(frozen=True, kw_only=True)
 class EuclideanProblem(BaseProblem):
-    """A target on R^d: a ``GaussianMixture``, a ``RotatedProduct``, or what has their methods."""
+    """A target on R^d: a ``GaussianMixture``, a ``RotatedProduct``, or what has their methods.
+
+    ``image`` is the shape of the picture that a state is, (rows, columns), where it is one.
+    """
+
+    image: tuple[int, int] | None = None
 
     @cached_property
     def gaussian(self) -> GaussianMixture:

@@ -54,6 +54,7 @@ PROBLEMS: dict[str, Problem] = {
             name="digits",
             description="1,797 digits, 64 dimensions, bandwidth 0.25",
             make=digits,
+            image=(8, 8),
             process=VP(),
             closed=False,
             samples=8,
