@@ -116,7 +116,7 @@ def test_closed_flow_and_integration_agree() -> None:
 def test_the_digits_have_a_reference_two_orders_below_every_error() -> None:
     problem = replace(PROBLEMS["digits"], samples=2)
     assert (problem.d, problem.target.k, problem.closed) == (64, 1797, False)
-    assert case(problem).exact.error < 1e-9
+    assert case(problem, 0).exact.error < 1e-9
     row = measure(problem, SOLVERS["dpmpp_2m"], 12)
     assert row.status == "ok"
     assert MARGIN * row.reference_error < row.error < 0.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,18 +16,27 @@ from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.reference import Reference
 
 
+@dataclass(frozen=True)
+class Case:
+    """A problem with states at its first node and where the exact flow takes them."""
+
+    problem: Problem
+    x: np.ndarray
+    exact: Reference
+
+
 @lru_cache(maxsize=64)
-def truth(problem: Problem, seed: int | None = None) -> tuple[np.ndarray, Reference]:
-    """States at the first node, and where the exact flow takes them: those drawn with a seed, or the problem's fixed ones."""
+def case(problem: Problem, seed: int | None = None) -> Case:
+    """The states that a study draws with a seed, or the problem's fixed ones."""
     x = problem.states(problem.ends[0]) if seed is None else problem.draw(problem.samples, seed)
-    return x, problem.exact(x, *problem.ends)
+    return Case(problem, x, problem.exact(x, *problem.ends))
 
 
-def path_error(problem: Problem, solver: Solver, n: int, grid: str | None = None, seed: int | None = None) -> tuple[float, int]:
+def path_error(known: Case, solver: Solver, n: int, grid: str | None = None) -> tuple[float, int]:
     """(distance of the end states of n steps from the exact flow, evaluations) of a deterministic solver, as ``bind`` gives it."""
-    x, exact = truth(problem, seed)
-    run = sample(solver, problem.model, x, problem.nodes(n, grid), terminal="none", record=True)
-    return problem.distance(run.x, exact.x), run.nfe
+    problem = known.problem
+    run = sample(solver, problem.model, known.x, problem.nodes(n, grid), terminal="none", record=True)
+    return problem.distance(run.x, known.exact.x), run.nfe
 
 
 def order_on(
@@ -51,9 +61,9 @@ def order_on(
     moving = problem.bind(solver)
 
     def error(n: int) -> Any:
-        return problem.law_error(moving, problem.nodes(n)).error if law else path_error(problem, moving, n)
+        return problem.law_error(moving, problem.nodes(n)).error if law else path_error(case(problem), moving, n)
 
-    scale = 1.0 if law else max(1.0, rms(truth(problem)[1].x))
+    scale = 1.0 if law else max(1.0, rms(case(problem).exact.x))
     (s, t) = problem.ends
     grid = f"{problem.grid_name}, t {s.t:g} to {t.t:g}"
     conditions = Conditions(target=problem.name, grid=grid, floor=FLOOR * scale)

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from scorebed.solvers import EDM, GRIDS, VP, RectifiedFlow, Solver, sample
-from scorebed.toy.measure.runs import order_on, truth
+from scorebed.toy.measure.runs import case as case_of
+from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases, jagged, modes, warped
 from scorebed.toy.properties.registry import black_box, chooses_steps, prop, require
 
@@ -30,10 +31,11 @@ def _study(solver: Solver) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray
     """(case, tolerances, errors, evaluations) over as many decades as the order can pay for."""
     rows = []
     for case in cases()[1:4]:
-        grid, (x, exact) = case.nodes(1), truth(case)
+        grid, known = case.nodes(1), case_of(case)
         tolerances = 10.0 ** -np.arange(3.0, 9.0 if solver.order >= 5 or black_box(solver) else solver.order + 4.0)
-        runs = [sample(solver(rtol=tol, atol=tol), case.model, x, grid, terminal="none", record=True) for tol in tolerances]
-        rows.append((case.name, tolerances, np.array([case.distance(run.x, exact.x) for run in runs]), np.array([run.nfe for run in runs])))
+        runs = [sample(solver(rtol=tol, atol=tol), case.model, known.x, grid, terminal="none", record=True) for tol in tolerances]
+        errors = [case.distance(run.x, known.exact.x) for run in runs]
+        rows.append((case.name, tolerances, np.array(errors), np.array([run.nfe for run in runs])))
     return rows
 
 

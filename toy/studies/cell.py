@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import NonFinite, NotLinear, Solver, sample
+from scorebed.solvers import NonFinite, NotLinear, Solver
 from scorebed.toy.measure.cost import affordable, cost
+from scorebed.toy.measure.runs import Case, case, path_error
 from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.reference import Reference
 from scorebed.toy.studies.rows import Row
@@ -34,29 +34,6 @@ DEAR = 20_000
 """No refinement follows a run of more evaluations than this; adaptive black boxes take that many."""
 MARGIN = 100.0
 """Errors are reported as measured where they exceed this many times the error of the reference."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A problem with its initial states and what is true of them at the last node."""
-
-    problem: Problem
-    seed: int
-    x: np.ndarray
-    exact: Reference
-
-
-@lru_cache(maxsize=16)
-def case(problem: Problem, seed: int = 0) -> Case:
-    """Draw the states and find where the exact flow takes them."""
-    x = problem.draw(problem.samples, seed)
-    return Case(problem, seed, x, problem.exact(x, *problem.ends))
-
-
-def path_error(c: Case, solver: Solver, grid: str, steps: int) -> tuple[float, float, int]:
-    """(error, error of the reference, evaluations) of a deterministic solver."""
-    run = sample(solver, c.problem.model, c.x, c.problem.nodes(steps, grid), terminal="none", record=True)
-    return c.problem.distance(run.x, c.exact.x), c.exact.error, run.nfe
 
 
 def measure(
@@ -81,7 +58,8 @@ def measure(
             if kind == "path":
                 known = known or case(problem, seed)
                 samples = len(known.x)
-                error, floor, nfe = path_error(known, solver, grid, steps)
+                error, nfe = path_error(known, solver, steps, grid)
+                floor = known.exact.error
             else:
                 error, floor, samples = problem.law_error(solver, problem.nodes(steps, grid), seed)
                 nfe = cost(problem, solver, steps, grid) or 0
@@ -176,5 +154,5 @@ def measured(
     """``measure`` as a row of the store, against the arrays of a case where it needs one."""
     known = None
     if arrays is not None:
-        known = Case(problem.value, seed, arrays["x"], Reference(arrays["exact"], float(arrays["error"])))
+        known = Case(problem.value, arrays["x"], Reference(arrays["exact"], float(arrays["error"])))
     return asdict(measure(problem.value, solver.value, steps, grid, seed, known=known))
