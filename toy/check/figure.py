@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from scorebed.toy.check.report import Report
 from scorebed.toy.figures.style import BLACK, BLUE, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
 from scorebed.toy.measure.order import OrderResult
 
 _LOOKS = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"), (BLACK, "X"))
 
 
-def draw(report: Report) -> Figure:
+class Drawn(Protocol):
+    """What is drawn of a report."""
+
+    claimed_order: float | None
+    claimed_weak: float | None
+    series: dict[str, list[OrderResult]]
+
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def passed(self) -> bool: ...
+
+
+def draw(report: Drawn) -> Figure:
     """A panel for each kind of measurement."""
     panels = [(what, results) for what, results in report.series.items() if any(r.errors for r in results)]
     count = max(1, len(panels))
