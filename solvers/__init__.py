@@ -7,7 +7,7 @@ importing this package imports them all and fills ``SOLVERS``. Every method is a
 import importlib
 import pkgutil
 
-from scorebed.solvers import methods, spacing
+from scorebed.solvers import equidistribution, methods, spacing
 from scorebed.solvers.base import SOLVERS, Solver, methods_on, solver
 from scorebed.solvers.grid import GRIDS
 from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, pointwise, predicts
@@ -52,6 +52,7 @@ __all__ = [
     "SubVP",
     "convert",
     "denoiser",
+    "equidistribution",
     "methods_on",
     "pointwise",
     "predicts",

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from scorebed.solvers import EDM, GRIDS, VP, grid
-from scorebed.solvers.spacing import align_gaussian, lipschitz
+from scorebed.solvers.equidistribution import lipschitz
+from scorebed.solvers.spacing import align_gaussian
 from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.studies.study import run_study

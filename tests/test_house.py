@@ -119,6 +119,117 @@ def test_the_import_rule_allows(room: str, source: str) -> None:
     assert not [why for found in imports(source) if (why := offence(room, found))]
 
 
+def dotted(path: Path) -> str:
+    """The name of a file as a module, without the name of the house."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def graph(sources: dict[str, str]) -> dict[str, set[str]]:
+    """What each module imports of these modules: at the top, in functions, and for types alone."""
+    edges: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        seen: set[str] = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                seen |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                parts = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                seen |= {whole if whole.removeprefix("scorebed.") in sources else node.module for whole in parts.values()}
+        edges[name] = {one.removeprefix("scorebed.") for one in seen} & (sources.keys() - {name})
+    return edges
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other, in a round, or nothing."""
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(edges[name]):
+            if found := walk(other, [*path, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(edges) if (found := walk(name, []))), [])
+
+
+def test_no_circle_between_modules() -> None:
+    """Type-only imports and those inside functions included."""
+    edges = graph({dotted(path): path.read_text(encoding="utf-8") for path in FILES})
+    assert sum(map(len, edges.values())) > 1000  # the graph is one of imports, and not of nothing
+    assert circle(edges) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    ["from scorebed.toy.a import x", "def f():\n    import scorebed.toy.a", "if TYPE_CHECKING:\n    from scorebed.toy import a"],
+)
+def test_a_circle_is_seen(back: str) -> None:
+    sources = {"toy": "", "toy.a": "from scorebed.toy.b import y", "toy.b": "from scorebed.toy.c import z", "toy.c": back}
+    assert circle(graph(sources)) == ["toy.a", "toy.b", "toy.c", "toy.a"]
+    assert circle(graph({**sources, "toy.c": "import numpy"})) == []
+
+
+DRAWS = re.compile(r"toy/(figures|claims)/|/(figure|report)\.py$")
+"""Files that may import matplotlib."""
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.is_relative_to(ROOT / "toy")], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_only_figures_import_matplotlib(path: Path) -> None:
+    relative = path.relative_to(ROOT).as_posix()
+    if not DRAWS.search(relative):
+        found = list(imports(path.read_text(encoding="utf-8")))
+        assert [i.line for i in found if i.module.split(".")[0] == "matplotlib"] == []
+        # and what draws is imported where it is drawn
+        assert [i.line for i in found if i.module.startswith("toy.figures") and not (i.lazy or i.typing)] == []
+
+
+LONGEST = 250
+LONG = {
+    "analytic/gaussian/mixture.py": "one class: the mixture with all that is asked of a law",
+    "gpu/bench/step.py": "the variants of one measurement side by side",
+    "gpu/diffusers/scheduler.py": "one class: the interface that diffusers asks for",
+    "gpu/mixture.py": "one class: the mixture on a device, as its NumPy twin",
+    "gpu/mixture_parts.py": "the kernels of one class",
+    "gpu/network/wrap.py": "one class: a network as a denoiser, with its errors",
+    "gpu/noise.py": "one generator, with its proofs of equality",
+    "gpu/plan/program.py": "one compiler: a Plan as a program of fused passes",
+    "solvers/base.py": "the registry and the one step that all methods share",
+    "solvers/methods/adaptive.py": "embedded pairs beside the controller that they share",
+    "solvers/methods/reversible.py": "one family, whose members invert each other",
+    "solvers/noise.py": "one generator: keyed normals and their refinement",
+    "solvers/plan.py": "the tracer and the Plan, which is read where it is made",
+    "solvers/sample.py": "one loop, with every error that it names",
+    "solvers/schedule.py": "six schedules side by side",
+    "toy/check/diagnose.py": "one decision tree: from symptoms to a cause",
+    "toy/check/formula.py": "the formulas that one diagnosis compares",
+    "toy/check/likelihood.py": "one check: estimates of log p, with their faults",
+    "toy/check/sde.py": "one check: solvers of general SDEs, with their faults",
+    "toy/check/solver.py": "one call and the list of its checks",
+    "toy/claims/inversion.py": "claims of one subject that share their figures",
+    "toy/conform/grid.py": "one check, with the table of its causes",
+    "toy/conform/vectors.py": "one writer: all kinds of vectors with their schema",
+    "toy/foreign/candidate.py": "one class: what a sampler of others is driven by",
+    "toy/measure/ensemble.py": "one transfer operator",
+    "toy/peers/entries_diffusers.py": "a table of schedulers, one entry each",
+    "toy/store/database.py": "one class: the store",
+    "toy/studies/budget.py": "one study: the parts of a distance, on Gaussians and on the line",
+    "toy/studies/transfer.py": "one study, from its cases to its table",
+}
+"""Files of more than 250 lines, and why each is one file."""
+
+
+def test_no_file_is_long_without_a_reason() -> None:
+    lengths = {p.relative_to(ROOT).as_posix(): len(p.read_text(encoding="utf-8").splitlines()) for p in FILES}
+    assert {name: n for name, n in lengths.items() if n > LONGEST and name not in LONG} == {}
+    assert sorted(name for name in LONG if lengths.get(name, 0) <= LONGEST) == [], "no longer long: take them off the list"
+
+
 def elsewhere(code: str, folder: Path) -> str:
     """What ``code`` prints in a fresh interpreter that sees neither this folder nor PYTHONPATH."""
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=False)

@@ -17,9 +17,10 @@ from scorebed.solvers.space import SO3, Box, Euclidean, Hyperbolic, Sphere, Toru
 from scorebed.toy.cli import main
 from scorebed.toy.figures import report
 from scorebed.toy.figures import space_scenes as scenes
+from scorebed.toy.figures.chart import camera
 from scorebed.toy.figures.flat_charts import Ball, Disc, Square, heptagons
 from scorebed.toy.figures.plots import SPACE_FAMILIES, looks
-from scorebed.toy.figures.space_charts import Globe, Ring, Triad, camera
+from scorebed.toy.figures.space_charts import Globe, Ring, Triad
 from scorebed.toy.figures.space_scenes import _law, bounces, charts, geodesics, trajectory
 from scorebed.toy.figures.style import appearances
 from scorebed.toy.measure.cost import per_step

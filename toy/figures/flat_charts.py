@@ -17,7 +17,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle, Rectangle
 
 from scorebed.solvers.space import SO3, Hyperbolic
-from scorebed.toy.figures.space_charts import Chart, Law, Triad, camera, pixels, show
+from scorebed.toy.figures.chart import Chart, Law, camera, pixels, show
+from scorebed.toy.figures.space_charts import Triad
 from scorebed.toy.figures.style import DENSITY, INK, MUTED
 
 

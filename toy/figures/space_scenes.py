@@ -20,9 +20,10 @@ from scorebed.analytic.heat import HeatProduct
 from scorebed.solvers import SOLVERS, Node, Solver, sample
 from scorebed.solvers.noise import BrownianNoise
 from scorebed.solvers.space import SO3, Box, Hyperbolic, Sphere, Torus
+from scorebed.toy.figures.chart import HALO, Chart
 from scorebed.toy.figures.flat_charts import Ball, Disc, Square
 from scorebed.toy.figures.plots import looks
-from scorebed.toy.figures.space_charts import HALO, Chart, Globe, Ring, Triad
+from scorebed.toy.figures.space_charts import Globe, Ring, Triad
 from scorebed.toy.figures.style import EXACT, INK, MUTED, look
 from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.spaces import chains as radial_chains
