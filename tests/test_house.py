@@ -175,7 +175,7 @@ def test_a_circle_is_seen(back: str) -> None:
     assert circle(graph({**sources, "toy.c": "import numpy"})) == []
 
 
-DRAWS = re.compile(r"toy/(figures|claims)/|/(figure|report)\.py$")
+DRAWS = re.compile(r"toy/(figures|claims)/|/(figure|report|reflected_law)\.py$")
 """Files that may import matplotlib."""
 
 

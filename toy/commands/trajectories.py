@@ -49,9 +49,9 @@ def trajectories(
     if coordinates not in COORDINATES:
         raise typer.BadParameter(f"{coordinates!r} not known; known: {', '.join(COORDINATES)}", param_hint="--coordinates")
     if mp4 and animate:
-        from matplotlib.animation import FFMpegWriter
+        from scorebed.toy.figures.animate import has_ffmpeg
 
-        if not FFMpegWriter.isAvailable():
+        if not has_ffmpeg():
             raise typer.BadParameter("ffmpeg is not installed: leave --mp4 out for a GIF", param_hint="--mp4")
     if animate and (model is not None or PROBLEMS[problem].d > 2):
         raise typer.BadParameter(f"{model or problem} has more than two dimensions: animations need one or two", param_hint="--animate")

@@ -25,6 +25,11 @@ Moving = dict[str, Any]
 """What changes from frame to frame, by its gid: the dark copy of a figure has its own."""
 
 
+def has_ffmpeg() -> bool:
+    """Whether an mp4 can be written here."""
+    return bool(FFMpegWriter.isAvailable())
+
+
 def _place(result: Trajectories, lam: float, shown: int) -> dict[str, np.ndarray]:
     """Where every path of every run is at ``lam``, in units of (α² + σ²)^{1/2}; between nodes on the chord."""
     out = {}
@@ -126,7 +131,7 @@ def animate(
         raise ValueError(f"kind = {kind!r} is not known: give 'gif' or 'mp4'")
     if frames < 2:
         raise ValueError(f"frames = {frames!r} must be at least 2")
-    if kind == "mp4" and not FFMpegWriter.isAvailable():
+    if kind == "mp4" and not has_ffmpeg():
         raise RuntimeError("an mp4 needs ffmpeg, which is not installed: give kind='gif'")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
