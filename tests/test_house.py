@@ -175,7 +175,7 @@ def test_a_circle_is_seen(back: str) -> None:
     assert circle(graph({**sources, "toy.c": "import numpy"})) == []
 
 
-DRAWS = re.compile(r"toy/(figures|claims)/|/(figure|report|reflected_law)\.py$")
+DRAWS = re.compile(r"toy/(figures|claims)/|/(figure|report)\.py$")
 """Files that may import matplotlib."""
 
 
@@ -199,6 +199,7 @@ LONG = {
     "gpu/network/wrap.py": "one class: a network as a denoiser, with its errors",
     "gpu/noise.py": "one generator, with its proofs of equality",
     "gpu/plan/program.py": "one compiler: a Plan as a program of fused passes",
+    "gpu/plan/runner.py": "one class: a Plan on a device, with what it keeps between runs",
     "solvers/base.py": "the registry and the one step that all methods share",
     "solvers/methods/adaptive.py": "embedded pairs beside the controller that they share",
     "solvers/methods/reversible.py": "one family, whose members invert each other",
@@ -218,7 +219,6 @@ LONG = {
     "toy/measure/ensemble.py": "one transfer operator",
     "toy/peers/entries_diffusers.py": "a table of schedulers, one entry each",
     "toy/store/database.py": "one class: the store",
-    "toy/studies/budget.py": "one study: the parts of a distance, on Gaussians and on the line",
     "toy/studies/transfer.py": "one study, from its cases to its table",
 }
 """Files of more than 250 lines, and why each is one file."""
