@@ -20,7 +20,7 @@ ROOMS := solvers analytic toy gpu tests notebooks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help study test check format mutants figures clean distclean venv
+.PHONY: help site study test check format mutants figures clean distclean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ study: $(CORE) ## install the core, run the study: table, figures and results in
 	$(SCOREBED) study --out "$(OUT)" $(STUDY)
 
 # One BLAS thread per process: the processes already fill the cores.
+site: $(DEV) ## build the site into out/site/html
+	$(PY) docs/build.py "$(OUT)/site"
+	cd "$(OUT)/site" && NO_MKDOCS_2_WARNING=1 "$(CURDIR)/$(PY)" -m mkdocs build --strict --quiet -f mkdocs.yml
+
 test mutants: export OMP_NUM_THREADS = 1
 test mutants: export OPENBLAS_NUM_THREADS = 1
 test mutants: export MKL_NUM_THREADS = 1
