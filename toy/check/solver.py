@@ -18,7 +18,7 @@ from scorebed.toy.check.finding import Finding
 from scorebed.toy.check.report import Report
 from scorebed.toy.check.robust import bad_input, finite, last_step, stability
 from scorebed.toy.foreign.adapt import as_candidate
-from scorebed.toy.foreign.candidate import Candidate, host
+from scorebed.toy.foreign.candidate import Candidate, Outcome, host
 from scorebed.toy.foreign.guard import guarded, said
 from scorebed.toy.measure.manners import keeps_memory, one_run, some_setting
 from scorebed.toy.measure.settings import settings
@@ -129,20 +129,22 @@ def _runs(candidate: Candidate, out: Report, told: bool, end: str | None) -> boo
     """Whether it runs at all; settles its library, whether it draws noise, and what it gives back."""
     tried = "12 steps on 3 modes"
     problems: list[Exception] = []
+    done: Outcome | None = None
     fixed = told or candidate.kind not in ("function", "k-diffusion")
     libraries = [candidate.library] if fixed else [candidate.library, "torch", "numpy"]
     for candidate.library in dict.fromkeys(libraries):
         try:
-            done = one_run(candidate)
-            if done.x.shape != modes().states(done.end).shape:
-                raise ValueError(f"a state of shape {modes().states(done.end).shape} came back with shape {done.x.shape}")
+            made = one_run(candidate)
+            if made.x.shape != modes().states(made.end).shape:
+                raise ValueError(f"a state of shape {modes().states(made.end).shape} came back with shape {made.x.shape}")
+            done = made
             break
         except Exception as problem:
             problems.append(problem)
-    else:
-        # a sampler written for torch says nothing of use about NumPy arrays
-        first = problems[-1] if "numpy" in str(problems[0]) or "ndarray" in str(problems[0]) else problems[0]
-        words = said(first)
+            if not any(word in str(problem) for word in ("numpy", "ndarray", "Tensor", "tensor", "torch")):
+                break  # no other library would help it
+    if done is None:
+        words = said(problems[-1])
         out.findings.append(Finding("runs", "fail", tried, words, "a state", "called as its kind is; say kind= or library="))
         return False
     out.findings.append(Finding("runs", "pass", f"{tried}, {candidate.library}", f"{done.nfe} evaluations", "", candidate.remark))

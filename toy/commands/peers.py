@@ -18,6 +18,7 @@ def peers(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer step numbers: a first look, in about a fifth of the time.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and the figure go.")] = Path("out/peers"),
+    check: Annotated[bool, typer.Option("--check", help="Also agreement.md: the orders of check_solver beside these.")] = False,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes.")] = 2,
 ) -> None:
     """The scoreboard: samplers of diffusers, k-diffusion and azula against exact truth, and their defects, each confirmed by mending it.
@@ -26,6 +27,7 @@ def peers(
 
     [dim]scorebed peers --quick[/dim]
     [dim]scorebed peers --library azula k-diffusion --out out/peers[/dim]
+    [dim]scorebed peers --library azula --quick --check[/dim]
     """
     one_thread()
     from scorebed.toy.peers.board import MissingPeer, check_installed, run_board, silence
@@ -52,6 +54,10 @@ def peers(
 
         values = confirm(chosen)
         paths = [*write(out, results, values), *draw(results, out)]
+        if check:
+            from scorebed.toy.peers.agreement import compare_all
+
+            paths.append(compare_all(out, results, report))
     below = sum(reached(r) is False for r in results)
     typer.echo(
         f"{len(results)} samplers, {below} below their nominal order, {len(values)} defects and limits; {measured:.0f} s. Written to {out}:"

@@ -227,14 +227,15 @@ def _check_returned(name: str, raw: Any) -> None:
         raise TypeError(f"{name} returns {article}, not a state{first}")
     if not hasattr(raw, "shape"):
         raise TypeError(f"{name} returns {type(raw).__name__}, not an array")
+    if "complex" in str(getattr(raw, "dtype", "")):
+        raise TypeError(f"{name} returns complex numbers ({raw.dtype}) for a real state: hand complex data over as pairs of reals")
 
 
 def host(x: Any) -> np.ndarray:
-    """A state as float64 on the host; a complex one stays complex."""
+    """A state as float64 on the host."""
     if hasattr(x, "detach"):
-        x = x.detach().cpu()
-        x = x.double().numpy() if x.dtype.is_floating_point else x.numpy()
-    return np.asarray(x) if np.iscomplexobj(x) else np.asarray(x, float)
+        x = x.detach().cpu().double().numpy() if x.dtype.is_floating_point else x.detach().cpu().numpy()
+    return np.asarray(x, float)
 
 
 @contextmanager
