@@ -15,18 +15,22 @@ their distances from o, w∥ the part of w along x̂, w⊥ the rest, ρ = |w|:
                 Δ = 2 atan2( sinh(r/2) sinh(s/2) sin φ,  cosh((r − s)/2) + 2 sinh(r/2) sinh(s/2) sin²(φ/2) ).
 
 What is left is the conditioning of the coordinates themselves. A unit vector x̂ in floating point fixes a point at distance r only to about
-eps e^r, and an ambient tangent vector holds its part across the ray to eps e^r of its part along it: at r = 36 in float64, 16 in float32, a
-step across the ray is no longer seen. Coordinates overflow at r = 709, in float32 at 88.
+eps e^r, and an ambient vector such as D − x holds its part across the ray to eps e^{2r}. A sampler moves by such vectors, so it is good to
+about eps e^{2r}: ``reach`` is where that is 1, r = 18.0 in float64 and 8.0 in float32, and ``check`` refuses points beyond. Two units nearer
+it is 0.02. The functions here go on to r = 709, in float32 88, where coordinates overflow, if tangent vectors come from ``from_frame``.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from scorebed.solvers.model import Array
 from scorebed.solvers.space.base import Space, dimension
 from scorebed.solvers.space.generator import apply_exp
-from scorebed.solvers.space.xp import constant, dot, eps, namespace, norm, sinhc, unit
+from scorebed.solvers.space.triangle import NEAR, aim_far, aim_in, aim_near, cosh, nearby, turn_far, turn_near
+from scorebed.solvers.space.xp import asinhc, constant, dot, eps, host, namespace, norm, sinhc, unit
 
 
 def lift(space: Array) -> Array:
@@ -46,6 +50,21 @@ class Hyperbolic(Space):
         self.shape = (self.dim + 1,)
         self.name = f"Hyperbolic({d})"
 
+    def reach(self, x: Array) -> float:
+        """The distance from the origin, −½ ln eps, at which steps by ambient vectors in the dtype of x have lost all digits."""
+        return -0.5 * math.log(eps(x))
+
+    def check(self, x: Array, name: str = "x", tol: float | None = None) -> None:
+        """As in every space; points beyond ``reach`` are refused with a ``ValueError`` too."""
+        super().check(x, name, tol)
+        far = float(np.arcsinh(host(norm(x[..., 1:]))).max())
+        if far > self.reach(x):
+            better = "there is no wider type: bring the points nearer" if self.reach(x) > 10.0 else "give float64, which reaches 18.0"
+            raise ValueError(
+                f"{name} has points at distance {far:.1f} from the origin of {self.name}, where {x.dtype} resolves steps up to "
+                f"{self.reach(x):.1f}: {better}"
+            )
+
     @property
     def origin(self) -> np.ndarray:
         """o = (1, 0, …, 0)."""
@@ -59,9 +78,12 @@ class Hyperbolic(Space):
         rest = rest - dot(rest, axis) * axis
         # Far out the part along the ray is cosh r times longer here than in the frame. What round-off leaves of it across the ray must not
         # count: it would be longer than v, and a walk would run away.
-        shown = norm(rest) > 8.0 * eps(v) * namespace(v).abs(along)
+        shown = (norm(rest) > 8.0 * eps(v) * namespace(v).abs(along)) | (along == 0.0)
         rest = namespace(v).where(shown, rest, 0.0)
-        return rest + along / _cosh(length) * axis
+        near, point = nearby(x[..., 1:], length)
+        time = cosh(norm(point))
+        smooth = v[..., 1:] - dot(v[..., 1:], point) / (time * (1.0 + time)) * point
+        return namespace(v).where(near, smooth, rest + along / cosh(length) * axis)
 
     def from_frame(self, x: Array, w: Array) -> Array:
         """The tangent vector with frame coordinates w: (..., d) to (..., d+1)."""
@@ -69,7 +91,10 @@ class Hyperbolic(Space):
         axis, length = unit(x[..., 1:])
         along = dot(w, axis)
         rest = w - along * axis
-        return xp.concatenate([length * along, rest + (_cosh(length) * along) * axis], axis=-1)
+        near, point = nearby(x[..., 1:], length)
+        smooth = w + dot(w, point) / (1.0 + cosh(norm(point))) * point
+        far = rest + (cosh(length) * along) * axis
+        return xp.concatenate([dot(w, x[..., 1:]), xp.where(near, smooth, far)], axis=-1)
 
     def exp(self, x: Array, v: Array) -> Array:
         """cosh|v| x + sinh|v| v/|v|."""
@@ -78,7 +103,7 @@ class Hyperbolic(Space):
     def _shoot(self, x: Array, w: Array) -> Array:
         xp = namespace(x, w)
         axis, sinh_r = unit(x[..., 1:])
-        cosh_r, rho = _cosh(sinh_r), norm(w)
+        cosh_r, rho = cosh(sinh_r), norm(w)
         along = dot(w, axis)
         rest = w - along * axis
         direction, _ = unit(w)
@@ -87,31 +112,26 @@ class Hyperbolic(Space):
         # towards the origin: sinh r cosh ρ + cosh r sinh ρ cos = sinh(r − ρ) + cosh r sinh ρ (1 + cos), 1 + cos = sin²/(1 − cos)
         inward = xp.sinh(xp.asinh(sinh_r) - rho) + cosh_r * xp.sinh(rho) * (dot(side, side) / (1.0 - xp.clip(cosine, None, 0.0)))
         outward = sinh_r * xp.cosh(rho) + cosh_r * sinhc(rho) * along
-        return lift(xp.where(cosine < 0.0, inward, outward) * axis + sinhc(rho) * rest)
+        near, point = nearby(x[..., 1:], sinh_r)
+        smooth = xp.cosh(rho) * point + sinhc(rho) * (w + dot(w, point) / (1.0 + cosh(norm(point))) * point)
+        return lift(xp.where(near, smooth, xp.where(cosine < 0.0, inward, outward) * axis + sinhc(rho) * rest))
 
     def _aim(self, x: Array, y: Array) -> Array:
         """sinh(d)/d times the frame coordinates at x of log_x(y)."""
         xp = namespace(x, y)
         a, b = x[..., 1:], y[..., 1:]
-        axis, sinh_r = unit(a)
-        sinh_s = norm(b)
-        cosh_r, cosh_s = _cosh(sinh_r), _cosh(sinh_s)
-        delta = b - a
-        # b and δ differ by a multiple of the axis: the smaller one loses fewer digits
-        near = xp.where(norm(delta) < sinh_s, delta, b)
-        rest = near - dot(near, axis) * axis
-        rest = rest - dot(rest, axis) * axis
-        total = sinh_s * cosh_r + cosh_s * sinh_r
-        # sinh(s − r) = (sinh² s − sinh² r)/(sinh s cosh r + cosh s sinh r), each factor scaled so that 1e-200 does not underflow
-        radial = dot(delta, (a + b) / xp.where(total > 0.0, total, 1.0))
-        half = xp.sin(0.5 * xp.atan2(norm(rest), dot(b, axis)))
-        along = radial - 2.0 * cosh_r * sinh_s * half * half
-        return xp.where(sinh_r > 0.0, along * axis + rest, delta)
+        sinh_r, sinh_s = norm(a), norm(b)
+        near, inner = nearby(a, sinh_r)
+        level = ~near & (sinh_s < 0.5 * NEAR)
+        east = constant(np.eye(self.dim)[0], a)
+        far_a, far_b = (xp.where(near | level, scale * east, part) for part, scale in ((a, 2.0), (b, 3.0)))  # harmless where not taken
+        off = xp.where(near, xp.ones_like(a), a)
+        return xp.where(near, aim_near(inner, xp.where(near, b, 0.0)), xp.where(level, aim_in(off, b), aim_far(far_a, far_b)))
 
     def log(self, x: Array, y: Array) -> Array:
         """d u/|u|, u = y + ⟨x, y⟩ x."""
-        w, sinh_d = unit(self._aim(x, y))
-        return self.from_frame(x, namespace(x, y).asinh(sinh_d) * w)
+        aim = self._aim(x, y)
+        return self.from_frame(x, asinhc(norm(aim)) * aim)
 
     def distance(self, x: Array, y: Array) -> Array:
         """arcosh(−⟨x, y⟩), as arsinh of the length of u."""
@@ -120,19 +140,11 @@ class Hyperbolic(Space):
     def transport(self, x: Array, y: Array, v: Array) -> Array:
         """v + ⟨y, v⟩/(1 − ⟨x, y⟩) (x + y), by rotating frame coordinates."""
         xp = namespace(x, y, v)
-        w = self.to_frame(x, v)
-        axis, sinh_r = unit(x[..., 1:])
-        b, sinh_s = unit(y[..., 1:])
-        cosine = dot(b, axis)
-        side, sine = unit(b - cosine * axis)
-        half = xp.sin(0.5 * xp.atan2(sine, cosine))
-        r, s = xp.asinh(sinh_r), xp.asinh(sinh_s)
-        legs = xp.sinh(0.5 * r) * xp.sinh(0.5 * s)
-        area = 2.0 * xp.atan2(legs * sine, xp.cosh(0.5 * (r - s)) + 2.0 * legs * half * half)
-        p, q = dot(w, axis), dot(w, side)
-        c, t = xp.cos(area) - 1.0, xp.sin(area)
-        turned = w + (c * p + t * q) * axis + (c * q - t * p) * side
-        return self.from_frame(y, turned)
+        w, a, b = self.to_frame(x, v), x[..., 1:], y[..., 1:]
+        small = (norm(a) < NEAR) | (norm(b) < NEAR)
+        east = constant(np.eye(self.dim)[0], a)
+        far = turn_far(xp.where(small, 2.0 * east, a), xp.where(small, 3.0 * east, b), w)
+        return self.from_frame(y, xp.where(small, turn_near(xp.where(small, a, 0.0), xp.where(small, b, 0.0), w), far))
 
     def project(self, x: Array) -> Array:
         """The point with the same spatial part: the one reading of an ambient point that keeps its digits far out."""
@@ -143,7 +155,7 @@ class Hyperbolic(Space):
         axis, length = unit(x[..., 1:])
         along = dot(v[..., 1:], axis)
         rest = v[..., 1:] - along * axis
-        return self.from_frame(x, rest + (_cosh(length) * along - length * v[..., :1]) * axis)
+        return self.from_frame(x, rest + (cosh(length) * along - length * v[..., :1]) * axis)
 
     def inner(self, x: Array, u: Array, v: Array) -> Array:
         """−u₀v₀ + u⃗·v⃗, from frame coordinates."""
@@ -167,7 +179,7 @@ class Hyperbolic(Space):
 
     def retract(self, x: Array, v: Array) -> Array:
         """√(1 + |v|²) x + v, the geodesic followed for arsinh|v| only: exp up to O(|v|³)."""
-        return lift(_cosh(norm(self.to_frame(x, v))) * x[..., 1:] + v[..., 1:])
+        return lift(cosh(norm(self.to_frame(x, v))) * x[..., 1:] + v[..., 1:])
 
     def retract1(self, x: Array, v: Array) -> Array:
         """The point with the spatial part x⃗ + v⃗; exp up to O(|v|²), away from the origin no better."""
@@ -180,12 +192,10 @@ class Hyperbolic(Space):
 
     def rotate(self, x: Array, v: Array, y: Array) -> Array:
         """exp(A_x(v)) y for v ∈ T_x, in closed form; y is any ambient vector."""
-        xp = namespace(x, v, y)
         rho = self.norm(x, v)[..., None]
-        w = v / xp.where(rho > 0.0, rho, 1.0)
-        half = xp.sinh(0.5 * rho)
-        c, s, a, b = 2.0 * half * half, xp.sinh(rho), -_minkowski(x, y), _minkowski(w, y)
-        return y + (c * a + s * b) * x + (s * a + c * b) * w
+        half, s, a, b = sinhc(0.5 * rho), sinhc(rho), -_minkowski(x, y), _minkowski(v, y)
+        c = 0.5 * half * half
+        return y + (c * rho * rho * a + s * b) * x + (s * a + c * b) * v
 
     def act(self, a: Array, y: Array) -> Array:
         """exp(a) y for a ∈ so(d, 1), (..., d+1, d+1), e.g. a sum of generators at different points."""
@@ -201,11 +211,6 @@ class Hyperbolic(Space):
         """The wrapped normal exp_o(z), z standard normal in T_o; H^d has no uniform law."""
         z = rng.standard_normal((n, self.dim))
         return lift(sinhc(norm(z)) * z)
-
-
-def _cosh(sinh: Array) -> Array:
-    xp = namespace(sinh)
-    return xp.hypot(xp.ones_like(sinh), sinh)
 
 
 def _minkowski(u: Array, v: Array) -> Array:

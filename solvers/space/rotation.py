@@ -19,7 +19,7 @@ import numpy as np
 
 from scorebed.solvers.model import Array
 from scorebed.solvers.space.base import Space
-from scorebed.solvers.space.xp import dot, namespace, norm, sinc, swap, unit
+from scorebed.solvers.space.xp import angle_over_sine, dot, namespace, norm, sinc, swap, unit
 
 
 def cross(u: Array, w: Array) -> Array:
@@ -116,8 +116,7 @@ class SO3(Space):
     def _log(self, a: Array) -> Array:
         """group_log(I + a)."""
         q = quaternion(a)
-        axis, sine = unit(q[..., 1:])
-        return 2.0 * namespace(a).atan2(sine, q[..., :1]) * axis
+        return 2.0 * angle_over_sine(norm(q[..., 1:]), q[..., :1]) * q[..., 1:]
 
     def dexpinv(self, u: Array, b: Array) -> Array:
         """dexp_u^{-1}(b) in closed form, so that Y = exp(u) Y₀, Y' = hat(b) Y gives u' = dexpinv(u, b); finite for |u| < 2π.
@@ -160,8 +159,19 @@ class SO3(Space):
         return self.from_algebra(y, moved)
 
     def project(self, x: Array) -> Array:
-        """The nearest rotation U diag(1, 1, det UVᵀ) Vᵀ, x = U S Vᵀ (Kabsch); nan stays nan."""
+        """The nearest rotation U diag(1, 1, det UVᵀ) Vᵀ, x = U S Vᵀ (Kabsch); nan stays nan.
+
+        The gradient is not that of the decomposition, which has none where singular values are equal, as those of a rotation are. With
+        R the result and P = Rᵀx symmetric,  dR = R hat(ω),  (tr P − P) ω = 2 vee(Rᵀ dx).
+        """
         xp = namespace(x)
+        if xp is not np and x.requires_grad:
+            r = self.project(x.detach())
+            p = swap(r) @ x
+            rate = (p.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] * _eye(x) - 0.5 * (p + swap(p))).detach()
+            turn = 2.0 * self.vee(p)
+            omega = xp.linalg.solve(rate, turn - turn.detach())  # 0, with the gradient
+            return r @ (_eye(x) + self.hat(omega))
         finite = xp.isfinite(x).all(axis=-1).all(axis=-1)[..., None, None]
         u, _, vt = xp.linalg.svd(xp.where(finite, x, _eye(x)))
         sign = xp.linalg.det(u @ vt)[..., None]

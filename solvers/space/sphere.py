@@ -18,7 +18,7 @@ import numpy as np
 from scorebed.solvers.model import Array
 from scorebed.solvers.space.base import Space, dimension
 from scorebed.solvers.space.generator import apply_exp, skew_split
-from scorebed.solvers.space.xp import dot, eps, namespace, norm, sinc, unit
+from scorebed.solvers.space.xp import angle_over_sine, dot, eps, namespace, norm, sinc, unit
 
 
 class Sphere(Space):
@@ -44,17 +44,21 @@ class Sphere(Space):
         length = norm(v)
         return unit(xp.cos(length) * x + sinc(length) * v)[0]
 
+    def _towards(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+        """u = y − ⟨x, y⟩ x, smooth in both; |u|, ⟨x, y⟩, and where y is the antipode of x."""
+        cosine = dot(x, y)
+        far = cosine < 0.0
+        chord = namespace(x, y).where(far, y + x, y - x)
+        u = chord - dot(chord, x) * x
+        sine = norm(u)
+        return u - dot(u, x) * x, sine, cosine, far & (sine < 4.0 * eps(cosine))
+
     def _direction(self, x: Array, y: Array) -> tuple[Array, Array]:
         """The unit tangent vector at x towards y (0 where y = x) and the angle between them."""
         xp = namespace(x, y)
-        cosine = dot(x, y)
-        far = cosine < 0.0
-        chord = xp.where(far, y + x, y - x)
-        w, sine = unit(chord - dot(chord, x) * x)
-        w = unit(w - dot(w, x) * x)[0]
-        antipodal = far & (sine < 4.0 * eps(cosine))
+        u, sine, cosine, antipodal = self._towards(x, y)
         # y − x is x − y reversed to the last bit, so that the way back is along the same circle
-        w = xp.where(antipodal, self._any_direction(y - x), w)
+        w = xp.where(antipodal, self._any_direction(y - x), unit(u)[0])
         return w, xp.atan2(xp.where(antipodal, 0.0, sine), cosine)
 
     def _any_direction(self, x: Array) -> Array:
@@ -67,8 +71,9 @@ class Sphere(Space):
 
     def log(self, x: Array, y: Array) -> Array:
         """θ u/|u|, of length at most π."""
-        w, angle = self._direction(x, y)
-        return angle * w
+        xp = namespace(x, y)
+        u, sine, cosine, antipodal = self._towards(x, y)
+        return xp.where(antipodal, pi * self._any_direction(y - x), angle_over_sine(sine, cosine) * u)
 
     def distance(self, x: Array, y: Array) -> Array:
         """2 atan2(|y − x|, |y + x|), the angle."""
@@ -77,10 +82,12 @@ class Sphere(Space):
     def transport(self, x: Array, y: Array, v: Array) -> Array:
         """exp(A_x(log_x y)) v, the rotation that moves x to y in their plane; tangent at y to round-off."""
         xp = namespace(x, y, v)
-        w, angle = self._direction(x, y)
-        along = dot(w, v)
-        moved = v + along * ((xp.cos(angle) - 1.0) * w - xp.sin(angle) * x)
-        return self.tangent(y, moved)
+        u, _, cosine, _ = self._towards(x, y)
+        far = cosine < 0.0
+        w, angle = self._direction(x, xp.where(far, y, -1.0 * y))  # not needed where y is near
+        beyond = v + dot(w, v) * ((xp.cos(angle) - 1.0) * w - xp.sin(angle) * x)
+        within = v - dot(u, v) * (x + u / xp.where(far, 1.0, 1.0 + cosine))
+        return self.tangent(y, xp.where(far, beyond, within))
 
     def project(self, x: Array) -> Array:
         """x / |x|; for x = 0, to which every point is nearest, the first axis."""
@@ -125,9 +132,9 @@ class Sphere(Space):
     def rotate(self, x: Array, v: Array, y: Array) -> Array:
         """exp(A_x(v)) y for v ∈ T_x, in closed form; y is any ambient vector, so a tangent vector at x is transported."""
         xp = namespace(x, v, y)
-        w, angle = unit(v)
-        c, s, a, b = xp.cos(angle) - 1.0, xp.sin(angle), dot(x, y), dot(w, y)
-        return y + (c * a - s * b) * x + (s * a + c * b) * w
+        angle = norm(v)
+        half, s, a, b = sinc(0.5 * angle), sinc(angle), dot(x, y), dot(v, y)
+        return y + (xp.cos(angle) * a - a - s * b) * x + (s * a - 0.5 * half * half * b) * v
 
     def act(self, a: Array, y: Array) -> Array:
         """exp(a) y for a ∈ so(d+1), (..., d+1, d+1), e.g. a sum of generators at different points; normalised."""

@@ -6,10 +6,12 @@ exp(u) stands for turns by 2|u|: distances in SO3 are twice those here, and Brow
 
 from __future__ import annotations
 
+from math import pi
+
 from scorebed.solvers.model import Array
 from scorebed.solvers.space.rotation import SO3, cross, half_cot
 from scorebed.solvers.space.sphere import Sphere
-from scorebed.solvers.space.xp import dot, namespace, norm, sinc, unit
+from scorebed.solvers.space.xp import angle_over_sine, dot, namespace, norm, sinc
 
 
 class SU2(Sphere):
@@ -55,10 +57,10 @@ class SU2(Sphere):
     def group_log(self, q: Array) -> Array:
         """The u with |u| ≤ π and group_exp(u) = q: (..., 4) to (..., 3); at −1 along the first axis."""
         xp = namespace(q)
-        axis, sine = unit(q[..., 1:])
-        first = xp.zeros_like(axis)
-        first[..., 0] = 1.0
-        return xp.atan2(sine, q[..., :1]) * xp.where(sine > 0.0, axis, first)
+        sine, cosine = norm(q[..., 1:]), q[..., :1]
+        first = xp.zeros_like(q[..., 1:])
+        first[..., 0] = pi
+        return xp.where((sine == 0.0) & (cosine < 0.0), first, angle_over_sine(sine, cosine) * q[..., 1:])
 
     def dexpinv(self, u: Array, b: Array) -> Array:
         """dexp_u^{-1}(b) in closed form, so that Y = exp(u) Y₀, Y' = hat(b) Y gives u' = dexpinv(u, b); finite for |u| < π.

@@ -2,6 +2,9 @@
 
 NumPy 2 and torch share most names and torch takes ``axis`` and ``keepdims``, so a body written as ``xp = namespace(x)`` runs on both, in
 the dtype of the state and on its device, as long as constants are Python floats. Torch is looked up, never imported.
+
+Gradients in torch are finite wherever the function has one, also where |v| and v/|v| have a kink or a jump: |0| has the gradient 0 here,
+and what is smooth in v (sin|v|/|v|, cos|v|) has its own. Branches that ``where`` does not take are evaluated at harmless points.
 """
 
 from __future__ import annotations
@@ -50,6 +53,10 @@ def dot(u: Array, v: Array) -> Array:
     return np.vecdot(u, v)[..., None] if namespace(u, v) is np else (u * v).sum(axis=-1, keepdims=True)
 
 
+_SMALL = 1e-4
+"""Below it two terms of the series of sin(t)/t are exact to 1e-18, and the quotient would lose digits of the derivative."""
+
+
 def norm(v: Array) -> Array:
     """|v| over the last axis, kept with length 1; scaled, so that 1e-200 and 1e200 neither underflow nor overflow."""
     return unit(v)[1]
@@ -65,25 +72,50 @@ def unit(v: Array) -> tuple[Array, Array]:
         if square.size and square.min() > limits.tiny / limits.eps**2 and square.max() < limits.max:
             length = np.sqrt(square)
             return v / length, length
-    top = xp.amax(xp.abs(v), axis=-1, keepdims=True)
+    top = held(xp.amax(xp.abs(v), axis=-1, keepdims=True))  # v/|v| and |v| do not depend on the scale
     safe = xp.where(top > 0.0, top, 1.0)
     scaled = v / safe
-    length = xp.sqrt(dot(scaled, scaled))
-    return scaled / xp.where(length > 0.0, length, 1.0), safe * length
+    square = dot(scaled, scaled)
+    zero = square == 0.0
+    length = xp.sqrt(xp.where(zero, 1.0, square))
+    return scaled / length, safe * xp.where(zero, 0.0, length)
+
+
+def held(x: Array) -> Array:
+    """x as a constant, through which no gradient goes."""
+    return x if namespace(x) is np else x.detach()
 
 
 def sinc(t: Array) -> Array:
     """sin(t) / t, 1 at 0."""
     xp = namespace(t)
-    safe = xp.where(t == 0.0, 1.0, t)
-    return xp.where(t == 0.0, 1.0, xp.sin(safe) / safe)
+    small = xp.abs(t) < _SMALL
+    safe = xp.where(small, 1.0, t)
+    return xp.where(small, 1.0 - t * t / 6.0, xp.sin(safe) / safe)
 
 
 def sinhc(t: Array) -> Array:
     """sinh(t) / t, 1 at 0."""
     xp = namespace(t)
-    safe = xp.where(t == 0.0, 1.0, t)
-    return xp.where(t == 0.0, 1.0, xp.sinh(safe) / safe)
+    small = xp.abs(t) < _SMALL
+    safe = xp.where(small, 1.0, t)
+    return xp.where(small, 1.0 + t * t / 6.0, xp.sinh(safe) / safe)
+
+
+def asinhc(t: Array) -> Array:
+    """arsinh(t) / t, 1 at 0."""
+    xp = namespace(t)
+    small = xp.abs(t) < _SMALL
+    safe = xp.where(small, 1.0, t)
+    return xp.where(small, 1.0 - t * t / 6.0, xp.asinh(safe) / safe)
+
+
+def angle_over_sine(sine: Array, cosine: Array) -> Array:
+    """θ / sin θ for the angle θ in [0, π) of (cosine, sine), sine ≥ 0; 1 / cosine at 0, and 1 / cosine too at π, where it has no value."""
+    xp = namespace(sine, cosine)
+    zero = sine == 0.0
+    safe = xp.where(zero, 1.0, sine)
+    return xp.where(zero, 1.0 / xp.where(zero, cosine, 1.0), xp.atan2(safe, cosine) / safe)
 
 
 def sort(x: Array) -> Array:
