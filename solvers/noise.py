@@ -6,8 +6,9 @@ The address of a value, for a re-implementation on another machine (``philox.py`
         counter = (j // 4, index low word, index high word, h2),     key = (h0, h1),
         h0, h1, h2 = the little-endian 32-bit words of blake2b(what, digest_size=12, person=kind).
 
-Without refinement, kind = b"interval" and what = (seed as uint64, smaller lam as float64, larger lam as float64), little-endian. The two
-ends are sorted, so direction does not matter, and 0.0 stands for -0.0. Distinct intervals, overlapping or not, have independent normals.
+Without refinement, kind = b"interval" and what = (seed as uint64, the smaller and the larger of the two lam as integers round(2^30 lam),
+ties to even, int64), little-endian. So direction does not matter, nor does the round-off of lam: a grid made again from its own times has
+the same noise, whereas distinct intervals, overlapping or not, have independent normals. Ends closer than 2^-30 are refused.
 
 The second draw of an interval, of a process that has two, has kind = b"interval 1".
 
@@ -50,6 +51,7 @@ from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
 
 _BITS = 120  # of lam behind the binary point; a path ends where the bits of lam end, so that more of them cost nothing
+_KEY_BITS = 30  # of lam that name an interval without refinement: far above the round-off of lam, far below any step
 _LAM = 64
 _TOP = _LAM << _BITS
 _DEEP = 16  # cells this deep (0.002 wide in lam) and deeper are summed once per end and remembered: a sampler asks for [a, b], then [b, c]
@@ -126,7 +128,7 @@ class BrownianNoise:
         if self.refine:
             values = self._increment(*_fixed_point(low, high))
         else:
-            values = self._draw(KINDS[part], struct.pack("<Qdd", self.seed, low, high))
+            values = self._draw(KINDS[part], interval_key(self.seed, low, high))
         values = values.reshape(self.shape)
         if self._like is None:
             return values
@@ -178,6 +180,20 @@ class BrownianNoise:
         if apart is not None:
             total += norm * (self._tail(b, path_b[apart:]) - self._tail(a, path_a[apart:]))
         return total
+
+
+def interval_key(seed: int, low: float, high: float) -> bytes:
+    """What the noise of the interval between two lam is drawn by.
+
+    Raises:
+        ValueError: ends that cannot be told apart, or |lam| of 2^32 and more.
+    """
+    if not max(abs(low), abs(high)) < 2.0**32:
+        raise ValueError(f"noise needs |lam| < 2^32, got {low} and {high}: keep to that range")
+    a, b = (round(math.ldexp(lam, _KEY_BITS)) for lam in (low, high))
+    if a == b:
+        raise ValueError(f"noise reads lam to 2^-{_KEY_BITS} and cannot tell {low!r} from {high!r}: move the nodes apart")
+    return struct.pack("<Qqq", seed, a, b)
 
 
 def fresh_seed() -> int:

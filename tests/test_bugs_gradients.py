@@ -1,4 +1,4 @@
-"""Gradients through the spaces in torch: right at v = 0, at y = x, at the origin and everywhere else but on the cut locus, by the difference
+"""Gradients through the spaces in torch: right at v = 0, at y = x, at the origin and everywhere else but on the cut locus, by difference
 quotient along a curve in the space; and through whole runs."""
 
 from __future__ import annotations
@@ -97,19 +97,10 @@ def test_in_batches_and_in_float32_none_is_nan(space: Space) -> None:
     """One point at a kink does not spoil the others."""
     x = torch.as_tensor(np.stack(points(space)), dtype=torch.float32)
     ends = torch.cat((x[:1], x[:1].expand(len(x) - 1, *space.shape)))
-    for what in ("exp", "log", "transport", "distance", "norm", "project"):
-        a = x.clone().requires_grad_(True)
-        v = torch.zeros_like(x).requires_grad_(True)
-        b = ends.clone().requires_grad_(True)
-        out = {
-            "exp": lambda: space.exp(a, v),
-            "log": lambda: space.log(a, b),
-            "transport": lambda: space.transport(a, b, v),
-            "distance": lambda: space.distance(a, b),
-            "norm": lambda: space.norm(a, v),
-            "project": lambda: space.project(a),
-        }[what]()
-        for gradient in torch.autograd.grad(out.sum(), (a, v, b), allow_unused=True):
+    for what, arguments in (("exp", "av"), ("log", "ab"), ("transport", "abv"), ("distance", "ab"), ("norm", "av"), ("project", "a")):
+        of = {k: one.clone().requires_grad_(True) for k, one in (("a", x), ("b", ends), ("v", torch.zeros_like(x)))}
+        out = getattr(space, what)(*(of[k] for k in arguments))
+        for gradient in torch.autograd.grad(out.sum(), tuple(of.values()), allow_unused=True):
             assert gradient is None or bool(torch.isfinite(gradient).all()), f"{space!r}: {what}"
 
 
@@ -121,7 +112,11 @@ def test_gradients_of_whole_runs_on_rotations(name: str, terminal: str) -> None:
 
     def end(t: Any) -> Any:
         return sample(
-            SOLVERS[name](space=so3), lambda z, node: z + 0.5 * (torch.eye(3, dtype=z.dtype) - z), so3.exp(x, t * turn), nodes, terminal=terminal
+            SOLVERS[name](space=so3),
+            lambda z, node: z + 0.5 * (torch.eye(3, dtype=z.dtype) - z),
+            so3.exp(x, t * turn),
+            nodes,
+            terminal=terminal,
         )
 
     found, exact = rate(end)

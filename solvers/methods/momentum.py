@@ -41,6 +41,7 @@ from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.adams import lms_2, lms_3, lms_4
 from scorebed.solvers.methods.dpmpp import dpmpp_2m
 from scorebed.solvers.methods.edm import heun, kutta3
+from scorebed.solvers.methods.reversible import is_reversible
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import demand, within
@@ -124,12 +125,15 @@ def heavy_ball(base: Solver, beta: float = 0.5, *, nesterov: bool = False, regis
 
     Raises:
         TypeError: ``base`` is not a solver.
-        ValueError: ``beta`` out of its range, or ``base`` is stochastic: an average of its noise has the wrong variance.
+        ValueError: ``beta`` out of its range; ``base`` is stochastic: an average of its noise has the wrong variance; or ``base`` is
+            reversible: its memory are states, which momentum would leave behind.
     """
     if not isinstance(base, Solver):
         raise TypeError(f"base = {base!r} is not a Solver")
     if base.weak is not None:
         raise ValueError(f"base = {base.name} draws noise; momentum would average it: give a deterministic method")
+    if is_reversible(base):
+        raise ValueError(f"base = {base.name} is reversible and remembers states, from which momentum would move away: give another method")
     demand(beta, "beta", "(0, 2)")
     initial = beta
 

@@ -66,9 +66,10 @@ def reflected_walk(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, n
 def reflected_pc(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, space: Space = None, corrector: float = 0.5
 ) -> tuple[Array, Any]:
-    r"""Predictor: ``reflected_euler`` from s to t.  Corrector: x ← fold(x + (δ/2) score_t(x) + √δ ζ),  δ = corrector · h.
+    r"""Predictor: ``reflected_euler`` from s to t.  Corrector: x ← fold(x + (δ/2) score_t(x) + √δ ζ),  δ = corrector · min(h, σ_t²).
 
-    The corrector is a reflected Langevin step, which leaves the law at t as it is up to O(δ²). Its noise comes from the halves of the
+    The corrector is a reflected Langevin step, which leaves the law at t as it is up to O(δ²). Beyond σ_t², where the score turns round, it
+    would be no step of Langevin's dynamics any more. Its noise comes from the halves of the
     interval, whose difference is independent of the sum that the predictor takes.
 
     Raises:
@@ -81,8 +82,8 @@ def reflected_pc(
         return go(space, x, 0.0 * x), None
     first, second = _pair(noise, s, t)
     y = go(space, x, gone * pull(space, denoise, x, s) + root * space.noise(x, first))
-    h_over_t = gone * math.exp(2.0 * (t.lam - s.lam))
-    step = (0.5 * corrector * h_over_t) * pull(space, denoise, y, t) + (root * math.sqrt(corrector)) * space.noise(y, second)
+    share = min(1.0, gone * math.exp(2.0 * (t.lam - s.lam)))  # of σ_t²: h/σ_t² = (h/σ_s²)(σ_s/σ_t)²
+    step = (0.5 * corrector * share) * pull(space, denoise, y, t) + (t.sigma * math.sqrt(corrector * share)) * space.noise(y, second)
     return go(space, y, step), None
 
 

@@ -233,6 +233,11 @@ def _known(method: Solver, table: dict[str, Any]) -> Any:
     return table[name]
 
 
+def is_reversible(method: Solver) -> bool:
+    """Whether ``invert`` knows the way back of this method."""
+    return method.name.split("(")[0] in _BACK
+
+
 def amplification(method: Solver, grid: Sequence[Node]) -> float:
     """By how much an error in the carry at the last node of ``grid`` grows on the way back to the first; see the top of this file."""
     nodes = check_run(method, grid, "none")

@@ -15,13 +15,16 @@ from typing import Literal
 
 from scorebed.solvers.base import Carry, Solver, advance, remade, solver
 from scorebed.solvers.exponential import flow_by_denoised, phi
+from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.methods.deis import deis_tab2
 from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.methods.dpmpp import dpmpp_2m, dpmpp_2s, dpmpp_3s
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.multistep import Past, lam_weights, mix
 from scorebed.solvers.noise import Noise
-from scorebed.solvers.schedule import Node
+from scorebed.solvers.plan import Evaluate
+from scorebed.solvers.schedule import VP, Node
+from scorebed.solvers.tape import trace
 
 B = Literal["B1", "B2"]
 
@@ -94,6 +97,30 @@ def unipc_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: 
     return x_t, past[:3]
 
 
+_STEEP = 16.0
+"""Weights of D above this many times their sum are those of a difference quotient: the registered methods have up to 5, Taylor's 66."""
+
+
+def cannot_be_corrected(base: Solver) -> str | None:
+    """Why UniC cannot hand ``base`` the evaluation that the corrector made at s, which is O(h^{p+1}) off D(x, s); None where it can."""
+    if base.nonlinear is not None:
+        return f"the base has no fixed steps ({base.nonlinear})"
+    if "gaussian" not in base.on:
+        return f"the base is made for {', '.join(base.on)} processes"
+    nodes = uniform_lam(VP(), 16, 0.9, 0.1)
+    plan = trace(base, nodes)
+    first = 0
+    for s, state, last in zip(nodes, plan.states, plan.ends, strict=False):
+        asked = [op.source for op in plan.ops[first:last] if isinstance(op, Evaluate) and op.node == s]
+        if len(asked) > 1 or any(source != state for source in asked):
+            return "the base evaluates D at s elsewhere than at the state"
+        first = last
+    weights = plan.output[1 : 1 + plan.nfe]
+    if abs(weights).sum() > _STEEP * abs(weights.sum()):
+        return "the base divides differences of D by less than a step, in which the O(h^{p+1}) of the corrector's evaluation would show"
+    return None
+
+
 def unic(base: Solver, register: bool = False) -> Solver:
     r"""``base`` of order p followed by UniC-p: order p + 1 with no more evaluations per step.
 
@@ -101,10 +128,15 @@ def unic(base: Solver, register: bool = False) -> Solver:
     the new one; before that the base, or its start, must itself be of order p, as one-step bases and those with a start of order p are.
 
     Raises:
-        ValueError: the base is stochastic.
+        TypeError: the base is not a solver.
+        ValueError: the base is stochastic, or ``cannot_be_corrected``.
     """
+    if not isinstance(base, Solver):
+        raise TypeError(f"base = {base!r} is not a Solver")
     if base.weak is not None:
         raise ValueError(f"unic({base.name}): the base draws noise; UniC corrects deterministic methods")
+    if (why := cannot_be_corrected(base)) is not None:
+        raise ValueError(f"unic({base.name}): {why}; give a method that evaluates D once at each node, at the state")
     p = base.order
 
     def step(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:

@@ -14,10 +14,11 @@ their distances from o, w∥ the part of w along x̂, w⊥ the rest, ρ = |w|:
     transport:  in these frames, the rotation of the plane (x, y) by minus the area Δ of the triangle,
                 Δ = 2 atan2( sinh(r/2) sinh(s/2) sin φ,  cosh((r − s)/2) + 2 sinh(r/2) sinh(s/2) sin²(φ/2) ).
 
-What is left is the conditioning of the coordinates themselves. A unit vector x̂ in floating point fixes a point at distance r only to about
-eps e^r, and an ambient vector such as D − x holds its part across the ray to eps e^{2r}. A sampler moves by such vectors, so it is good to
-about eps e^{2r}: ``reach`` is where that is 1, r = 18.0 in float64 and 8.0 in float32, and ``check`` refuses points beyond. Two units nearer
-it is 0.02. The functions here go on to r = 709, in float32 88, where coordinates overflow, if tangent vectors come from ``from_frame``.
+What is left is the conditioning of the coordinates themselves. A unit vector x̂ in floating point fixes a point at distance r only to
+about eps e^r, and an ambient vector such as D − x holds its part across the ray to eps e^{2r}. A sampler moves by such vectors, so it is
+good to about eps e^{2r}: ``reach`` is where that is 1, r = 18.0 in float64 and 8.0 in float32, and ``check`` refuses points beyond. Two
+units nearer it is 0.02. The functions here go on to r = 709, in float32 88, where coordinates overflow, if tangent vectors come from
+``from_frame``.
 """
 
 from __future__ import annotations
