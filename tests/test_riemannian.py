@@ -18,7 +18,7 @@ from scorebed.solvers.methods.riemannian_retraction import heun_by, retract
 from scorebed.solvers.space import SO3, SU2, Box, Euclidean, Hyperbolic, Product, Space, Sphere, Torus
 from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.measure.runs import order_on
-from scorebed.toy.problems.spaces import chains
+from scorebed.toy.problems.chains import chains
 from scorebed.toy.properties.space_cases import space_cases, target_on
 from scorebed.toy.properties.space_laws import law_cases
 from scorebed.toy.properties.spaces import tame

@@ -24,7 +24,7 @@ from scorebed.toy.figures.space_charts import Globe, Ring, Triad
 from scorebed.toy.figures.space_scenes import _law, bounces, charts, geodesics, trajectory
 from scorebed.toy.figures.style import appearances
 from scorebed.toy.measure.cost import per_step
-from scorebed.toy.problems import spaces as on
+from scorebed.toy.problems import chains as on
 from scorebed.toy.problems.on_space import SpaceProblem
 from scorebed.toy.problems.reference import integrate_on
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS

@@ -25,8 +25,8 @@ from scorebed.toy.figures.flat_charts import Ball, Disc, Square
 from scorebed.toy.figures.plots import looks
 from scorebed.toy.figures.space_charts import Globe, Ring, Triad
 from scorebed.toy.figures.style import EXACT, INK, MUTED, look
+from scorebed.toy.problems.chains import chains as radial_chains
 from scorebed.toy.problems.problem import Problem
-from scorebed.toy.problems.spaces import chains as radial_chains
 from scorebed.toy.studies.study import pick
 
 SHOWN, WALLED = ("geodesic_heun", "geodesic_euler_maruyama"), ("geodesic_heun", "reflected_euler")

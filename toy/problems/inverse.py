@@ -78,6 +78,7 @@ class InverseProblem(EuclideanProblem):
         Raises:
             ValueError: always; a solver that is handed the prior's model samples the prior.
         """
+        super().bind(solver)
         raise ValueError(
             f"{solver.name} samples the prior of {self.name}: give a posterior method, e.g. METHODS['exact'](solver={solver.name!r})"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, Node, Solver
 from scorebed.solvers.space import Space
-from scorebed.toy.problems import kernels, spaces
+from scorebed.toy.problems import chains, kernels
 from scorebed.toy.problems.problem import BaseProblem, LawError
 from scorebed.toy.problems.reference import Reference, integrate_on
 
@@ -57,7 +57,7 @@ class SpaceProblem(BaseProblem):
     def exact(self, x: np.ndarray, s: Node, t: Node) -> Reference:
         """Where the probability flow takes ``x`` from s to t."""
         if self.closed:
-            return Reference(np.asarray(self.target.flow(x, s, t)), spaces.ROUND_OFF)
+            return Reference(np.asarray(self.target.flow(x, s, t)), chains.ROUND_OFF)
         return integrate_on(self.target, x, s, t)
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> float:
@@ -65,12 +65,12 @@ class SpaceProblem(BaseProblem):
         return float(np.sqrt(np.mean(np.square(self.space.distance(x, y)))))
 
     def law_error(self, solver: Solver, nodes: Sequence[Node], seed: int = 0) -> LawError:
-        """RMS error of the means of a few observables, by the exact law of a chain where there is one (``toy.problems.spaces``)."""
-        return LawError(*spaces.weak_error(self.target, solver, nodes, seed))
+        """RMS error of the means of a few observables, by the exact law of a chain where there is one (``toy.problems.chains``)."""
+        return LawError(*chains.weak_error(self.target, solver, nodes, seed))
 
     def transition_error(self, solver: Solver, nodes: Sequence[Node]) -> float:
         """RMS error of the same means from one point at the first node, the target's first mean; for targets of one factor."""
-        return spaces.transition_error(self.target, solver, nodes)
+        return chains.transition_error(self.target, solver, nodes)
 
     def bind(self, solver: Solver) -> Solver:
         """The method in the problem's space, under its own name.

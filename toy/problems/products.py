@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from scorebed.analytic import GaussianMixture, RotatedProduct
-from scorebed.toy.problems.euclidean import line
+from scorebed.solvers import EDM, Cosine, RectifiedFlow
+from scorebed.toy.problems.euclidean import EuclideanProblem, line
 
 
 def rotated(factors: Sequence[GaussianMixture], seed: int) -> RotatedProduct:
@@ -34,3 +35,32 @@ def manifold() -> RotatedProduct:
     along = line([0.3, 0.4, 0.3], [-1.2, 0.0, 1.1], [0.4, 0.3, 0.5])
     across = (line([1.0], [0.2], [0.02]), line([0.5, 0.5], [-0.6, 0.6], [0.02, 0.02]))
     return rotated([along, *across], seed=2)
+
+
+PROBLEMS = (
+    EuclideanProblem(
+        name="product2d",
+        description="6 modes in the plane, rotated product",
+        make=product2d,
+        process=RectifiedFlow(),
+        grid="uniform",
+        start=0.98,
+        end=0.01,
+    ),
+    EuclideanProblem(
+        name="product8d",
+        description="256 modes in 8 dimensions, rotated product",
+        make=product8d,
+        process=Cosine(),
+        grid="quadratic",
+        start=0.98,
+        samples=50,
+    ),
+    EuclideanProblem(
+        name="manifold",
+        description="near a line pair in space, std 0.02 across",
+        make=manifold,
+        process=EDM(),
+        grid="karras",
+    ),
+)

@@ -1,6 +1,6 @@
 """The laws of stochastic methods that move in a Space: marginals and transitions of whole runs, and the increments of one short step.
 
-The laws of runs come from the exact law of a chain in one coordinate (``toy.problems.spaces``), without Monte Carlo. One short step tells
+The laws of runs come from the exact law of a chain in one coordinate (``toy.problems.chains``), without Monte Carlo. One short step tells
 drift and noise apart, in every space and every direction.
 """
 

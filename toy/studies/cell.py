@@ -4,7 +4,7 @@ A cell (problem, grid, solver) is measured in one of three ways:
 
     path   deterministic solvers: RMS distance between the end states and the exact flow map, over states drawn at the first node
     law    stochastic solvers: W2 between the law of the output and the exact marginal, both Gaussian, on the problem's Gaussian
-    weak   stochastic solvers on a space other than R^d: RMS error of the means of a few observables (``toy.problems.spaces``)
+    weak   stochastic solvers on a space other than R^d: RMS error of the means of a few observables (``toy.problems.chains``)
 
 free of Monte Carlo but for a few methods on spaces, whose rows say so, and on two sets of step numbers: the most steps that each budget of
 evaluations pays for, and 10, 20, 40, … for the order. The number of evaluations is read from the Plan (start-up included), or counted in
