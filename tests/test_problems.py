@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 
 from scorebed.solvers import SOLVERS, VP, solver
 from scorebed.solvers.space import Sphere
+from scorebed.toy import problems
 from scorebed.toy.measure.cost import affordable, cost, most_steps
 from scorebed.toy.measure.runs import case, order_on, path_error
+from scorebed.toy.problems import registry
 from scorebed.toy.problems.euclidean import EuclideanProblem, diagonal
 from scorebed.toy.problems.gaussians import GAUSSIANS, GUIDED, STIFF
 from scorebed.toy.problems.inverse import INVERSE
@@ -122,6 +126,19 @@ def test_a_budget_pays_for_the_most_steps() -> None:
     problem: Problem = PROBLEMS["sphere"]
     assert (cost(problem, SOLVERS["rkmk_4"], 3), affordable(problem, SOLVERS["rkmk_4"], 11)) == (12, 2)
     assert cost(problem, SOLVERS["heun"], 3) is None
+
+
+def test_a_file_of_problems_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine_alone.py").write_text(
+        "from scorebed.solvers import VP\n"
+        "from scorebed.toy.problems.euclidean import EuclideanProblem, line\n"
+        "PROBLEMS = (EuclideanProblem(name='mine', make=lambda: line([1.0], [0.0], [0.3]), process=VP()),)\n"
+    )
+    monkeypatch.setattr(problems, "__path__", [*problems.__path__, str(tmp_path)])
+    found = registry.collect()
+    monkeypatch.delitem(sys.modules, "scorebed.toy.problems.mine_alone")
+    assert list(found) == [*PROBLEMS, "mine"]
+    assert order_on(found["mine"], SOLVERS["heun"], steps=(32, 64, 128)).inside(2.0, above=2.0)
 
 
 def test_a_problem_is_the_same_where_it_says_the_same() -> None:

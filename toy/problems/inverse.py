@@ -20,7 +20,7 @@ from scorebed.toy.problems import operators as see
 from scorebed.toy.problems.digits import digits
 from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.grid_posterior import GridPosterior, grid_posterior
-from scorebed.toy.problems.registry import PROBLEMS
+from scorebed.toy.problems.products import product8d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +147,6 @@ def _isotropic() -> GaussianMixture:
     return GaussianMixture([1.0], [[0.0, 0.0, 0.0]], 1.0)
 
 
-def _product8d() -> Any:
-    return PROBLEMS["product8d"].target
-
-
 _IMAGE: dict[str, Any] = {"end": 3e-3, "bandwidth": 2.0}
 _LOWER = tuple(range(32, 64))
 
@@ -188,7 +184,7 @@ INVERSE: dict[str, InverseProblem] = {
         InverseProblem(
             name="product8d",
             description="256 modes in 8-D, three random rows",
-            make=_product8d,
+            make=product8d,
             look=lambda: see.random_rows(8, 3, 0.05, 1),
             seed=2,
         ),
