@@ -20,7 +20,7 @@ ROOMS := solvers analytic toy gpu tests notebooks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help site study test check format mutants figures clean distclean venv
+.PHONY: help site study test kill check format mutants figures clean distclean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,19 +28,22 @@ help: ## this list
 study: $(CORE) ## install the core, run the study: table, figures and results in out/
 	$(SCOREBED) study --out "$(OUT)" $(STUDY)
 
-# One BLAS thread per process: the processes already fill the cores.
 site: $(DEV) ## build the site into out/site/html
 	$(PY) docs/build.py "$(OUT)/site"
 	cd "$(OUT)/site" && NO_MKDOCS_2_WARNING=1 "$(CURDIR)/$(PY)" -m mkdocs build --strict --quiet -f mkdocs.yml
 
-test mutants: export OMP_NUM_THREADS = 1
-test mutants: export OPENBLAS_NUM_THREADS = 1
-test mutants: export MKL_NUM_THREADS = 1
-test mutants: export VECLIB_MAXIMUM_THREADS = 1
-test mutants figures: export MPLBACKEND = Agg
+# One BLAS thread per process: the processes already fill the cores.
+test kill mutants: export OMP_NUM_THREADS = 1
+test kill mutants: export OPENBLAS_NUM_THREADS = 1
+test kill mutants: export MKL_NUM_THREADS = 1
+test kill mutants: export VECLIB_MAXIMUM_THREADS = 1
+test kill mutants figures: export MPLBACKEND = Agg
 
 test: $(DEV) ## install what the tests need, run all of them
 	$(PY) -m pytest -n "$(WORKERS)" --maxprocesses 8 --dist worksteal --durations 10 $(TESTS)
+
+kill: $(DEV) ## kill studies 200 times at random moments and see nothing lost
+	SCOREBED_KILLS=200 $(PY) -m pytest tests/test_kill.py
 
 check: $(DEV) ## lint, format and types
 	$(PY) -m ruff check .
