@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scorebed.toy.check import check_solver, solver_test
     from scorebed.toy.check.likelihood import check_likelihood
     from scorebed.toy.check.plugin import property
+    from scorebed.toy.check.posterior import check_posterior
     from scorebed.toy.check.sde import check_sde_solver
     from scorebed.toy.conform.grid import check_grid
 
@@ -36,6 +37,7 @@ _HOME = {
     "toy.check": ("check_solver", "solver_test"),
     "toy.check.likelihood": ("check_likelihood",),
     "toy.check.plugin": ("property",),
+    "toy.check.posterior": ("check_posterior",),
     "toy.check.sde": ("check_sde_solver",),
     "toy.conform.grid": ("check_grid",),
 }
@@ -57,6 +59,7 @@ __all__ = [
     "analytic",
     "check_grid",
     "check_likelihood",
+    "check_posterior",
     "check_sde_solver",
     "check_solver",
     "denoiser",
