@@ -162,7 +162,7 @@ def _candidate(sampler: Any, library: str, seed: int) -> tuple[Run, str]:
         state = np.random.get_state()  # noqa: NPY002
         np.random.seed(seed)  # noqa: NPY002
         try:
-            return np.asarray(sampler(model, operator, y.copy(), x.copy(), list(nodes)))
+            return np.asarray(sampler(model, operator, y.copy(), x, list(nodes)))
         finally:
             np.random.set_state(state)  # noqa: NPY002
 
@@ -171,7 +171,7 @@ def _candidate(sampler: Any, library: str, seed: int) -> tuple[Run, str]:
 
 def _runs(run: Run, place: InverseProblem, steps: int, report: PosteriorReport) -> bool:
     """Whether it runs, and gives back finite states of the right shape."""
-    x = place.start(16)
+    x = place.start_states(16)
     words = f"{steps} steps, 16 samples"
     try:
         out = run(place.model, place.operator, place.y, x, place.nodes(steps))
@@ -189,7 +189,9 @@ def _measure(
     run: Run, place: InverseProblem, steps: int, samples: int, exact: bool, diagnosis: bool, seed: int, report: PosteriorReport
 ) -> None:
     otherwise = "fail" if exact else "note"
-    seen = Seen(place, observations(place), steps, samples, lambda p, y, n, k: run(p.model, p.operator, y, p.start(k, seed), p.nodes(n)))
+    seen = Seen(
+        place, observations(place), steps, samples, lambda p, y, n, k: run(p.model, p.operator, y, p.start_states(k, seed), p.nodes(n))
+    )
     for which, y in zip(("y", "y far off"), seen.ys, strict=True):
         law, found = seen.truth(y), seen.limit(y)
         size, trace = math.sqrt(float(np.trace(law.covariance()))), float(np.trace(law.covariance()))
@@ -224,10 +226,10 @@ def observations(place: InverseProblem) -> tuple[np.ndarray, np.ndarray]:
 def _behaviour(run: Run, place: InverseProblem, steps: int, seed: int, otherwise: str, report: PosteriorReport) -> None:
     """Units of y, coverage, and what the sampler does to its arguments."""
     n, few = steps, 2000
-    nodes, x = place.nodes(n), place.start(few, seed)
-    plain = run(place.model, place.operator, place.y, x, nodes)
+    nodes, x = place.nodes(n), place.start_states(few, seed)
+    plain = run(place.model, place.operator, place.y, x.copy(), nodes)
     scaled = Linear(3.0 * place.operator.matrix, 9.0 * place.operator.variance)
-    again = run(place.model, scaled, 3.0 * place.y, x, nodes)
+    again = run(place.model, scaled, 3.0 * place.y, x.copy(), nodes)
     size = math.sqrt(float(np.trace(place.posterior.covariance())))
     gap = float(np.linalg.norm(again.mean(0) - plain.mean(0))) / size
     bound = 2.0 * _SIGMAS / math.sqrt(few)
@@ -248,7 +250,7 @@ def _coverage(run: Run, place: InverseProblem, steps: int, joint: int, seed: int
     """Where x0 lies among samples given its y, for pairs of the joint law."""
     draws = 19
     x0, ys = place.joint(joint, seed + 1)
-    start = place.start(joint * draws, seed + 1).reshape(joint, draws, place.d)
+    start = place.start_states(joint * draws, seed + 1).reshape(joint, draws, place.d)
     rows = [run(place.model, place.operator, y, begin, place.nodes(steps)) for y, begin in zip(ys, start, strict=True)]
     words = f"{joint} pairs (x0, y), {draws} samples each, {steps} steps"
     return Finding("coverage", "pass", words, summary(ranks(x0, np.stack(rows), unit_axes(place.d), seed)))
