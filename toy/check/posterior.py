@@ -15,7 +15,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,59 +23,14 @@ from scorebed.analytic.gaussian.regression import ExactModel
 from scorebed.solvers.inverse import METHODS, Conditioned, Method, Sequential, posterior
 from scorebed.solvers.operator import Linear
 from scorebed.toy.check.finding import Finding, judged
-from scorebed.toy.check.posterior_causes import Cause, Seen, diagnose
+from scorebed.toy.check.posterior_causes import Seen, diagnose
+from scorebed.toy.check.posterior_report import PosteriorReport
 from scorebed.toy.measure.calibration import ranks, summary, unit_axes
 from scorebed.toy.problems.inverse import INVERSE, InverseProblem
 
 Candidate = Callable[..., Any]
 _SIGMAS = 4.0  # standard errors that sampling may cost
 _BIAS = 0.06  # of the posterior's size that second-order terms of the extrapolation may cost
-
-
-@dataclass
-class PosteriorReport:
-    """What ``check_posterior`` found; ``passed``, ``cause`` (None, or the name of what is wrong), ``findings``, ``causes`` (all that were
-    compared, the nearest first)."""
-
-    name: str
-    problem: str
-    findings: list[Finding] = field(default_factory=list)
-    causes: list[Cause] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def passed(self) -> bool:
-        return not any(f.status == "fail" for f in self.findings)
-
-    @property
-    def cause(self) -> str | None:
-        return self.causes[0].name if self.causes and not self.passed else None
-
-    def __getitem__(self, name: str) -> Finding:
-        for finding in self.findings:
-            if finding.name == name:
-                return finding
-        raise KeyError(f"no finding is called {name!r}; there are {', '.join(f.name for f in self.findings)}")
-
-    def __str__(self) -> str:
-        wide = max((len(f.name) for f in self.findings), default=0)
-        lines = [f"{self.name} on {self.problem}"]
-        for f in self.findings:
-            lines.append(
-                f"  {f.status.upper():5} {f.name:{wide}}  {f.tried}: {f.measured}" + (f" (expected {f.expected})" if f.expected else "")
-            )
-            if f.detail:
-                lines.append(" " * (wide + 10) + f.detail)
-        if self.cause is not None:
-            lines += [f"  What is wrong: {self.cause}", *(f"    {c}" for c in self.causes[:4])]
-        lines.append(f"{'PASSED' if self.passed else 'FAILED'}: {self.name}; {self.seconds:.1f} s")
-        return "\n".join(lines)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, as JSON takes it."""
-        causes = [{"name": c.name, "distance": c.distance, "detail": c.detail} for c in self.causes]
-        plain = {"name": self.name, "problem": self.problem, "passed": self.passed, "cause": self.cause, "seconds": self.seconds}
-        return plain | {"findings": [f.as_dict() for f in self.findings], "causes": causes}
 
 
 def check_posterior(
@@ -230,14 +184,15 @@ def _behaviour(run: Run, place: InverseProblem, steps: int, seed: int, otherwise
     plain = run(place.model, place.operator, place.y, x.copy(), nodes)
     scaled = Linear(3.0 * place.operator.matrix, 9.0 * place.operator.variance)
     again = run(place.model, scaled, 3.0 * place.y, x.copy(), nodes)
-    size = math.sqrt(float(np.trace(place.posterior.covariance())))
-    gap = float(np.linalg.norm(again.mean(0) - plain.mean(0))) / size
+    trace = float(np.trace(place.posterior.covariance()))
+    mean = float(np.linalg.norm(again.mean(0) - plain.mean(0))) / math.sqrt(trace)
+    spread = float(np.linalg.norm(np.cov(again.T) - np.cov(plain.T))) / trace
     bound = 2.0 * _SIGMAS / math.sqrt(few)
     words = "3 A, 9 R and 3 y in place of A, R and y"
     detail = "the data term has the wrong units: a variance for a standard deviation, A^T or 1/r² left out, or a step size of its own"
-    report.findings.append(
-        judged(gap < bound, "units of y", words, f"mean moves by {gap:.1%} of a std", f"< {bound:.0%}", detail, otherwise)
-    )
+    said, wanted = f"mean moves by {mean:.1%} of a std, covariance by {spread:.1%}", f"< {bound:.0%}, < {2.0 * bound:.0%}"
+    kept = mean < bound and spread < 2.0 * bound
+    report.findings.append(judged(kept, "units of y", words, said, wanted, detail, otherwise))
     given = x.copy()
     run(place.model, place.operator, place.y, given, nodes)
     kept = np.array_equal(given, x)
