@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 
 from scorebed.solvers import equidistribution, methods, spacing
-from scorebed.solvers.base import SOLVERS, Solver, methods_on, solver
+from scorebed.solvers.base import SOLVERS, Solver, UnknownSolver, alias, distinct, methods_on, solver
 from scorebed.solvers.grid import GRIDS
 from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, pointwise, predicts
 from scorebed.solvers.noise import BrownianNoise, Noise
@@ -50,8 +50,11 @@ __all__ = [
     "Solver",
     "StepDone",
     "SubVP",
+    "UnknownSolver",
+    "alias",
     "convert",
     "denoiser",
+    "distinct",
     "equidistribution",
     "methods_on",
     "pointwise",

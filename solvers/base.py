@@ -23,8 +23,9 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -52,6 +53,7 @@ class Solver:
         start: the one-step method that moves x in the first ``starts`` steps, while a multistep method's memory fills.
         nonlinear: why the method cannot be unrolled into a Plan, or None.
         inexact: why the method does not follow a constant denoiser exactly, or None.
+        alias_of: the registered method that this is another name of, or None.
         spaces: the kinds of Space that the method claims, by the names of their classes; none for a method of R^d.
         on: the kinds of process that the method is made for.
     """
@@ -68,6 +70,7 @@ class Solver:
     spaces: tuple[str, ...] = ()
     on: tuple[str, ...] = ("gaussian",)
     starts: int = 0
+    alias_of: str | None = None
 
     def _keywords(self) -> dict[str, Any]:
         parameters = inspect.signature(self.step).parameters.items()
@@ -134,13 +137,56 @@ class Solver:
             raise ValueError(f"{self.name}: space = {space!r} is not among the spaces that it moves in: {', '.join(self.spaces)}")
 
 
-SOLVERS: dict[str, Solver] = {}
-"""Every method by name, in the order of definition."""
+class Registry(dict[str, Solver]):
+    """Methods by name, in the order of definition; a name that is none is told what it may have meant."""
+
+    def __missing__(self, name: str) -> Solver:
+        raise UnknownSolver(name, self)
 
 
-def methods_on(kind: str = "gaussian") -> dict[str, Solver]:
-    """The registered methods made for this kind of process, by name."""
-    return {name: method for name, method in SOLVERS.items() if kind in method.on}
+class UnknownSolver(KeyError):
+    """No method of this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(name)
+        bare = {_letters(one): one for one in reversed(list(known))}
+        close = get_close_matches(_letters(str(name)), bare, n=4, cutoff=0.6)
+        self.close = [bare[one] for one in close]
+
+    def __str__(self) -> str:
+        meant = f"did you mean {' or '.join(map(repr, self.close))}?" if self.close else "`scorebed solvers --claims` lists all"
+        return f"{self.args[0]!r} is no solver: {meant}"
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "").replace("++", "pp")
+
+
+SOLVERS: dict[str, Solver] = Registry()
+"""Every method by name, in the order of definition; other names of a method (``alias_of``) are entries too."""
+
+
+def methods_on(kind: str = "gaussian", aliases: bool = True) -> dict[str, Solver]:
+    """The registered methods made for this kind of process, by name; without ``aliases`` each method once."""
+    return {name: method for name, method in SOLVERS.items() if kind in method.on and (aliases or method.alias_of is None)}
+
+
+def distinct() -> dict[str, Solver]:
+    """The registered methods, each once, by its first name."""
+    return {name: method for name, method in SOLVERS.items() if method.alias_of is None}
+
+
+def alias(name: str, of: Solver, *, reference: str, formula: str) -> Solver:
+    """Another name for ``of``, under which another paper derived it: the same step, claims and start. Measured once, under ``of``."""
+
+    def step(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
+        return of.step(denoise, x, s, t, carry, noise)
+
+    step.__name__, step.__doc__ = name, f"{formula}  Equal to ``{of.name}``."
+    if name in SOLVERS:
+        raise ValueError(f"a solver called {name!r} is registered already")
+    SOLVERS[name] = replace(of, name=name, step=step, reference=reference, alias_of=of.name)
+    return SOLVERS[name]
 
 
 def _registered(name: str) -> Solver:

@@ -9,7 +9,8 @@ from scipy.integrate import quad
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Solver, grid, sample, trace
-from scorebed.solvers.methods.trig_flow import adams_weights, angle, output, radius
+from scorebed.solvers.methods.trig_flow import angle, output, radius
+from scorebed.solvers.multistep import angle_weights
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases, jagged, modes
 
@@ -40,7 +41,7 @@ def test_the_rotation_is_ddim(schedule: VP) -> None:
 @pytest.mark.parametrize("places", list(FORMULAS))
 @pytest.mark.parametrize("h", [0.3, -0.01])
 def test_polynomial_weights_are_the_classical_ones_on_equal_steps(places: tuple[int, ...], h: float) -> None:
-    found = adams_weights([0.7 + h * k for k in places], 0.7, 0.7 + h, "polynomial")
+    found = angle_weights([0.7 + h * k for k in places], 0.7, 0.7 + h, "polynomial")
     np.testing.assert_allclose(found, h * np.array(FORMULAS[places]), rtol=1e-11)
 
 
@@ -50,7 +51,7 @@ def test_weights_integrate_their_basis(basis: str, thetas: tuple[float, ...]) ->
     start, end, p = 0.9, 0.62, len(thetas)
     functions: list[Any] = [lambda u, k=k: u**k for k in range(p if basis == "polynomial" else p - 2)]
     functions += [] if basis == "polynomial" else [math.cos, math.sin]
-    weights = adams_weights(thetas, start, end, basis)  # type: ignore[arg-type]
+    weights = angle_weights(thetas, start, end, basis)  # type: ignore[arg-type]
     for f in functions:
         assert sum(w * f(u) for w, u in zip(weights, thetas, strict=True)) == pytest.approx(quad(f, start, end)[0], rel=1e-10)
 
@@ -58,12 +59,12 @@ def test_weights_integrate_their_basis(basis: str, thetas: tuple[float, ...]) ->
 @pytest.mark.parametrize("places", list(FORMULAS))
 def test_mixed_weights_tend_to_the_classical_ones_without_cancellation(places: tuple[int, ...]) -> None:
     for h in (1e-3, 1e-6, -1e-9):
-        found = np.array(adams_weights([0.7 + h * k for k in places], 0.7, 0.7 + h, "mixed")) / h
+        found = np.array(angle_weights([0.7 + h * k for k in places], 0.7, 0.7 + h, "mixed")) / h
         np.testing.assert_allclose(found, FORMULAS[places], rtol=0, atol=2 * h**2 + 1e-6 * (abs(h) < 1e-6) + 1e-9)
 
 
 def test_mixed_trapezoid() -> None:
-    np.testing.assert_allclose(adams_weights([0.5, 0.8], 0.8, 0.5, "mixed"), 2 * [math.tan(-0.15)], rtol=1e-13)
+    np.testing.assert_allclose(angle_weights([0.5, 0.8], 0.8, 0.5, "mixed"), 2 * [math.tan(-0.15)], rtol=1e-13)
 
 
 def test_f_is_the_network_of_edm() -> None:

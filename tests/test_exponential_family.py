@@ -81,7 +81,7 @@ def test_methods_with_two_names_are_one(one: str, two: str, schedule: Any) -> No
 def test_tab_and_rhoab_are_one_where_t_is_rho(r: int) -> None:
     nodes = warped(EDM(), 9, 10.0, 0.05)
     tab, rhoab = SOLVERS[f"deis_tab{r}"], SOLVERS[f"deis_rhoab{r}"]
-    same_start = Solver(tab.name, tab.step, tab.order, start=rhoab.start)
+    same_start = Solver(tab.name, tab.step, tab.order, start=rhoab.start, starts=rhoab.starts)
     np.testing.assert_allclose(run(same_start, nodes), run(rhoab, nodes), rtol=1e-10, atol=1e-10)
 
 

@@ -206,7 +206,7 @@ def test_a_node_without_a_schedule_is_named() -> None:
     for name in ("euler_t", "rk4_t", "ab2"):
         with pytest.raises(ValueError, match="schedule=None"):
             run(name, nodes)
-    with pytest.raises(ValueError, match="schedule=None"):
+    with pytest.raises(ValueError, match="process=None"):
         run("midpoint", nodes)
 
 

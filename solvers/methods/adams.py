@@ -12,58 +12,33 @@ known. The first k - 1 steps are taken by a one-step method whose own error does
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
-from scorebed.solvers.base import Carry, solver
+from scorebed.solvers.base import Carry, alias, solver
 from scorebed.solvers.exponential import eps_of, flow_by_eps
+from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.methods.edm import heun, kutta3
-from scorebed.solvers.methods.runge_kutta import DISCRETISED, heun_t, kutta3_t, velocity
+from scorebed.solvers.methods.runge_kutta import DISCRETISED, euler_t, heun_t, kutta3_t, velocity
 from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.multistep import Past, adams_weights, mix, rho_weights
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
 
-_GAUSS = (0.5 - math.sqrt(3.0) / 6.0, 0.5 + math.sqrt(3.0) / 6.0)
-"""The two points of Gauss-Legendre quadrature on [0, 1]: with weights 1/2 exact for cubics, which is what four slopes need."""
-Past = tuple[tuple[float, Array], ...]
-"""(u, slope) of the last evaluations, the newest first."""
-
-
-def adams_weights(past: Sequence[float], end: float) -> list[float]:
-    """b_j = ∫ ℓ_j du / (end − u_0) over [u_0, end], ℓ_j the Lagrange polynomials through u_0, u_1, … (at most four); they add up to 1."""
-    points = [past[0] + c * (end - past[0]) for c in _GAUSS]
-
-    def mean(j: int) -> float:
-        others = [u for k, u in enumerate(past) if k != j]
-        return 0.5 * math.fsum(math.prod((p - u) / (past[j] - u) for u in others) for p in points)
-
-    old = [mean(j) for j in range(1, len(past))]
-    return [1.0 - math.fsum(old), *old]
-
-
-def mean_slope(past: Past, end: float) -> Array:
-    """Σ_j b_j d_j."""
-    weights = adams_weights([u for u, _ in past], end)
-    total = weights[0] * past[0][1]
-    for b, (_, d) in zip(weights[1:], past[1:], strict=True):
-        total = total + b * d
-    return total
-
 
 def adams_in_time(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry) -> tuple[Array, Past]:
-    past = ((s.t, velocity(x, denoise(x, s), s)), *(carry or ()))
-    return x + (t.t - s.t) * mean_slope(past, t.t), past[: k - 1]
+    past = ((s, velocity(x, denoise(x, s), s)), *(carry or ()))
+    return x + (t.t - s.t) * mix(adams_weights([node.t for node, _ in past], t.t), past), past[: k - 1]
 
 
 def adams_in_rho(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry) -> tuple[Array, Past]:
-    past = ((s.rho, eps_of(x, denoise(x, s), s)), *(carry or ()))
-    return flow_by_eps(x, mean_slope(past, t.rho), s, t), past[: k - 1]
+    past = ((s, eps_of(x, denoise(x, s), s)), *(carry or ()))
+    return flow_by_eps(x, mix(rho_weights([node for node, _ in past], s, t), past), s, t), past[: k - 1]
 
 
-@solver(order=1, reference="Hairer, Nørsett & Wanner I, section III.1 with k = 1, on arXiv:2011.13456, eq. 13", inexact=DISCRETISED)
-def ab1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
-    r"""x_t = x + (t − s) v_s.  Equal to ``euler_t``."""
-    return adams_in_time(1, denoise, x, s, t, carry)
+ab1 = alias(
+    "ab1",
+    euler_t,
+    reference="Hairer, Nørsett & Wanner I, section III.1 with k = 1, on arXiv:2011.13456, eq. 13",
+    formula="x_t = x + (t − s) v_s.",
+)
 
 
 @solver(
@@ -102,10 +77,7 @@ def ab4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Nois
     return adams_in_time(4, denoise, x, s, t, carry)
 
 
-@solver(order=1, reference="k-diffusion, sample_lms with order 1")
-def lms_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
-    r"""x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) ε_s.  Equal to ``euler`` and DDIM."""
-    return adams_in_rho(1, denoise, x, s, t, carry)
+lms_1 = alias("lms_1", ddim, reference="k-diffusion, sample_lms with order 1", formula="x_t = (α_t/α_s) x + α_t (ρ_t − ρ_s) ε_s.")
 
 
 @solver(order=2, reference="k-diffusion, sample_lms with order 2", start=heun, starts=1)

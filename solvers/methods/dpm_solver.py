@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scorebed.solvers.base import solver
+from scorebed.solvers.base import alias, solver
 from scorebed.solvers.exponential import eps_of, flow_by_denoised, flow_by_eps, phi
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
@@ -22,10 +22,7 @@ def ddim(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Nois
     return flow_by_denoised(x, denoise(x, s), s, t), None
 
 
-@solver(order=1, reference="arXiv:2206.00927, eq. 3.7")
-def dpm_solver_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
-    r"""x_t = (α_t/α_s) x − σ_t (e^h − 1) ε_s.  Equal to DDIM."""
-    return flow_by_eps(x, eps_of(x, denoise(x, s), s), s, t), None
+dpm_solver_1 = alias("dpm_solver_1", ddim, reference="arXiv:2206.00927, eq. 3.7", formula="x_t = (α_t/α_s) x − σ_t (e^h − 1) ε_s.")
 
 
 @solver(order=2, reference="arXiv:2206.00927, Alg. 4 (r = 1/2: Alg. 1)")

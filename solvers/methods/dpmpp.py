@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from scorebed.solvers.base import Carry, solver
+from scorebed.solvers.base import Carry, alias, solver
 from scorebed.solvers.exponential import diffuse_by_denoised, flow_by_denoised, phi
+from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.multistep import lam_weights, mix
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
 
-
-@solver(order=1, reference="arXiv:2211.01095, eq. 9 with D constant")
-def dpmpp_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
-    r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s.  Equal to DDIM."""
-    return flow_by_denoised(x, denoise(x, s), s, t), None
+dpmpp_1 = alias("dpmpp_1", ddim, reference="arXiv:2211.01095, eq. 9 with D constant", formula="x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s.")
 
 
 @solver(order=2, reference="arXiv:2211.01095, DPM-Solver++(2S)")

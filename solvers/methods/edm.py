@@ -14,8 +14,9 @@ import math
 from typing import Any
 
 from scorebed.solvers import tableau
-from scorebed.solvers.base import solver
+from scorebed.solvers.base import alias, solver
 from scorebed.solvers.exponential import eps_of
+from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
@@ -49,10 +50,12 @@ def in_rho(coefficients: Tableau, denoise: Denoiser, x: Array, s: Node, t: Node)
     return t.alpha * plus((1.0 / s.alpha) * x, t.rho - s.rho, coefficients.b, slopes(coefficients, denoise, x, s, t))
 
 
-@solver(order=1, reference="arXiv:2206.00364, Alg. 1 without the second-order correction")
-def euler(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
-    r"""y_t = y + (ρ_t − ρ_s) d,  d = (y − D_s)/ρ_s,  y = x/α.  Equal to DDIM."""
-    return in_rho(tableau.EULER, denoise, x, s, t), None
+euler = alias(
+    "euler",
+    ddim,
+    reference="arXiv:2206.00364, Alg. 1 without the second-order correction",
+    formula="y_t = y + (ρ_t − ρ_s) d,  d = (y − D_s)/ρ_s,  y = x/α.",
+)
 
 
 @solver(order=2, reference="Hairer, Nørsett & Wanner I, section II.1, in the variable of arXiv:2206.00364")

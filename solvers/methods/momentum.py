@@ -34,8 +34,6 @@ The second-order Nesterov method of eq. 54 is ghvb_2 again, for every choice of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from scorebed.solvers.base import Carry, Solver, advance, remade, solver
 from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.adams import lms_2, lms_3, lms_4
@@ -43,27 +41,10 @@ from scorebed.solvers.methods.dpmpp import dpmpp_2m
 from scorebed.solvers.methods.edm import heun, kutta3
 from scorebed.solvers.methods.reversible import is_reversible
 from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.multistep import divided_differences, newton_integrals
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import demand, within
 from scorebed.solvers.schedule import Node
-
-
-def newton_integrals(rhos: Sequence[float], h: float) -> list[float]:
-    """g_k = ∫ Π_{i<k} (ρ − ρ_i) dρ from ρ_0 to ρ_0 + h, for k < len(rhos): Adams-Bashforth is y + Σ g_k f[ρ_0 … ρ_k]."""
-    product, integrals = [1.0], []
-    for rho in rhos:
-        integrals.append(sum(c * h ** (i + 1) / (i + 1) for i, c in enumerate(product)))
-        product = [a - (rho - rhos[0]) * b for a, b in zip([0.0, *product], [*product, 0.0], strict=True)]
-    return integrals
-
-
-def divided_differences(rhos: Sequence[float], values: Sequence[Array]) -> list[Array]:
-    """f[ρ_0], f[ρ_0 ρ_1], f[ρ_0 ρ_1 ρ_2], …"""
-    column, first = list(values), [values[0]]
-    for k in range(1, len(rhos)):
-        column = [(1.0 / (rhos[i] - rhos[i + k])) * (column[i] - column[i + 1]) for i in range(len(column) - 1)]
-        first.append(column[0])
-    return first
 
 
 def averaged(beta: float, old: Array | None, new: Array) -> Array:

@@ -13,33 +13,19 @@ Polynomials of higher degree improve the mean; the law keeps weak order 2, for t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 from scorebed.solvers.base import Carry, solver
-from scorebed.solvers.exponential import phi
+from scorebed.solvers.exponential import diffuse_by_denoised
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import Past, mix, shares
+from scorebed.solvers.multistep import Past, lam_weights, mix
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
 
 
-def tau_weights(nodes: Sequence[Node], s: Node, t: Node, tau: float) -> list[float]:
-    """w_j = ∫ ℓ_j(λ) e^{(1 + τ²) λ} dλ / ∫ e^{(1 + τ²) λ} dλ over [λ_s, λ_t]: eqs. 15 and 18 over the weight of a constant."""
-    h = t.lam - s.lam
-    if h == 0.0:
-        return [1.0] + [0.0] * (len(nodes) - 1)
-    z = -(1.0 + tau * tau) * h
-    moments = [math.factorial(k) * phi(k + 1, z) / phi(1, z) for k in range(len(nodes))]
-    return shares([(node.lam - s.lam) / h for node in nodes], moments)
-
-
 def _adams(x: Array, xi: Array, past: Past, s: Node, t: Node, tau: float) -> Array:
-    h, power = t.lam - s.lam, tau * tau
-    denoised = mix(tau_weights([node for node, _ in past], s, t, tau), past)
-    drift = (t.sigma / s.sigma) * math.exp(-power * h) * x - t.alpha * math.expm1(-(1.0 + power) * h) * denoised
-    return drift + t.sigma * math.sqrt(-math.expm1(-2.0 * power * h)) * xi
+    """Eqs. 14 and 17: the step for the mean of the evaluations with the weights of eqs. 15 and 18."""
+    denoised = mix(lam_weights([node for node, _ in past], s, t, tau * tau), past)
+    return diffuse_by_denoised(x, denoised, xi, s, t, tau * tau)
 
 
 @solver(order=2, weak=2, strong=1, reference="arXiv:2309.05019, SA-Predictor and SA-Corrector (eqs. 15 and 18), constant tau")

@@ -19,8 +19,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scorebed.solvers.base import Carry, solver
+from scorebed.solvers.base import Carry, alias, solver
 from scorebed.solvers.exponential import diffuse_by_denoised, drift_by_denoised, eps_of, flow_by_eps, phi
+from scorebed.solvers.methods.ancestral import ddpm
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
@@ -47,10 +48,12 @@ def sde_dpm_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry
     return flow_by_eps(x, 2.0 * ahead, s, t) + _path(noise, s, t), ((s, eps),)
 
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2211.01095, SDE-DPM-Solver++1")
-def sde_dpmpp_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
-    r"""x_t = (σ_t/σ_s) e^{−h} x + α_t (1 − e^{−2h}) D + σ_t sqrt(1 − e^{−2h}) ξ.  Equal to DDPM."""
-    return diffuse_by_denoised(x, denoise(x, s), noise(s, t), s, t), None
+sde_dpmpp_1 = alias(
+    "sde_dpmpp_1",
+    ddpm,
+    reference="arXiv:2211.01095, SDE-DPM-Solver++1",
+    formula="x_t = (σ_t/σ_s) e^{−h} x + α_t (1 − e^{−2h}) D + σ_t sqrt(1 − e^{−2h}) ξ.",
+)
 
 
 @solver(order=2, weak=2, strong=1, reference="k-diffusion, sample_dpmpp_sde, with the exact noise of stage and step")

@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scorebed.solvers.base import solver
+from scorebed.solvers.base import alias, solver
 from scorebed.solvers.exponential import eps_of, flow_by_eps, phi
-from scorebed.solvers.methods.sde_dpm import FREEZES_EPS
+from scorebed.solvers.methods.sde_dpm import FREEZES_EPS, sde_dpm_solver_1
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
@@ -27,10 +27,12 @@ def increment(noise: Noise, s: Node, t: Node) -> Array:
     return s.rho * math.sqrt(-math.expm1(2.0 * (s.lam - t.lam))) * noise(s, t)
 
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2305.14267, SEEDS-1", inexact=FREEZES_EPS)
-def seeds_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
-    r"""x_t = (α_t/α_s) x − 2 σ_t (e^h − 1) ε + σ_t sqrt(e^{2h} − 1) z.  Equal to SDE-DPM-Solver-1."""
-    return flow_by_eps(x, 2.0 * eps_of(x, denoise(x, s), s), s, t) + t.alpha * increment(noise, s, t), None
+seeds_1 = alias(
+    "seeds_1",
+    sde_dpm_solver_1,
+    reference="arXiv:2305.14267, SEEDS-1",
+    formula="x_t = (α_t/α_s) x − 2 σ_t (e^h − 1) ε + σ_t sqrt(e^{2h} − 1) z.",
+)
 
 
 @solver(order=2, weak=2, strong=1, reference="arXiv:2305.14267, SEEDS-2", inexact=FREEZES_EPS)

@@ -24,8 +24,8 @@ from typing import Any
 from scorebed.solvers.base import Carry, solver
 from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.edm import at_rho, heun
-from scorebed.solvers.methods.momentum import divided_differences
 from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.multistep import divided_differences
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node

@@ -17,22 +17,15 @@ exactly, and so commute with shifts of the data; they are exact on N(m, c² I) f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
 
-import numpy as np
-
-from scorebed.solvers.base import Carry, solver
-from scorebed.solvers.methods.dpm_solver import dpm_solver_2, dpm_solver_3
+from scorebed.solvers.base import Carry, alias, solver
+from scorebed.solvers.methods.dpm_solver import ddim, dpm_solver_2, dpm_solver_3
 from scorebed.solvers.methods.edm import rk4
 from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.multistep import Basis, Past, angle_weights
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
-
-Basis = Literal["mixed", "polynomial"]
-Past = tuple[tuple[Node, Array], ...]
-"""(node, F) of the last evaluations, the newest first."""
 
 
 def angle(node: Node, c: float) -> float:
@@ -51,34 +44,12 @@ def output(denoise: Denoiser, u: Array, node: Node, c: float, x: Array | None = 
     return (c * node.alpha / node.sigma) * u - (r / (c * node.sigma)) * denoise(r * u if x is None else x, node)
 
 
-def _bend(k: int, tau: float) -> float:
-    """Σ_j (−1)^j τ^{2j} k!/(k + 2j)!. τ^k times it is cos τ, sin τ, 2 (1 − cos τ), 6 (τ − sin τ), …: the k-th is k times the integral
-    of the last, and near τ^k, so that the weights are those of Adams plus O(h²)."""
-    total, term = 0.0, 1.0
-    for j in range(24):
-        total += term
-        term *= -tau * tau / ((k + 2 * j + 1) * (k + 2 * j + 2))
-    return total
-
-
-def adams_weights(thetas: Sequence[float], start: float, end: float, basis: Basis) -> list[float]:
-    """w_j with Σ_j w_j f(θ_j) = ∫ f dθ from ``start`` to ``end`` for the functions f of the basis."""
-    h, p = end - start, len(thetas)
-    if h == 0.0:
-        return [0.0] * p
-    taus = [theta - start for theta in thetas]
-    bent = [basis == "mixed" and k >= p - 2 for k in range(p)]
-    matrix = [[(tau / h) ** k * (_bend(k, tau) if bent[k] else 1.0) for tau in taus] for k in range(p)]
-    moments = [h / (k + 1) * (_bend(k + 1, h) if bent[k] else 1.0) for k in range(p)]
-    return [float(w) for w in np.linalg.solve(matrix, moments)]
-
-
 def advanced(u: Array, past: Past, s: Node, t: Node, c: float, basis: Basis) -> Array:
     """u + Σ_j w_j F_j from s to t; from F_s alone, in the mixed basis, the rotation cos(h) u + sin(h) F_s."""
     start, end = angle(s, c), angle(t, c)
     if len(past) == 1 and basis == "mixed":
         return math.cos(end - start) * u + math.sin(end - start) * past[0][1]
-    for w, (_, value) in zip(adams_weights([angle(node, c) for node, _ in past], start, end, basis), past, strict=True):
+    for w, (_, value) in zip(angle_weights([angle(node, c) for node, _ in past], start, end, basis), past, strict=True):
         u = u + w * value
     return u
 
@@ -105,10 +76,12 @@ def _moulton(p: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry
     return radius(t, c) * advanced(u, past, s, t, c, basis), past[: p - 1]
 
 
-@solver(order=1, reference="arXiv:2410.11081, section 3: the DDIM step of TrigFlow")
-def trig_ab_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, None]:
-    r"""u_t = cos(h) u + sin(h) F_s,  h = θ_t − θ_s: a rotation in the plane of x0 and ε, for any c equal to DDIM."""
-    return _bashforth(1, denoise, x, s, t, None, 1.0, "mixed")[0], None
+trig_ab_1 = alias(
+    "trig_ab_1",
+    ddim,
+    reference="arXiv:2410.11081, section 3: the DDIM step of TrigFlow",
+    formula="u_t = cos(h) u + sin(h) F_s,  h = θ_t − θ_s: a rotation in the plane of x0 and ε, the same for any c.",
+)
 
 
 @solver(order=2, reference="Hairer, Nørsett & Wanner I, section III.5, on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2, starts=1)

@@ -36,5 +36,6 @@ def solvers(
         claim = f"{e.order}" if e.weak is None else f"{e.weak:g}" + ("" if e.strong is None else f" / {e.strong:g}")
         measured = [str(o or "") for o in (e.measured, e.measured_strong)] + ["" if e.interval is None else f"{e.interval:.4g}"]
         counts = ("" if e.nfe is None else f"{e.nfe}", f"+{e.start}" if e.start else "", "" if e.history is None else f"{e.history}")
-        table.add_row(f"[bold]{e.name}[/bold]", e.kind, claim, *(measured if measure else ()), *counts, e.reference)
+        name = f"[bold]{e.name}[/bold]" + (f" [dim]= {e.alias_of}[/dim]" if e.alias_of else "")
+        table.add_row(name, e.kind, claim, *(measured if measure else ()), *counts, e.reference)
     screen(150).print(table)

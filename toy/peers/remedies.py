@@ -6,6 +6,8 @@ import math
 import sys
 from typing import Any
 
+from scorebed.solvers.multistep import adams_weights
+
 
 def one_path(base: Any) -> Any:
     """DPM-Solver++ (SDE, single step of order 2) with the noise of the stage kept as part of the noise of the step.
@@ -45,17 +47,6 @@ def skips_empty_steps(base: Any) -> Any:
     return Skips
 
 
-def adams_weights(nodes: list[float], to: float) -> list[float]:
-    """∫ of the Lagrange polynomials of ``nodes`` (newest first) from nodes[0] to ``to``, divided by the length."""
-    import numpy as np
-
-    at, end = np.array(nodes) - nodes[0], to - nodes[0]
-    scale = abs(end)
-    powers = (at[None, :] / scale) ** np.arange(len(at))[:, None]
-    moments = [(end / scale) ** (k + 1) / (k + 1) / (end / scale) for k in range(len(at))]
-    return [float(w) for w in np.linalg.solve(powers, moments)]
-
-
 def adams_in_rho(base: Any) -> Any:
     """PNDM with the Adams-Bashforth weights of the steps in rho = sigma/alpha, in which the DDIM transfer is a straight line."""
 
@@ -71,7 +62,7 @@ def adams_in_rho(base: Any) -> Any:
                 return math.sqrt((1.0 - a) / a)
 
             nodes = [rho(t + i * stride) for i in range(len(self.ets))]
-            weights = adams_weights(nodes, rho(t - stride)) if nodes[0] != rho(t - stride) else [1.0] + [0.0] * (len(nodes) - 1)
+            weights = adams_weights(nodes, rho(t - stride))
             eps = sum(w * e for w, e in zip(weights, reversed(self.ets), strict=True))
             self.counter += 1
             return (self._get_prev_sample(sample, t, t - stride, eps),)

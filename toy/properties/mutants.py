@@ -225,7 +225,7 @@ def main(names: list[str] | None = None) -> int:
     for heading in ("solver", "mutants", "killed", "by"):
         table.add_column(heading, justify="left" if heading in ("solver", "by") else "right")
     allowed = 1.0 if names else 0.02  # the share is a property of the whole catalogue
-    names, total, survivors = names or list(methods_on()), 0, []
+    names, total, survivors = names or list(methods_on(aliases=False)), 0, []
     with ProcessPoolExecutor() as pool:
         for name, found in zip(names, track(pool.map(judge, names), "mutants", len(names), console=console, transient=True), strict=True):
             killers = Counter(by for by in found.values() if by is not None)

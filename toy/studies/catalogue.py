@@ -8,7 +8,7 @@ their chains. The stability interval is that of dy/drho = lambda y with equal st
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Entry:
     measured_strong: Order | None
     interval: float | None
     reference: str
+    alias_of: str | None = None
 
 
 def order_measured(solver: Solver) -> Order | None:
@@ -104,9 +105,21 @@ def catalogue(
 ) -> list[Entry]:
     """The lines of these solvers, of all by default; measured in parallel.
 
-    ``report(done, all, name)`` is called with every line.
+    ``report(done, all, name)`` is called with every line. A method is measured once, whatever its names.
     """
-    names = list(names or methods_on())
+    asked = list(names or methods_on())
+    names = list(dict.fromkeys(SOLVERS[name].alias_of or name for name in asked))
+    lines = {line.name: line for line in _lines(names, measure, report)}
+    return [lines[name] if name in lines else _under(SOLVERS[name], lines) for name in asked]
+
+
+def _under(method: Solver, lines: dict[str, Entry]) -> Entry:
+    """The line of a method under another of its names."""
+    assert method.alias_of is not None
+    return replace(lines[method.alias_of], name=method.name, reference=method.reference, alias_of=method.alias_of)
+
+
+def _lines(names: list[str], measure: bool, report: Callable[[int, int, str], object] | None) -> list[Entry]:
     if not measure:
         return [entry(name, measure=False) for name in names]
     from joblib import Parallel, delayed
