@@ -178,7 +178,7 @@ def test_which_method_of_ours_it_is() -> None:
     assert named["same as"].measured == "the same as dpmpp_2m (started by ddim)"
     other = check_solver(upside_down, order=2, same_as="dpmpp_2m", quick=True, only=("same as",))
     assert other["same as"].status == "fail"
-    assert "departs in step 2, in the state of evaluation 3" in other["same as"].measured
+    assert "departs: step 2, in the state of evaluation 3" in other["same as"].measured
     assert check_solver(SOLVERS["ddpm"], quick=True, only=("same as",))["same as"].measured.startswith("the law of ddpm")
     assert check_solver(ddim, same_as="ddpm", only=("same as",))["same as"].measured == "ddim draws no noise, ddpm draws noise"
 
@@ -186,8 +186,10 @@ def test_which_method_of_ours_it_is() -> None:
 def test_a_reading_from_outside_is_the_plan() -> None:
     nodes = bound(VP())[0].nodes(5)
     reading, plan = read(as_candidate(SOLVERS["dpmpp_3m"]), nodes), trace(SOLVERS["dpmpp_3m"], nodes)
-    assert np.allclose(reading.output, plan.output, rtol=0.0, atol=1e-12)
-    assert np.allclose(reading.inputs, plan.inputs, rtol=0.0, atol=1e-12)
+    scale = np.append(nodes[0].alpha, np.ones(plan.nfe))  # in x/alpha
+    at = np.array([node.alpha for node in plan.nodes])
+    assert np.allclose(reading.output, plan.output * scale / nodes[-1].alpha, rtol=0.0, atol=1e-12)
+    assert np.allclose(reading.inputs, plan.inputs * scale / at[:, None], rtol=0.0, atol=1e-12)
 
 
 def test_a_plan_is_a_candidate() -> None:

@@ -2,8 +2,8 @@ r"""Which method of ours somebody's sampler is, and where it departs from one th
 
 Of a model that depends on the node alone a run is linear in its state and in its evaluations: with D_j = e_j, the unit of row j + 1 of the
 batch, the rows of every state that the model is shown, and of the result, are their coefficients. That is the ``Plan`` of the run, read
-from outside, and is held against the Plans of our methods on the same grid, of uneven steps. Stochastic samplers are compared by the law
-of their result on two Gaussians.
+from outside, in x/alpha, where it does not matter how a library scales its states; it is held against the Plans of our methods on the same
+grid, of uneven steps. Stochastic samplers are compared by the law of their result on two Gaussians.
 """
 
 from __future__ import annotations
@@ -57,19 +57,19 @@ def read(candidate: Candidate, grid: Sequence[Node]) -> Reading:
     lams: list[float] = []
     inputs: list[np.ndarray] = []
     x = np.zeros((_CALLS + 1, 1))
-    x[0] = 1.0
+    x[0] = grid[0].alpha
 
     def denoise(y: Any, node: Node) -> Any:
         lams.append(node.lam)
-        inputs.append(np.array(y.detach().cpu() if hasattr(y, "detach") else y, float)[:, 0])
+        inputs.append(np.array(y.detach().cpu() if hasattr(y, "detach") else y, float)[:, 0] / node.alpha)
         if len(lams) > _CALLS:
             raise ValueError(f"more than {_CALLS} evaluations on {_STEPS} steps")
         unit = np.zeros((len(x), 1))
         unit[len(lams)] = 1.0
         return y.new_tensor(unit) if hasattr(y, "new_tensor") else unit.astype(y.dtype)
 
-    out = candidate.run(denoise, x, grid, draws=no_draws, dtype="float64", end="none").x[:, 0]
-    return Reading(tuple(lams), np.array(inputs)[:, : len(lams) + 1], out[: len(lams) + 1])
+    done = candidate.run(denoise, x, grid, draws=no_draws, dtype="float64", end="none")
+    return Reading(tuple(lams), np.array(inputs)[:, : len(lams) + 1], done.x[: len(lams) + 1, 0] / done.end.alpha)
 
 
 @lru_cache(maxsize=512)
@@ -143,15 +143,13 @@ def same_as(candidate: Candidate, name: str | None = None) -> Finding:
         if (SOLVERS[name].weak is not None) != stochastic:
             kinds = ("draws no noise", "draws noise")
             return Finding("same as", "fail", tried, f"{candidate.name} {kinds[stochastic]}, {name} {kinds[not stochastic]}", name)
-        offs = {v: _off(reading, ours) for v in _variants(name) if (ours := _ours(v, schedule)) is not None}
-        if not offs:
+        known = [(v, ours) for v in _variants(name) if (ours := _ours(v, schedule)) is not None]
+        if not known:
             return Finding("same as", "skip", tried, f"{name} refuses this grid")
-        best = min(offs, key=offs.__getitem__)
-        if offs[best] < _TOLERANCE:
+        best, ours = max(known, key=lambda pair: (_agree(reading, pair[1]), -_off(reading, pair[1])))
+        if _off(reading, ours) < _TOLERANCE:
             return Finding("same as", "pass", tried, f"the same as {best}", name)
-        ours = _ours(name if not np.isfinite(offs[best]) else best, schedule)
-        assert ours is not None
-        words = f"departs in {departs(reading, ours, name, grid)}"
+        words = f"departs: {departs(reading, ours, name, grid)}"
         return Finding("same as", "fail", tried, words, name, "two methods, or a slip: look at the coefficient that is named")
     found = [
         v
@@ -163,6 +161,6 @@ def same_as(candidate: Candidate, name: str | None = None) -> Finding:
     if found:
         return Finding("same as", "note", tried, f"{'the law of ' if stochastic else ''}{', '.join(found)}")
     near = [] if stochastic else [(_agree(reading, ours), v, ours) for n in names() for v in _variants(n) if (ours := _ours(v, schedule))]
-    most, like, known = max(near, key=lambda found: found[0], default=(0, "", reading))
-    words = f"; up to there {like}: {departs(reading, known, like, grid)}" if most > 2 else ""
+    most, like, nearest = max(near, key=lambda found: found[0], default=(0, "", reading))
+    words = f"; up to there {like}: {departs(reading, nearest, like, grid)}" if most > 2 else ""
     return Finding("same as", "note", tried, f"none of ours{words}")

@@ -42,8 +42,7 @@ def solver_tests(candidate: Any, *, xfail: Mapping[str, str] | None = None, **ho
     known("xfail", list(expected), CHECKS)
 
     @pytest.mark.parametrize(
-        "check",
-        [pytest.param(c, marks=[pytest.mark.xfail(reason=expected[c], strict=True)] if c in expected else []) for c in wanted],
+        "check", [pytest.param(c, marks=[pytest.mark.xfail(reason=expected[c], strict=True)] if c in expected else []) for c in wanted]
     )
     def test(check: str) -> None:
         report = check_solver(candidate, only=(check,), **how)

@@ -103,13 +103,7 @@ def asks(candidate: Candidate, grid: Sequence[Node], **run: Any) -> list[Interva
 
 
 def affine(
-    candidate: Candidate,
-    target: Any,
-    grid: Sequence[Node],
-    *,
-    path: bool | None = None,
-    pair: tuple[int, float] | None = None,
-    **run: Any,
+    candidate: Candidate, target: Any, grid: Sequence[Node], *, path: bool | None = None, pair: tuple[int, float] | None = None, **run: Any
 ) -> Any:
     """On a diagonal Gaussian: constant (d,), coefficient of the state, sum of squares of those of the draws; evaluations; end.
 

@@ -18,14 +18,7 @@ def kdiffusion_entries() -> Iterator[Entry]:
     """k-diffusion's ``sample_*``."""
 
     def k(
-        name: str,
-        order: int | None,
-        weak: int | None,
-        source: str,
-        defects: tuple[str, ...] = (),
-        note: str = "",
-        /,
-        **options: Any,
+        name: str, order: int | None, weak: int | None, source: str, defects: tuple[str, ...] = (), note: str = "", /, **options: Any
     ) -> Entry:
         shown = f" ({label(options)})" if options else ""
         return Entry(name + shown, kdiffusion(name, **options), order, weak, source, defects, note)
@@ -44,14 +37,7 @@ def kdiffusion_entries() -> Iterator[Entry]:
         yield k("sample_lms", order, None, "`order`", ("start-up",) if order == 3 else (), order=order)
     yield k("sample_dpm_fast", 3, None, f"{DPM}, DPM-Solver-fast", ("dpm-fast-end",))
     yield k("sample_dpm_fast", None, 1, f"{DPM}", eta=1.0)
-    yield k(
-        "sample_dpm_adaptive",
-        None,
-        None,
-        f"{DPM}, DPM-Solver-12 and 23; steps chosen by tolerance",
-        ("adaptive-hang",),
-        _TOLERANCE,
-    )
+    yield k("sample_dpm_adaptive", None, None, f"{DPM}, DPM-Solver-12 and 23; steps chosen by tolerance", ("adaptive-hang",), _TOLERANCE)
     yield k("sample_dpmpp_2s_ancestral", None, 2, "docstring: second-order steps")
     yield k("sample_dpmpp_2s_ancestral", 2, None, f"{DPMPP}, 2S", eta=0.0)
     yield k("sample_dpmpp_sde", None, 2, "stage and step on one Brownian path")
@@ -84,6 +70,6 @@ def azula_entries() -> Iterator[Entry]:
     yield a("ItoSampler", 1, None, f"{AZ}; eta = 0", eta=0.0)
     for name in ("zABSampler", "vABSampler", "zEABSampler", "xEABSampler", "REABSampler"):
         for order in (1, 2, 3):
-            found = (("reab-swapped-sigma",) if name == "REABSampler" else ()) + (("start-up",) if order == 3 else ())
-            yield a(name, order, None, f"{AZ}: `order`", found, order=order)
+            see = (("reab-swapped-sigma",) if name == "REABSampler" else ()) + (("start-up",) if order == 3 else ())
+            yield a(name, order, None, f"{AZ}: `order`", see, order=order)
     yield a("PCSampler", None, 0, "none stated", (), _BIAS)
