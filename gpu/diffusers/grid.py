@@ -1,11 +1,10 @@
 r"""The noise levels that a diffusers config asks for, as a grid of our nodes.
 
-Diffusion configs have a table of betas (``TableSchedule``), flow configs have sigma = t/N and a shift,
+Diffusion configs have a table of betas and space timesteps; flow configs have sigma = t/N and a shift,
 
-    sigma ← shift sigma/(1 + (shift − 1) sigma),      or exp(mu)/(exp(mu) + 1/sigma − 1) where mu comes from the resolution.
+    sigma ← shift sigma/(1 + (shift − 1) sigma),      or exp(mu)/(exp(mu) + 1/sigma − 1) where mu comes from the resolution;
 
-Noise levels are named as in diffusers: ``sigma`` is sigma/alpha of the table, and t/N of a flow. A flow that starts at pure noise starts at
-sigma = 1 − 1e-6, where log-SNR is finite.
+EDM configs space sigma itself. Noise levels are named as in diffusers (``Levels.level``).
 """
 
 from __future__ import annotations
@@ -14,56 +13,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scorebed.gpu.network.wrap_table import TableSchedule
-from scorebed.solvers import Node, RectifiedFlow, Schedule
+from scipy.special import betaincinv
+
+from scorebed.gpu.diffusers.levels import SHORT_OF_NOISE, Levels
+from scorebed.solvers import Node
 from scorebed.solvers import grid as grids
 
-SHORT_OF_NOISE = 1e-6
 SPACINGS = ("linspace", "leading", "trailing")
-
-
-def betas(config: Mapping[str, Any]) -> list[float]:
-    """The table of a diffusion config, in float64.
-
-    Raises:
-        ValueError: unknown ``beta_schedule``.
-    """
-    n, kind = int(config["num_train_timesteps"]), config["beta_schedule"]
-    low, high = float(config["beta_start"]), float(config["beta_end"])
-    if config["trained_betas"] is not None:
-        return [float(b) for b in config["trained_betas"]]
-    if kind == "linear":
-        return [low + (high - low) * i / max(n - 1, 1) for i in range(n)]
-    if kind == "scaled_linear":
-        return [(math.sqrt(low) + (math.sqrt(high) - math.sqrt(low)) * i / max(n - 1, 1)) ** 2 for i in range(n)]
-    if kind == "sigmoid":  # arXiv:2202.00512's code and DDPMScheduler: sigmoid of -6 … 6
-        return [low + (high - low) / (1.0 + math.exp(6.0 - 12.0 * i / max(n - 1, 1))) for i in range(n)]
-    if kind == "squaredcos_cap_v2":  # arXiv:2102.09672, eq. 17, capped at 0.999
-
-        def bar(t: float) -> float:
-            return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
-
-        return [min(1.0 - bar((i + 1) / n) / bar(i / n), 0.999) for i in range(n)]
-    raise ValueError(f"beta_schedule = {kind!r} is not known: give linear, scaled_linear, squaredcos_cap_v2, sigmoid, or trained_betas")
-
-
-def alphas_cumprod(config: Mapping[str, Any]) -> list[float]:
-    """Products of 1 − beta; ``rescale_betas_zero_snr`` shifts and stretches their roots to end at 0 (arXiv:2305.08891, Alg. 1)."""
-    table, product = [], 1.0
-    for beta in betas(config):
-        product *= 1.0 - beta
-        table.append(product)
-    if config["rescale_betas_zero_snr"]:
-        first, last = math.sqrt(table[0]), math.sqrt(table[-1])
-        table = [((math.sqrt(a) - last) * first / (first - last)) ** 2 for a in table]
-    return table
-
-
-def schedule_of(config: Mapping[str, Any]) -> Schedule:
-    """The schedule of a config: a rectified flow where the network predicts the flow, else the table."""
-    if config["prediction_type"] == "flow_prediction":
-        return RectifiedFlow(t_min=1e-4, t_max=1.0 - SHORT_OF_NOISE)
-    return TableSchedule(tuple(alphas_cumprod(config)), "nearest" if config["round_timesteps"] else "none")
+FLOW_LEVELS = ("match", "unipc", "dpm")
+SPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
 
 
 def shifted(config: Mapping[str, Any], sigma: float, mu: float | None) -> float:
@@ -81,10 +39,18 @@ def shifted(config: Mapping[str, Any], sigma: float, mu: float | None) -> float:
 
 
 def respaced(config: Mapping[str, Any], sigmas: list[float], flow: bool) -> list[float]:
-    """The same ends with the interior spaced as ``use_karras_sigmas``, ``use_exponential_sigmas`` or ``use_lu_lambdas`` says."""
-    n, first, last = len(sigmas), sigmas[0], sigmas[-1]
-    if n < 3:
+    """The interior spaced as ``use_karras_sigmas``, ``use_exponential_sigmas``, ``use_beta_sigmas`` or ``use_lu_lambdas`` says, between
+    ``sigma_max`` and ``sigma_min`` of the config, or else the ends as they are."""
+    chosen = [key for key in SPACED if config[key]]
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)} are set: a grid has one spacing")
+    if not chosen:
         return sigmas
+    n = len(sigmas)
+    first = float(sigmas[0] if config["sigma_max"] is None else config["sigma_max"])
+    last = float(sigmas[-1] if config["sigma_min"] is None else config["sigma_min"])
+    if n == 1:
+        return [first]
 
     def between(to: Any, back: Any) -> list[float]:
         a, b = to(first), to(last)
@@ -92,23 +58,24 @@ def respaced(config: Mapping[str, Any], sigmas: list[float], flow: bool) -> list
 
     if config["use_karras_sigmas"]:
         return between(lambda s: s ** (1.0 / 7.0), lambda v: v**7.0)
-    if config["use_exponential_sigmas"]:
+    if config["use_beta_sigmas"]:  # arXiv:2407.12173: quantiles of Beta(0.6, 0.6)
+        return [last + (first - last) * float(betaincinv(0.6, 0.6, 1.0 - i / (n - 1))) for i in range(n)]
+    if config["use_exponential_sigmas"] or not flow:
         return between(math.log, math.exp)
-    if config["use_lu_lambdas"]:
-        if not flow:
-            return between(math.log, math.exp)
-        first = min(first, 1.0 - SHORT_OF_NOISE)
-        return between(lambda s: math.log((1.0 - s) / s), lambda v: 1.0 / (1.0 + math.exp(v)))
-    return sigmas
+    first = min(first, 1.0 - SHORT_OF_NOISE)
+    return between(lambda s: math.log((1.0 - s) / s), lambda v: 1.0 / (1.0 + math.exp(v)))
 
 
-def table_times(config: Mapping[str, Any], n: int) -> list[float]:
-    """n real-valued timesteps of the table, from noise to data (arXiv:2305.08891, table 2).
+def table_times(config: Mapping[str, Any], levels: Levels, n: int) -> list[float]:
+    """n real-valued timesteps of the table, from noise to data (arXiv:2305.08891, table 2), none with a log-SNR below
+    ``lambda_min_clipped``.
 
     Raises:
         ValueError: unknown spacing, or n too large for it.
     """
-    total, spacing = int(config["num_train_timesteps"]), config["timestep_spacing"]
+    spacing, total = config["timestep_spacing"], levels.total
+    if config["lambda_min_clipped"] > -math.inf:  # as DPM-Solver's clips it, at an integer
+        total -= sum(1 for t in range(levels.total) if levels.schedule.node(float(t)).lam < config["lambda_min_clipped"])
     if spacing == "linspace":
         return [(total - 1) * (1.0 - i / (n - 1)) for i in range(n)] if n > 1 else [float(total - 1)]
     if spacing == "trailing":
@@ -123,63 +90,102 @@ def table_times(config: Mapping[str, Any], n: int) -> list[float]:
 
 def nodes_of(
     config: Mapping[str, Any],
-    schedule: Schedule,
+    levels: Levels,
     n: int | None,
-    timesteps: Sequence[float] | None,
-    sigmas: Sequence[float] | None,
-    mu: float | None,
+    timesteps: Any = None,
+    sigmas: Any = None,
+    mu: float | None = None,
 ) -> list[Node]:
     """The nodes at which a run of n steps evaluates first, from noise to data: n of them, or as many as ``timesteps`` or ``sigmas`` has.
 
+    A 0 at the end of a list stands for the data, which is no evaluation, whether of a table or of a flow.
+
     Raises:
-        ValueError: none or several of the three, a number below 1, values that do not fall, or outside the schedule.
+        TypeError: a list that is none of numbers.
+        ValueError: none or several of the three, an empty list, a number below 1, values that do not fall, or none of this network's.
     """
-    given = [what for what in (timesteps, sigmas) if what is not None]
+    given = {name: values for name, values in (("timesteps", timesteps), ("sigmas", sigmas)) if values is not None}
     if len(given) > 1 or (not given and n is None):
         raise ValueError("give num_inference_steps, or timesteps, or sigmas")
     if n is not None and (isinstance(n, bool) or int(n) != n or n < 1):
         raise ValueError(f"num_inference_steps = {n!r} must be an integer of at least 1")
-    if given and n is not None and len(given[0]) != n:
-        raise ValueError(f"num_inference_steps = {n}, but {len(given[0])} values were given")
-    flow = not isinstance(schedule, TableSchedule)
-    total = int(config["num_train_timesteps"])
+    values: list[float] = []
+    for name, listed in given.items():
+        values = _numbers(name, listed)
+        if n is not None and len(values) != n:
+            raise ValueError(f"num_inference_steps = {n}, but {len(values)} values were given")
+        ends = name == "sigmas" or levels.kind == "flow"
+        if ends and len(values) > 1 and values[-1] == 0.0:
+            values = values[:-1]
     if timesteps is not None:
-        times = [float(t) for t in timesteps]
-        nodes = [_flow(schedule, t / total) for t in times] if flow else [schedule.node(t) for t in times]
-        return _falling(nodes)
-    if flow:
-        if sigmas is None:
-            assert n is not None
-            low, high = (_static(config, i / total) for i in (1, total))
-            sigmas = [high + (low - high) * i / (n - 1) for i in range(n)] if n > 1 else [high]
-        levels = [shifted(config, float(s), mu) for s in sigmas]
+        return _falling([levels.node(t) for t in values])
+    count = len(values) if values else int(n or 0)
+    return _falling(_spaced(config, levels, count, values, mu))
+
+
+def _spaced(config: Mapping[str, Any], levels: Levels, n: int, sigmas: list[float], mu: float | None) -> list[Node]:
+    """n nodes spaced by the config, or at ``sigmas`` before the shift."""
+    if levels.kind == "flow":
+        raw = sigmas or _flow_levels(config, levels.total, n)
+        moved = [shifted(config, s, mu) for s in raw]
         if config["shift_terminal"]:
-            stretch = (1.0 - levels[-1]) / (1.0 - float(config["shift_terminal"]))
-            levels = [1.0 - (1.0 - s) / stretch for s in levels]
-        return _falling([_flow(schedule, s) for s in respaced(config, levels, flow)])
-    if sigmas is not None:
-        levels = [float(s) for s in sigmas]
-        if levels[-1] == 0.0:  # diffusers' lists end with the sigma of the last step
-            levels = levels[:-1]
-        return _falling([schedule.at_lam(-math.log(s)) for s in levels])
-    assert n is not None
-    nodes = [schedule.node(t) for t in table_times(config, int(n))]
-    if any(config[f"use_{kind}"] for kind in ("karras_sigmas", "exponential_sigmas", "lu_lambdas")):
-        inner = respaced(config, [node.rho for node in nodes], flow)
-        nodes = [nodes[0], *(schedule.at_lam(-math.log(s)) for s in inner[1:-1]), *nodes[1:][-1:]]
-    return _falling(nodes)
+            stretch = (1.0 - moved[-1]) / (1.0 - float(config["shift_terminal"]))
+            moved = [1.0 - (1.0 - s) / stretch for s in moved]
+        return [levels.at(s) for s in respaced(config, moved, True)]
+    if sigmas:
+        return [levels.at(s) for s in sigmas]
+    if levels.kind == "edm":
+        return [levels.at(s) for s in _edm_levels(config, levels, n)]
+    nodes = [levels.schedule.node(t) for t in table_times(config, levels, n)]
+    if not any(config[key] for key in SPACED):
+        return nodes
+    inner = respaced(config, [node.rho for node in nodes], False)
+    ends = {0: config["sigma_max"], n - 1: config["sigma_min"]}
+    return [nodes[i] if ends.get(i, 0.0) is None else levels.at(s) for i, s in enumerate(inner)]
 
 
-def _static(config: Mapping[str, Any], sigma: float) -> float:
-    """The ends of the default flow grid are those of the shifted table, and are then shifted with the rest, as FlowMatchEuler's are."""
-    return sigma if config["use_dynamic_shifting"] else shifted(config, sigma, None)
+def _edm_levels(config: Mapping[str, Any], levels: Levels, n: int) -> list[float]:
+    first, last, rho = levels.schedule.t_max, levels.schedule.t_min, float(config["rho"])
+    if config["sigma_schedule"] not in ("karras", "exponential"):
+        raise ValueError(f"sigma_schedule = {config['sigma_schedule']!r}: give 'karras' or 'exponential'")
+    if n == 1:
+        return [first]
+    if config["sigma_schedule"] == "exponential":
+        return [first * (last / first) ** (i / (n - 1)) for i in range(n)]
+    a, b = first ** (1.0 / rho), last ** (1.0 / rho)
+    return [(a + (b - a) * i / (n - 1)) ** rho for i in range(n)]
 
 
-def _flow(schedule: Schedule, sigma: float) -> Node:
-    return schedule.node(min(sigma, 1.0 - SHORT_OF_NOISE))
+def _flow_levels(config: Mapping[str, Any], total: int, n: int) -> list[float]:
+    """Even levels, before the shift. ``match``: between the ends of the shifted table, as FlowMatchEuler has it; ``unipc`` and ``dpm``: as
+    these schedulers have it with ``use_flow_sigmas``, where the data is one of n + 1 even levels."""
+    kind = config["flow_levels"]
+    if kind not in FLOW_LEVELS:
+        raise ValueError(f"flow_levels = {kind!r}: give one of {', '.join(FLOW_LEVELS)}")
+    if kind == "unipc":
+        return [1.0 - (1.0 - 1.0 / total) * i / n for i in range(n)]
+    if kind == "dpm":
+        return [(1.0 - 1.0 / total) * (1.0 - i / n) for i in range(n)]
+    low, high = (i / total if config["use_dynamic_shifting"] else shifted(config, i / total, None) for i in (1, total))
+    return [high + (low - high) * i / (n - 1) for i in range(n)] if n > 1 else [high]
 
 
-def _falling(nodes: list[Node]) -> list[Node]:
-    if len(nodes) > 1 and grids.check(nodes)[-1].lam < nodes[0].lam:
+def _numbers(name: str, values: Any) -> list[float]:
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name} = {values!r}: give a list of numbers that fall, from noise to data")
+    listed = list(values)
+    try:
+        if any(isinstance(v, str | bytes | bool) for v in listed):
+            raise TypeError
+        out = [float(v) for v in listed]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} = {listed!r}: give a list of numbers that fall, from noise to data") from None
+    if not out:
+        raise ValueError(f"{name} is empty: give at least one value")
+    return out
+
+
+def _falling(nodes: Sequence[Node]) -> list[Node]:
+    if len(nodes) > 1 and grids.check(list(nodes))[-1].lam < nodes[0].lam:
         raise ValueError("timesteps and sigmas must fall, from noise to data")
-    return nodes
+    return list(nodes)

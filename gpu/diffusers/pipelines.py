@@ -23,10 +23,10 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from scorebed.gpu.diffusers.levels import Levels
 from scorebed.gpu.diffusers.scheduler import ScorebedScheduler
 from scorebed.gpu.network.conditions import Scale
-from scorebed.gpu.network.wrap import compute_dtype, first, wrap
-from scorebed.gpu.network.wrap_table import TableSchedule
+from scorebed.gpu.network.wrap import Wrapped, compute_dtype, first
 from scorebed.solvers import BrownianNoise, Denoiser, Node, Schedule
 
 Call = Callable[..., Any]
@@ -89,6 +89,25 @@ class PipelineNetwork:
         return BrownianNoise(seed ^ _START, (n, *one), like=like)(top, bottom)
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """(c_in, time, a, b) of a pipeline's network at a node of any schedule, as in ``gpu.wrap``."""
+
+    levels: Levels
+    divided: bool
+
+    @property
+    def integral(self) -> bool:
+        """Whether the network is told integers."""
+        return not self.divided and getattr(self.levels.schedule, "rounding", "none") == "nearest"
+
+    def __call__(self, node: Node) -> tuple[float, float, float, float]:
+        own = node if node.schedule == self.levels.schedule else self.levels.schedule.at_lam(node.lam)
+        scale = own.alpha / node.alpha
+        a, b = self.levels.linear(own)
+        return scale, self.levels.told(own) / (self.levels.total if self.divided else 1), a * scale, b
+
+
 def network_of(pipe: Any) -> nn.Module:
     """The network of a pipeline.
 
@@ -128,18 +147,9 @@ def from_pipeline(
     net = network_of(pipe)
     scheduler = ScorebedScheduler.from_config(pipe.scheduler.config, solver="ddim", round_timesteps=round_timesteps)
     call, divided = CALLS.get(type(net).__name__, (_transformer, False))
-    total = scheduler.config.num_train_timesteps
-    table = isinstance(scheduler.schedule, TableSchedule)
-    unit = (1.0 if table else float(total)) / (total if divided else 1)
-
-    def time(node: Node) -> float:
-        return unit * (scheduler.schedule.time(node) if isinstance(scheduler.schedule, TableSchedule) else node.t)
-
-    denoise = wrap(
+    denoise = Wrapped(
         call(net.eval()),
-        scheduler.schedule,
-        scheduler.config.prediction_type,
-        time=time,
+        Numbers(scheduler.levels, divided),
         condition=constant,
         per_sample=condition,
         null=null,

@@ -20,47 +20,34 @@ Where diffusers' own schedulers do something else on the same noise levels: DDIM
 t − N//n, not to the next timestep; DDIM with ``clip_sample`` clips D but not the eps it steps with (here eps follows D); Heun and Euler
 interpolate sigma, not log sigma, between timesteps; solvers of order above 1 start with a first-order step, which caps order 3 at 2
 (``start``).
+
+What a pipeline does to the state between two calls counts, and it may begin anywhere (``run.Unrolled``). ``inverse=True`` runs from data to
+noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
-from diffusers.utils import BaseOutput
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from scorebed.gpu.diffusers.grid import nodes_of, schedule_of
-from scorebed.gpu.diffusers.run import Unrolled, after_a_leap, evaluates_first
-from scorebed.gpu.network.wrap import linear, prediction_of
+from scorebed.gpu.diffusers.configs import adopted
+from scorebed.gpu.diffusers.grid import nodes_of
+from scorebed.gpu.diffusers.levels import Levels, betas
+from scorebed.gpu.diffusers.noising import Noising
+from scorebed.gpu.diffusers.plans import method_of, unroll
+from scorebed.gpu.diffusers.stepping import ScorebedOutput as ScorebedOutput
+from scorebed.gpu.diffusers.stepping import Stepping
 from scorebed.gpu.network.wrap_table import TableSchedule, mismatch
-from scorebed.solvers import SOLVERS, BrownianNoise, Node, Solver, trace
-from scorebed.solvers.plan import Evaluate, Plan
-
-STARTS = ("auto", "own", "ddim")
-NOISE = 1e3
-"""From above this sigma/alpha, pure noise to three digits, the first step is DDIM's (``after_a_leap``)."""
-GAIN = 1e3
-"""The largest sum of |coefficients| in a network input or the result of a Plan that is taken. States are of order 1, so a larger one means
-differences of large numbers."""
+from scorebed.solvers import SOLVERS, Node
 
 
-@dataclass
-class ScorebedOutput(BaseOutput):
-    """``prev_sample``: the network's next input, or the result; ``pred_original_sample``: E[x0 | x] of this evaluation
-    (the solver remembers it: do not write into it)."""
-
-    prev_sample: Tensor
-    pred_original_sample: Tensor
-
-
-class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
-    """Any solver with a Plan, on any diffusion or flow config of diffusers.
+class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type: ignore[misc]
+    """Any solver with a Plan, on any diffusion, flow or EDM config of diffusers.
 
     Args:
         solver, solver_options: a name in ``solvers.SOLVERS``, and its options.
@@ -69,8 +56,15 @@ class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         prediction_type: ``epsilon``, ``v_prediction``, ``sample`` or ``flow_prediction``; a config with ``shift``
             and no betas, as FlowMatch… has it, means the last.
         final_sigmas_type: ``zero`` (the last evaluation is the result) or ``sigma_min`` (the run ends at the table's last noise level).
+        inverse: from data to noise, at the same noise levels.
+        timestep_type: ``discrete``; ``continuous``: told ln(sigma/alpha)/4; ``edm``: that, with EDM preconditioning of ``sigma_data``,
+            spaced by ``sigma_schedule`` and ``rho``.
+        noise_label: ``log``, or ``atan`` for 2 atan(sigma/alpha)/pi instead.
+        flow_levels: even levels of a flow as FlowMatchEuler (``match``), UniPC (``unipc``) or the others with ``use_flow_sigmas`` (``dpm``)
+            have them.
         round_timesteps: hand over the nearest integer timesteps.
-        seed: noise of stochastic methods keyed by (seed, sample, interval) instead of drawn from the pipeline's generator.
+        seed: noise of stochastic methods keyed by (seed, sample, interval) instead of drawn from the pipeline's generator; a list is one
+            seed for each sample.
         clip_sample, thresholding and what belongs to them: bounds on the denoised mean, as in diffusers.
         All others as in diffusers' schedulers.
 
@@ -94,6 +88,15 @@ class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         timestep_spacing: str = "linspace",
         steps_offset: int = 0,
         rescale_betas_zero_snr: bool = False,
+        snr_shift_scale: float = 1.0,
+        lambda_min_clipped: float = -float("inf"),
+        timestep_type: str = "discrete",
+        noise_label: str = "log",
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        sigma_data: float | None = None,
+        sigma_schedule: str = "karras",
+        rho: float = 7.0,
         use_karras_sigmas: bool = False,
         use_exponential_sigmas: bool = False,
         use_beta_sigmas: bool = False,
@@ -105,6 +108,7 @@ class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         dynamic_thresholding_ratio: float = 0.995,
         sample_max_value: float = 1.0,
         shift: float = 1.0,
+        flow_levels: str = "match",
         use_dynamic_shifting: bool = False,
         time_shift_type: str = "exponential",
         shift_terminal: float | None = None,
@@ -117,45 +121,40 @@ class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         solver: str = "dpmpp_2m",
         solver_options: Mapping[str, Any] | None = None,
         start: str = "auto",
+        inverse: bool = False,
         round_timesteps: bool = False,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
     ) -> None:
-        for name, value in (("use_beta_sigmas", use_beta_sigmas), ("invert_sigmas", invert_sigmas)):
-            if value:
-                raise ValueError(f"{name} = True is not supported: choose another spacing, from_config(…, {name}=False)")
+        if invert_sigmas:
+            raise ValueError("invert_sigmas = True is not supported: choose another spacing, from_config(…, invert_sigmas=False)")
         if stochastic_sampling:
             raise ValueError("stochastic_sampling = True is not supported: choose a stochastic solver, e.g. solver='sde_dpmpp_1'")
         if final_sigmas_type not in ("zero", "sigma_min"):
             raise ValueError(f"final_sigmas_type = {final_sigmas_type!r}: give 'zero' or 'sigma_min'")
-        self.prediction = prediction_of(prediction_type)
-        twin = f"{solver}_t" if self.prediction == "flow" and f"{solver}_t" in SOLVERS else solver
-        self.method = _method(twin, dict(solver_options or {}), start)
-        self.schedule = schedule_of(self.config)
+        defaults = sorted(set(self.config.get("_use_default_values", [])) - {"solver"})
+        self.register_to_config(_use_default_values=defaults)  # the solver stays in the config: it tells that it is ours
+        self.levels = Levels(self.config)
+        self.schedule = self.levels.schedule
+        twin = f"{solver}_t" if self.levels.kind == "flow" and f"{solver}_t" in SOLVERS else solver
+        self.method = method_of(twin, dict(solver_options or {}), start)
         self.init_noise_sigma = 1.0
         self.num_inference_steps: int | None = None
         self.grid: list[Node] = []
-        if isinstance(self.schedule, TableSchedule):
-            self.alphas_cumprod = torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float32)
-        self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1, dtype=torch.float32)
-        self.sigmas = torch.empty(0)
+        self.betas = torch.tensor(betas(self.config), dtype=torch.float32)
+        self.alphas = 1.0 - self.betas
+        self.alphas_cumprod, self.timesteps, self.sigmas = self.trained(self.levels)
         self._begin_index: int | None = None
         self._reset()
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
-        """From the config of any scheduler; keyword arguments win over it."""
+        """From the config of any scheduler; keyword arguments win over it.
+
+        Raises:
+            ValueError: a class or a key that cannot be honoured.
+        """
         if isinstance(config, Mapping):
-            held = dict(config)
-            if "sigma_data" in held:
-                raise ValueError("the config wants EDM preconditioning (sigma_data): use gpu.edm_denoiser on the network instead")
-            if ("shift" in held and "beta_start" not in held) or held.get("use_flow_sigmas"):  # FlowMatch…, or a solver set to flows
-                kwargs.setdefault("prediction_type", "flow_prediction")
-                kwargs.setdefault("shift", held.get("flow_shift", held.get("shift", 1.0)))
-            known = set(cls._get_init_keys(cls))
-            config = {k: v for k, v in held.items() if k in known or k.startswith("_")}
-            config.pop("_use_default_values", None)
-            if "solver" in kwargs and kwargs["solver"] != held.get("solver"):
-                config.pop("solver_options", None)  # they belong to the other solver
+            config = adopted(config, set(cls._get_init_keys(cls)), cls.__name__, kwargs)
         return super().from_config(config, return_unused_kwargs=return_unused_kwargs, **kwargs)
 
     @property
@@ -164,21 +163,6 @@ class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return int(self._settings.num_train_timesteps)
-
-    @property
-    def begin_index(self) -> int | None:
-        """Where in ``timesteps`` the run begins; set by image-to-image pipelines."""
-        return self._begin_index
-
-    @property
-    def step_index(self) -> int | None:
-        """How many evaluations have been taken, counted from the first timestep; None before the first."""
-        return None if self._run is None else self._offset + self._run.taken
-
-    def set_begin_index(self, begin_index: int = 0) -> None:
-        """Begin at this index of ``timesteps``, which must be where a step begins."""
-        self._begin_index = int(begin_index)
-        self._reset()
 
     def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
         """The sample itself: states are the network's own."""
@@ -195,21 +179,17 @@ class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         """Unroll the solver on N noise levels: the config's own, or those at ``timesteps`` or ``sigmas`` (as diffusers names them).
 
         Raises:
-            ValueError: as ``nodes_of``, or coefficients that are not finite.
+            TypeError, ValueError: as ``nodes_of``, or coefficients that are not finite.
         """
-        self.grid = nodes_of(self._settings, self.schedule, num_inference_steps, _listed(timesteps), _listed(sigmas), mu)
+        self.grid = nodes_of(self._settings, self.levels, num_inference_steps, timesteps, sigmas, mu)
         self.num_inference_steps = len(self.grid)
-        levels = [self._level(node) for node in self.grid]
-        nodes = list(self.grid)
-        if self._settings.final_sigmas_type == "sigma_min":
-            end = self.schedule.node(0.0 if isinstance(self.schedule, TableSchedule) else 1.0 / self._settings.num_train_timesteps)
-            if end.lam > nodes[-1].lam:
-                nodes.append(end)
-            elif len(nodes) < 2:
-                raise ValueError("final_sigmas_type = 'sigma_min' and one noise level leave no step: give more, or 'zero'")
-        self._full, self._nodes = self._unroll(nodes, self.method), nodes
-        self.sigmas = torch.tensor([*levels, 0.0 if self._terminal == "denoise" else self._level(nodes[-1])])
-        self._times = [self._told(node) for node in self._full.nodes]
+        if self._settings.inverse and timesteps is None and sigmas is None and self.grid[-1].lam >= self.levels.cleanest.lam:
+            self.grid = nodes_of(self._settings, self.levels, len(self.grid) + 1, mu=mu)  # as many steps
+        nodes = self._nodes = self._ends(list(self.grid))
+        self._full = unroll(nodes, self.method, self._terminal)
+        levels = [self.levels.level(node) for node in (nodes if self._settings.inverse else self.grid)]
+        self.sigmas = torch.tensor([*levels, *([] if self._settings.inverse else [self._last()])])
+        self._times = [self.levels.told(node) for node in self._full.nodes]
         dtype = torch.int64 if self._settings.round_timesteps else torch.float32
         self.timesteps = torch.tensor(self._times, dtype=dtype, device=device)
         self.order = max(1, round((self._full.nfe - 1) / max(1, len(nodes) - 1)))
@@ -218,153 +198,22 @@ class ScorebedScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     @property
     def _terminal(self) -> str:
-        return "denoise" if self._settings.final_sigmas_type == "zero" else "none"
+        return "denoise" if self._settings.final_sigmas_type == "zero" and not self._settings.inverse else "none"
 
-    def _unroll(self, nodes: list[Node], method: Solver) -> Plan:
-        if len(nodes) == 1:
-            return Plan(method.name, tuple(nodes), (Evaluate(nodes[0], 0),), (0,), 1, ())
-        if nodes[0].rho > NOISE and not method.name.endswith("_t") and (len(nodes) > 2 or self._terminal == "denoise"):
-            return after_a_leap(nodes[0], self._unroll(nodes[1:], method))
-        plan = trace(method, nodes, self._terminal)
-        if not evaluates_first(plan):
-            raise ValueError(
-                f"{method.name} moves the state before its first evaluation, but a pipeline evaluates first: run solvers.sample"
-            )
-        if (gain := max(float(abs(plan.output).sum()), float(abs(plan.inputs).sum(axis=1).max()))) > GAIN:
-            raise ValueError(
-                f"{method.name} takes differences of terms {gain:.0e} times the state on this grid, which starts at sigma/alpha = "
-                f"{nodes[0].rho:.3g}: take a method in the denoised form (ddim, dpmpp_2m, unipc_2), or start at less noise"
-            )
-        return plan
+    def _last(self) -> float:
+        return 0.0 if self._terminal == "denoise" else self.levels.level(self._nodes[-1])
 
-    def _level(self, node: Node) -> float:
-        return node.rho if isinstance(self.schedule, TableSchedule) else node.sigma
-
-    def _told(self, node: Node) -> float:
-        if isinstance(self.schedule, TableSchedule):
-            return self.schedule.time(node)
-        return self._settings.num_train_timesteps * node.t
+    def _ends(self, nodes: list[Node]) -> list[Node]:
+        """The grid with the table's last level where the run ends, or begins, there."""
+        if self._terminal == "denoise":
+            return nodes
+        end = self.levels.cleanest
+        if end.lam > nodes[-1].lam:
+            nodes.append(end)
+        elif len(nodes) < 2:
+            raise ValueError("one noise level, which is the last one too, leaves no step: give more, or final_sigmas_type='zero'")
+        return nodes[::-1] if self._settings.inverse else nodes
 
     def mismatch(self) -> float:
         """The largest error in lam = log(alpha/sigma) that rounding this run's timesteps makes; 0 where they are real-valued."""
         return mismatch(self.schedule, self._full.nodes) if isinstance(self.schedule, TableSchedule) else 0.0
-
-    def _reset(self) -> None:
-        self._run: Unrolled | None = None
-        self._offset = 0
-
-    def _begin(self, timestep: Any) -> Plan:
-        """The Plan from where the pipeline begins, which may be a later step of the grid."""
-        if self.num_inference_steps is None:
-            raise ValueError("call set_timesteps before step")
-        index = self._begin_index
-        if index is None:
-            told = float(timestep)
-            near = [abs(t - told) for t in self._times]
-            index = min(range(len(near)), key=near.__getitem__)
-            if near[index] > 1e-3:
-                raise ValueError(f"timestep = {told} is none of this run's; the first is {self._times[0]}")
-        self._offset, rest = index, len(self._times) - index
-        if index == 0:
-            return self._full
-        here = self._full.nodes[index]
-        for j, node in enumerate(self._nodes):
-            for method in (self.method, replace(self.method, start=SOLVERS["ddim"]) if self.method.start else self.method):
-                if node == here and (j + 1 < len(self._nodes) or self._terminal == "denoise"):
-                    plan = self._unroll(self._nodes[j:], method)
-                    if plan.nfe == rest:
-                        return plan
-        raise ValueError(
-            f"{self.method.name} cannot begin at timestep {index} of {len(self._times)}: that is inside a step, or its memory would be "
-            "missing; change the strength, or use start='ddim' or a one-step solver"
-        )
-
-    def step(
-        self,
-        model_output: Tensor,
-        timestep: Any,
-        sample: Tensor,
-        generator: torch.Generator | list[torch.Generator] | None = None,
-        return_dict: bool = True,
-        eta: float = 0.0,
-        use_clipped_model_output: bool | None = None,
-    ) -> ScorebedOutput | tuple[Tensor, Tensor]:
-        """The network's output at ``sample`` in, its next input out; after the last timestep, the result.
-
-        ``sample`` counts: what a pipeline did to it (an inpainting mask, a callback) is what the solver goes on from. Registers are
-        float32 at least; what goes out has the dtype of ``sample``. ``eta`` and ``use_clipped_model_output`` are what some pipelines hand
-        to every scheduler: the noise of a method is its own option here, and eps always follows the bounded mean.
-
-        Raises:
-            ValueError: before ``set_timesteps``, after the last timestep, where the shapes differ, or an ``eta`` other than 0.
-        """
-        if eta:
-            raise ValueError(f"eta = {eta!r}: take a stochastic solver instead, e.g. solver='ddim_eta', solver_options={{'eta': {eta!r}}}")
-        if self._run is None:
-            self._run = Unrolled(self._begin(timestep))
-        run = self._run
-        if run.done:
-            raise ValueError(f"all {len(self._times)} timesteps are taken: call set_timesteps for another run")
-        if model_output.ndim > 1 and model_output.shape[1] == 2 * sample.shape[1]:
-            model_output = model_output.chunk(2, dim=1)[0]  # the other half is a learned variance
-        if model_output.shape != sample.shape:
-            raise ValueError(f"model_output has shape {tuple(model_output.shape)}, sample {tuple(sample.shape)}: they must be equal")
-
-        def normals(s: Node, t: Node, like: Tensor) -> Tensor:
-            if self._settings.seed is not None:
-                return BrownianNoise(self._settings.seed, tuple(like.shape), like=like)(s, t)
-            return randn_tensor(like.shape, generator=generator, device=like.device, dtype=like.dtype)
-
-        x = run.input(sample, normals)
-        a, b = linear(self.prediction, run.node)
-        denoised = self._bounded(a * x + b * model_output.to(x.dtype))
-        out = run.answer(denoised, normals, sample.dtype)
-        return ScorebedOutput(out, denoised.to(sample.dtype)) if return_dict else (out, denoised.to(sample.dtype))
-
-    def _bounded(self, denoised: Tensor) -> Tensor:
-        if self._settings.thresholding:  # arXiv:2205.11487, section 2.3
-            flat = denoised.abs().flatten(1).float()
-            bound = torch.quantile(flat, self._settings.dynamic_thresholding_ratio, dim=1).clamp(1.0, self._settings.sample_max_value)
-            bound = bound.to(denoised.dtype).reshape(-1, *([1] * (denoised.ndim - 1)))
-            return denoised.clamp(-bound, bound) / bound
-        if self._settings.clip_sample:
-            return denoised.clamp(-self._settings.clip_sample_range, self._settings.clip_sample_range)
-        return denoised
-
-    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """alpha x0 + sigma noise at each sample's timestep (real-valued)."""
-        alpha, sigma = self._levels(timesteps, original_samples)
-        return alpha * original_samples + sigma * noise
-
-    def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
-        """``add_noise`` by the name that flow pipelines use."""
-        return self.add_noise(sample, noise, timestep)
-
-    def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """v = alpha noise − sigma x0."""
-        alpha, sigma = self._levels(timesteps, sample)
-        return alpha * noise - sigma * sample
-
-    def _levels(self, timesteps: Any, like: Tensor) -> tuple[Tensor, Tensor]:
-        times = timesteps.reshape(-1).tolist() if isinstance(timesteps, Tensor) else [float(timesteps)]
-        unit = 1.0 if isinstance(self.schedule, TableSchedule) else 1.0 / self._settings.num_train_timesteps
-        nodes = [self.schedule.node(t * unit) for t in times]
-        shape = (-1, *([1] * (like.ndim - 1)))
-        return like.new_tensor([n.alpha for n in nodes]).reshape(shape), like.new_tensor([n.sigma for n in nodes]).reshape(shape)
-
-
-def _listed(values: Any) -> list[float] | None:
-    return None if values is None else [float(v) for v in values]
-
-
-def _method(name: str, options: dict[str, Any], start: str) -> Solver:
-    if name not in SOLVERS:
-        raise ValueError(f"solver = {name!r} is not known: give one of {', '.join(SOLVERS)}")
-    if start not in STARTS:
-        raise ValueError(f"start = {start!r}: give one of {', '.join(STARTS)}")
-    method = SOLVERS[name](**options)
-    if method.nonlinear is not None:
-        raise ValueError(f"solver = {name!r} has no Plan ({method.nonlinear}), so it cannot be a scheduler: run solvers.sample instead")
-    if method.start is not None and (start == "ddim" or (start == "auto" and method.order <= 2)):
-        return replace(method, start=SOLVERS["ddim"])
-    return method

@@ -110,6 +110,11 @@ class Trained:
     prediction: str
     time: Callable[[Node], float] | None = None
 
+    @property
+    def integral(self) -> bool:
+        """Whether the network is told integers, which it may look up in a table."""
+        return self.time is None and getattr(self.schedule, "rounding", "none") == "nearest"
+
     def __call__(self, node: Node) -> tuple[float, float, float, float]:
         own = node if node.schedule == self.schedule else self.schedule.at_lam(node.lam)
         clock = self.time or getattr(self.schedule, "time", None)
@@ -219,7 +224,8 @@ class Wrapped:
 
         def call(z: Tensor, given: Any) -> Tensor:
             shape = () if self.scalar_time else (z.shape[0],)
-            clock = torch.full(shape, time, device=z.device, dtype=torch.promote_types(z.dtype, torch.float32))
+            kind = torch.int64 if getattr(self.numbers, "integral", False) else torch.promote_types(z.dtype, torch.float32)
+            clock = torch.full(shape, int(time) if kind == torch.int64 else time, device=z.device, dtype=kind)
             extra = {k: _as(v, self.dtype) for k, v in given.items()}
             value = self.pick(self.network(z, clock, **_to(self.condition, z.device), **extra), z)
             if value.shape != z.shape:

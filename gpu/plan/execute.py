@@ -26,6 +26,7 @@ from scorebed.gpu.plan.runner import Runner, on_host
 from scorebed.solvers.base import Solver
 from scorebed.solvers.model import Denoiser, denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
+from scorebed.solvers.noise_by_sample import NoiseBySample
 from scorebed.solvers.plan import Plan
 from scorebed.solvers.sample import StepDone, check_run, sample
 from scorebed.solvers.schedule import Node
@@ -39,7 +40,7 @@ def run(
     x: Tensor,
     grid: Sequence[Node] | None = None,
     *,
-    noise: Noise | int | None = None,
+    noise: Noise | int | Sequence[int] | None = None,
     terminal: str = "denoise",
     prediction: str = "denoised",
     index: Any = None,
@@ -58,7 +59,7 @@ def run(
             returns. With ``take(rows)`` it gives the denoiser of a part of the batch, which ``chunk`` then uses (conditions that differ by
             sample). A network made by ``gpu.wrap`` is taken apart: its conversion to D is done inside the fused passes.
         x: (B, …), floating point, at the first node.
-        noise: a seed, or a ``Noise``; None is a fresh seed at every call.
+        noise: a seed, one seed for each sample, or a ``Noise``; None is a fresh seed at every call.
         terminal: ``denoise`` or ``none``, as in ``solvers.sample``; for a solver.
         prediction: what ``denoise`` gives, one of ``solvers.PREDICTIONS``; turned into D inside the fused pass, at no pass of its own.
         index: B distinct sample indices, 0 … B - 1 by default: the noise of a sample goes by its index.
@@ -82,6 +83,8 @@ def run(
             raise ValueError(f"compile=True and backend={backend!r}: give one of them")
         backend = "compile"
     chunk, grid = check_chunk(chunk), None if grid is None else list(grid)
+    if isinstance(noise, Sequence | np.ndarray) and not isinstance(noise, str):
+        noise = NoiseBySample(list(noise), tuple(x.shape), like=x)
     plan = _plan(method, grid, terminal)
     marked = getattr(denoise, "prediction", prediction)
     if marked != prediction:
@@ -95,8 +98,8 @@ def run(
     noise = fresh_seed() if noise is None and len(rows) > 1 else noise
     if len(rows) > 1 and callback is not None:
         raise ValueError("callback goes with the whole batch: give chunk=None")
-    if len(rows) > 1 and callable(noise) and not isinstance(noise, BrownianNoise):
-        raise ValueError("chunk needs a seed or a BrownianNoise: another noise cannot be asked for a part of the batch")
+    if len(rows) > 1 and callable(noise) and not hasattr(noise, "take"):
+        raise ValueError("chunk needs seeds or a BrownianNoise: another noise cannot be asked for a part of the batch")
     networks: list[Any] = [denoise] if len(rows) == 1 else [denoise.take(part) if hasattr(denoise, "take") else denoise for part in rows]
     if plan is None or callback is not None:  # the callback is to see denoised means
         networks = [denoiser(one, prediction) if prediction != "denoised" else one for one in networks]
@@ -112,9 +115,9 @@ def run(
     out, runner = torch.empty_like(x), None
     refine = isinstance(noise, BrownianNoise) and noise.refine
     for part, network in zip(rows, networks, strict=True):
-        if plan is None or refine or graph:
-            drawn = noise.take(np.arange(part.start, part.stop)) if isinstance(noise, BrownianNoise) else noise
-            own = None if isinstance(noise, BrownianNoise) else names[part]
+        if plan is None or refine or graph or (callable(noise) and not isinstance(noise, BrownianNoise)):
+            drawn: Any = noise.take(np.arange(part.start, part.stop)) if callable(noise) else noise  # type: ignore[attr-defined]
+            own = None if callable(noise) else names[part]
             out[part] = _whole(method, plan, network, x[part], grid, drawn, terminal, own, backend, graph, check, None)
             continue
         if runner is None or runner.shape[0] != part.stop - part.start:

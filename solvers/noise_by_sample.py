@@ -1,0 +1,48 @@
+"""One seed for each sample: sample i has the noise that it would have alone, as the first of its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorebed.solvers.model import Array
+from scorebed.solvers.noise import BrownianNoise
+from scorebed.solvers.process import Point
+
+
+class NoiseBySample:
+    """A ``Noise`` of B seeds: row i is ``BrownianNoise(seeds[i], (1, ...))``.
+
+    Args:
+        seeds: B integers, 0 <= seed < 2^64; equal ones give equal noise.
+        shape: the state's shape (B, ...).
+        like, refine: as for ``BrownianNoise``.
+
+    Raises:
+        TypeError: seeds that are no integers.
+        ValueError: another number of seeds than samples, or a seed out of range.
+    """
+
+    def __init__(self, seeds: Iterable[int], shape: Sequence[int], *, like: Array = None, refine: bool = False) -> None:
+        self.seeds, self.shape = tuple(seeds), tuple(shape)
+        if len(self.seeds) != self.shape[0]:
+            raise ValueError(f"{len(self.seeds)} seeds for {self.shape[0]} samples: give one for each")
+        self.refine, self._like = refine, like
+        self._each = [BrownianNoise(seed, (1, *self.shape[1:]), refine=refine) for seed in self.seeds]
+
+    def __call__(self, s: Point, t: Point, part: int = 0) -> Array:
+        """The unit normals of the interval between ``s`` and ``t``, in either direction; arguments and errors as ``BrownianNoise``."""
+        values = np.concatenate([one(s, t, part) for one in self._each])
+        if self._like is None:
+            return values
+        if isinstance(self._like, np.ndarray):
+            return values.astype(self._like.dtype, copy=False)
+        return self._like.new_tensor(values)
+
+    def take(self, rows: Sequence[int] | NDArray[Any] | slice) -> NoiseBySample:
+        """The noise of the samples at these positions of the batch."""
+        seeds = np.array(self.seeds, dtype=object)[rows]
+        return NoiseBySample(seeds.tolist(), (len(seeds), *self.shape[1:]), like=self._like, refine=self.refine)
