@@ -87,9 +87,7 @@ def test_configs_travel_through_every_compatible_class(config: dict[str, Any]) -
         assert torch.equal(whole(back), whole(made)), other.__name__
 
 
-@pytest.mark.parametrize(
-    "name", ["DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"]
-)
+@pytest.mark.parametrize("name", ["DDIM", "EulerDiscrete", "DPMSolverMultistep", "FlowMatchEulerDiscrete"])
 def test_defaults_of_another_class_are_what_its_config_says(name: str) -> None:
     """DDIM's own defaults, leading and clipped, are honoured, and kept on the way through a third class."""
     theirs = getattr(diffusers, f"{name}Scheduler")()

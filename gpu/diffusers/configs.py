@@ -80,9 +80,7 @@ def adopted(config: Mapping[str, Any], known: set[str], own: str, kwargs: dict[s
     if held.get("use_flow_sigmas"):
         for key in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"):
             if held.get(key):
-                raise ValueError(
-                    f"the config has use_flow_sigmas and {key}, which contradict each other: drop one, from_config(…, {key}=False)"
-                )
+                raise ValueError(f"the config has use_flow_sigmas and {key}, of which one can be: from_config(…, {key}=False)")
     if held.get("interpolation_type") == "log_linear":
         raise ValueError("interpolation_type = 'log_linear' takes levels that are not its timesteps': give use_exponential_sigmas=True")
     for key, value in held.items():
@@ -102,7 +100,8 @@ def adopted(config: Mapping[str, Any], known: set[str], own: str, kwargs: dict[s
 
 def _class_of(keys: set[str], own: str) -> str:
     """The class of a config that does not name it, which those of schedulers just made do not: by its keys."""
-    kinds = [kind for name in dir(diffusers) if isinstance(kind := getattr(diffusers, name), type) and issubclass(kind, SchedulerMixin)]
+    named = [getattr(diffusers, name) for name in dir(diffusers) if name.endswith("Scheduler")]
+    kinds = [kind for kind in named if isinstance(kind, type) and issubclass(kind, SchedulerMixin)]
     found = {kind.__name__: set(inspect.signature(kind.__init__).parameters) - {"self", "args", "kwargs"} for kind in kinds}
     inside = {name: wanted for name, wanted in found.items() if wanted and wanted <= keys}
     served = (*TABLE, *FLOW, *EDM, *INVERSE)  # of two with the same keys the one that is served: FlowMatchHeun, not a flow map
