@@ -193,7 +193,6 @@ LONGEST = 250
 LONG = {
     "analytic/gaussian/mixture.py": "one class: the mixture with all that is asked of a law",
     "gpu/bench/step.py": "the variants of one measurement side by side",
-    "gpu/diffusers/scheduler.py": "one class: the interface that diffusers asks for",
     "gpu/mixture.py": "one class: the mixture on a device, as its NumPy twin",
     "gpu/mixture_parts.py": "the kernels of one class",
     "gpu/network/wrap.py": "one class: a network as a denoiser, with its errors",
