@@ -114,7 +114,7 @@ def test_diffusers_schedulers() -> None:
 
 
 def test_moments_are_those_of_the_plan() -> None:
-    setting = next(s for s in settings(as_candidate(SOLVERS["srk_2"])) if s.linear)
+    setting = next(s for s in settings(as_candidate(SOLVERS["srk_2"])) if s.linear_flow)
     nodes = setting.nodes(9)
     law = setting.target.law
     constant, slope, noise, _, _ = affine(as_candidate(SOLVERS["srk_2"]), law, nodes)

@@ -84,7 +84,7 @@ def diagnose(candidate: Candidate, setting: Setting, claim: float) -> Diagnosis:
 
     if not candidate.interface.grid:
         return _own_grid(candidate, setting, claim)
-    cut = {first: replace(setting, make=graded(setting.make, first)) for first in (True, False)}
+    cut = {first: replace(setting, spaced=graded(setting.spaced, first)) for first in (True, False)}
     causes: list[str] = []
     if candidate.interface.start:
         begun = tried("start-up", "the first four steps exact", setting.under(start="exact"))
@@ -100,7 +100,7 @@ def diagnose(candidate: Candidate, setting: Setting, claim: float) -> Diagnosis:
     snapped = None if causes else _on_table(candidate, setting)
     if snapped is not None and _try(switches, candidate, "timestep rounding", "nodes on the table", snapped, claim, slack=0.35):
         causes.append("timestep rounding")
-    if not causes and tried("start-up and last step", "both cut finely", replace(setting, make=graded(cut[True].make, False))):
+    if not causes and tried("start-up and last step", "both cut finely", replace(setting, spaced=graded(cut[True].spaced, False))):
         causes.append("start-up and last step")
     if not causes and (rounded := _coarse(candidate)) is not None:
         switches.append(rounded)
@@ -114,7 +114,7 @@ def diagnose(candidate: Candidate, setting: Setting, claim: float) -> Diagnosis:
 
 def _inside(setting: Setting) -> Setting:
     """The same with a target where clipping the denoised to [-1, 1] changes nothing."""
-    return replace(setting, target=targets.inner(), linear=False)
+    return replace(setting, make=targets.inner)
 
 
 def _coarse(candidate: Candidate) -> Switch | None:
@@ -157,7 +157,7 @@ def _on_table(candidate: Candidate, setting: Setting) -> Setting | None:
     schedule = grid[0].schedule
     if schedule is None:
         return None
-    seen = candidate.run(setting.target.denoised, setting.target.states(grid[0]), grid).nodes
+    seen = candidate.run(setting.model, setting.states(grid[0]), grid).nodes
     spacing = _spacing([node.t for node in seen]) or _spacing([node.t * 1000 for node in seen])
     if not spacing:
         return None
@@ -167,7 +167,7 @@ def _on_table(candidate: Candidate, setting: Setting) -> Setting | None:
         return None
     begin = math.ceil(low / spacing - 1e-9) * spacing
     ends = (begin + count * spacing, begin) if grid[0].t > grid[-1].t else (begin, begin + count * spacing)
-    return replace(setting, make=between(_tabled(spacing), schedule, *ends), steps=(20, 40, 80, 160), finer=())
+    return replace(setting, spaced=between(_tabled(spacing), schedule, *ends), steps=(20, 40, 80, 160), finer=())
 
 
 def _tabled(spacing: float) -> Any:
@@ -259,7 +259,7 @@ def diagnose_weak(candidate: Candidate, setting: Setting, claim: float) -> Diagn
     if setting != wide and tried("float32 coefficients", "double precision throughout", wide):
         causes.append("float32 coefficients")
     for part, first in (("start-up", True), ("last step", False)):
-        cut = replace(setting, make=graded(setting.make, first))
+        cut = replace(setting, spaced=graded(setting.spaced, first))
         if not causes and candidate.interface.grid and tried(part, f"the {'first' if first else 'last'} step cut finely", cut):
             causes.append(part)
     if causes:

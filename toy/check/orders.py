@@ -66,7 +66,7 @@ def order(candidate: Candidate, report: Report, where: Sequence[Setting], what: 
     for setting in where:
         result = measure(candidate, setting, claim)
         series.append(result)
-        finding = _finding(f"{what}: {setting.name}", result, claim, "the exact flow", setting.linear)
+        finding = _finding(f"{what}: {setting.name}", result, claim, "the exact flow", setting.linear_flow)
         if finding.status == "fail" and claim is not None and diagnosis:
             report.blame(diagnose(candidate, setting, claim))
             finding = replace(finding, detail=f"{finding.detail}; the diagnosis below says which part costs it")
@@ -103,7 +103,7 @@ def on_own_grid(candidate: Candidate, report: Report, diagnosis: bool) -> list[F
     for setting in [own(candidate)] if free else [own(candidate, "float64", "node"), own(candidate)]:
         result = measure(candidate, setting, claim)
         series.append(result)
-        finding = _finding("order, own grid", result, claim, "the exact flow", setting.linear)
+        finding = _finding("order, own grid", result, claim, "the exact flow", setting.linear_flow)
         judged = not free and setting.conditions.dtype == "float64"
         if judged and finding.status == "fail" and claim is not None:
             if result.before is not None and result.before.slope >= claim - 0.15:  # a last step, or a table, bounds it from below
@@ -124,7 +124,7 @@ def on_own_grid(candidate: Candidate, report: Report, diagnosis: bool) -> list[F
 def weak(candidate: Candidate, report: Report, quick: bool, diagnosis: bool, seed: int) -> list[Finding]:
     """Weak order and moments on Gaussians."""
     claim, out = candidate.weak, []
-    where = [s for s in settings(candidate) if s.linear] or [own(candidate, "float64", "node")]
+    where = [s for s in settings(candidate) if s.linear_flow] or [own(candidate, "float64", "node")]
     where = where[: 1 if quick else None]
     if not candidate.interface.draws:
         for setting in where:

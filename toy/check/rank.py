@@ -21,9 +21,9 @@ BUDGETS = (5, 10, 20)
 
 def _setting(schedule: Schedule, stochastic: bool) -> Setting:
     noisy, clean = ends(schedule)
-    make = partial(karras, schedule, start=noisy, end=clean)
-    target = targets.ellipsoid() if stochastic else targets.modes()
-    return Setting(target, make, Conditions("Gaussian" if stochastic else "3 modes", f"{type(schedule).__name__}, Karras", "float64 state"))
+    conditions = Conditions("Gaussian" if stochastic else "3 modes", f"{type(schedule).__name__}, Karras", "float64 state")
+    spaced = partial(karras, schedule, start=noisy, end=clean)
+    return Setting(make=targets.ellipsoid if stochastic else targets.modes, spaced=spaced, conditions=conditions)
 
 
 def errors(candidate: Candidate, schedule: Schedule) -> dict[int, float]:

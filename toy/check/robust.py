@@ -86,7 +86,8 @@ def last_step(candidate: Candidate) -> list[Finding]:
     def off(make: Make, end: str) -> float:
         if candidate.stochastic:
             return _end_std(candidate, make(96), end)
-        return path_error(candidate, Setting(modes(), make, Conditions(dtype="float64 state", terminal=end)), make(96))[0]
+        setting = Setting(make=modes, spaced=make, conditions=Conditions(dtype="float64 state", terminal=end))
+        return path_error(candidate, setting, make(96))[0]
 
     rhos, floors = (0.1, 0.05, 0.025), []
     for rho in rhos:

@@ -19,7 +19,7 @@ from scorebed.toy.measure.targets import modes
 
 def some_setting(candidate: Candidate) -> Setting:
     """A usual kind of grid of the candidate, and the mixture."""
-    found = [s for s in settings(candidate, small=True) if not s.linear] if candidate.interface.grid else []
+    found = [s for s in settings(candidate, small=True) if not s.linear_flow] if candidate.interface.grid else []
     return found[0] if found else own(candidate, "float64 state", "node")
 
 

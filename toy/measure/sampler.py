@@ -82,13 +82,13 @@ def how(candidate: Candidate, setting: Setting) -> dict[str, Any]:
 def _exact(candidate: Candidate, setting: Setting, grid: Sequence[Node], end: Node | None = None) -> np.ndarray:
     """The exact end state from the setting's states, as the candidate would return it."""
     last = end or candidate._end(grid, _end(candidate, setting))
-    x = np.asarray(setting.target.flow(setting.target.states(grid[0]), grid[0], last))
-    return np.asarray(setting.target.denoised(x, last)) if candidate.interface.ends[0] == "denoised" else x
+    x = np.asarray(setting.target.flow(setting.states(grid[0]), grid[0], last))
+    return np.asarray(setting.model(x, last)) if candidate.interface.ends[0] == "denoised" else x
 
 
 def path_error(candidate: Candidate, setting: Setting, grid: Sequence[Node]) -> tuple[float, int]:
     """RMS error of the end state against the exact flow, and evaluations."""
-    done = candidate.run(setting.target.denoised, setting.target.states(grid[0]), grid, **how(candidate, setting))
+    done = candidate.run(setting.model, setting.states(grid[0]), grid, **how(candidate, setting))
     exact = _exact(candidate, setting, grid, done.end)
     if done.x.shape != exact.shape:
         raise ValueError(f"a state of shape {exact.shape} came back with shape {done.x.shape}")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,9 +25,11 @@ import numpy as np
 
 from scorebed.solvers import EDM, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
 from scorebed.solvers.grid import karras, uniform
+from scorebed.solvers.process import SCALAR
 from scorebed.toy.foreign.candidate import Candidate, Refused
 from scorebed.toy.measure import targets
 from scorebed.toy.measure.order import FINER, STEPS, Conditions
+from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.uneven import jagged, warped
 
 Make = Callable[..., list[Node]]
@@ -39,41 +41,44 @@ SHIPPED_STEPS = (8, 16, 32, 64, 128, 256)
 FINE_STEPS = (16, 32, 64, 128, 256)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A target, a way to make a grid of n steps, and the conditions of both by name.
+@dataclass(frozen=True, kw_only=True)
+class Setting(EuclideanProblem):
+    """A problem for somebody's sampler: a target, a way to make a grid of n steps, and the conditions of both by name.
 
     Attributes:
-        linear: the exact flow is linear, where some methods do better than they claim.
+        conditions: what a measurement here is made under; target and grid are the name of the setting.
+        spaced: makes the grid of n steps.
         own: the grid is the candidate's, made in the dtype of the run.
         steps, finer: the numbers of steps that are run, and those by which a slope that still rises is refined.
     """
 
-    target: Any
-    make: Make
+    name: str = field(init=False)
+    process: Any = SCALAR
     conditions: Conditions
-    linear: bool = False
+    spaced: Make
     own: bool = False
     steps: tuple[int, ...] = STEPS
     finer: tuple[int, ...] = FINER
 
-    @property
-    def name(self) -> str:
-        """Target and grid."""
-        return f"{self.conditions.target}, {self.conditions.grid}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.conditions.target}, {self.conditions.grid}")
 
-    def nodes(self, n: int) -> list[Node]:
+    def nodes(self, n: int, grid: str | None = None) -> list[Node]:
         """The grid of n steps."""
-        return self.make(n, dtype=self.conditions.dtype) if self.own else self.make(n)
+        return self.spaced(n, dtype=self.conditions.dtype) if self.own else self.spaced(n)
+
+    def states(self, node: Node) -> np.ndarray:
+        """A few fixed states, or quantiles, of the marginal at a node."""
+        return np.asarray(self.target.states(node))
 
     def under(self, **conditions: Any) -> Setting:
         """The same with other conditions: ``dtype``, ``start``, ``terminal``, ``network``, or the name of the grid."""
         return replace(self, conditions=replace(self.conditions, **conditions))
 
 
-def _setting(target: str, grid: str, of: Any, make: Make, *, linear: bool = False, dtype: str = "float64 state", **more: Any) -> Setting:
+def _setting(target: str, grid: str, of: Callable[[], Any], spaced: Make, *, dtype: str = "float64 state", **more: Any) -> Setting:
     names = {k: more.pop(k) for k in ("start", "network", "terminal") if k in more}
-    return Setting(of, make, Conditions(target, grid, dtype, **names), linear, **more)
+    return Setting(make=of, spaced=spaced, conditions=Conditions(target, grid, dtype, **names), **more)
 
 
 def between(kind: Callable[..., list[Node]], schedule: Schedule, noisy: float, clean: float, back: bool = False) -> Make:
@@ -99,13 +104,13 @@ def ends(schedule: Schedule) -> tuple[float, float]:
 def free(back: bool = False, small: bool = False) -> list[Setting]:
     """The settings of a sampler that takes any schedule and grid."""
     rf, vp, edm, sub, cosine = RectifiedFlow(), VP(), EDM(), SubVP(), Cosine()
-    modes, gaussian = targets.modes(), targets.ellipsoid()
+    modes, gaussian = targets.modes, targets.ellipsoid
     result = [
         _setting("3 modes", "VP, uneven steps", modes, between(jagged, vp, *ends(vp), back)),
         _setting("3 modes", "rectified flow, warped", modes, between(warped, rf, *ends(rf), back)),
-        _setting("Gaussian", "EDM, Karras", gaussian, between(karras, edm, *ends(edm), back), linear=True),
-        _setting("6 modes in 2-D", "cosine, uniform", targets.product(), between(uniform, cosine, *ends(cosine), back)),
-        _setting("Gaussian", "sub-VP, uneven steps", gaussian, between(jagged, sub, *ends(sub), back), linear=True),
+        _setting("Gaussian", "EDM, Karras", gaussian, between(karras, edm, *ends(edm), back)),
+        _setting("6 modes in 2-D", "cosine, uniform", targets.product, between(uniform, cosine, *ends(cosine), back)),
+        _setting("Gaussian", "sub-VP, uneven steps", gaussian, between(jagged, sub, *ends(sub), back)),
     ]
     return result[:2] if small else result[:3] if back else result
 
@@ -115,9 +120,9 @@ def bound(schedule: Schedule, kind: str = "", back: bool = False) -> list[Settin
     name, dtype = type(schedule).__name__, "float64" if kind == "diffusers" else "float64 state"
     uneven, smooth = (between(k, schedule, *ends(schedule), back) for k in (jagged, karras))
     return [
-        _setting("3 modes", f"{name}, uneven steps", targets.modes(), uneven, dtype=dtype),
-        _setting("Gaussian", f"{name}, Karras", targets.ellipsoid(), smooth, linear=True, dtype=dtype),
-        _setting("6 modes in 2-D", f"{name}, uneven steps", targets.product(), uneven, dtype=dtype),
+        _setting("3 modes", f"{name}, uneven steps", targets.modes, uneven, dtype=dtype),
+        _setting("Gaussian", f"{name}, Karras", targets.ellipsoid, smooth, dtype=dtype),
+        _setting("6 modes in 2-D", f"{name}, uneven steps", targets.product, uneven, dtype=dtype),
     ]
 
 
@@ -159,15 +164,15 @@ def short_first(schedule: Schedule, n: int) -> list[Node]:
     return levels(np.exp(math.log(HIGH) + r / r[-1] * (math.log(LOW) - math.log(HIGH))), schedule)
 
 
-def _of(candidate: Candidate) -> tuple[str, Any, bool]:
+def _of(candidate: Candidate) -> tuple[str, Callable[[], Any]]:
     """The target of a bound sampler: a pair of Gaussians with exact moments where it draws noise, else two modes with their exact flow."""
-    return ("2 Gaussians", targets.pair(), True) if candidate.stochastic else ("2 modes", targets.two_modes(), False)
+    return ("2 Gaussians", targets.pair) if candidate.stochastic else ("2 modes", targets.two_modes)
 
 
 def smooth(candidate: Candidate, kind: Callable[..., list[Node]] = cubic, start: str = "own") -> Setting:
     """Our grid from 8 to 0.1 in float64; of a sampler that takes the two ends alone, its own between these."""
-    name, target, linear = _of(candidate)
-    more: dict[str, Any] = {"linear": linear, "dtype": "float64", "start": start, "steps": SMOOTH_STEPS, "finer": (384,)}
+    name, target = _of(candidate)
+    more: dict[str, Any] = {"dtype": "float64", "start": start, "steps": SMOOTH_STEPS, "finer": (384,)}
     if not candidate.interface.grid:
         return _setting(name, "its own, 8 to 0.1", target, partial(candidate.own, ends=(HIGH, LOW)), own=True, **more)
     words = {cubic: "uniform in rho^(1/3)", even: "even in log rho", short_first: "even in log rho after two short steps"}
@@ -182,14 +187,14 @@ def gentle(candidate: Candidate) -> Setting:
 
 def fine(candidate: Candidate) -> Setting:
     """Its own grid on a fine table, in float64."""
-    name, target, linear = _of(candidate)
+    name, target = _of(candidate)
     make = partial(candidate.own, fine=True)
     grid = "its own on a table of 131,072, to an eighth"
-    return _setting(name, grid, target, make, own=True, linear=linear, dtype="float64", steps=FINE_STEPS, finer=())
+    return _setting(name, grid, target, make, own=True, dtype="float64", steps=FINE_STEPS, finer=())
 
 
 def own(candidate: Candidate, dtype: str = "float32", network: str = "timestep") -> Setting:
     """Its own grid: as shipped, or with other conditions."""
-    name, target, linear = _of(candidate)
-    more: dict[str, Any] = {"own": True, "linear": linear, "dtype": dtype, "network": network, "terminal": "own"}
+    name, target = _of(candidate)
+    more: dict[str, Any] = {"own": True, "dtype": dtype, "network": network, "terminal": "own"}
     return _setting(name, "its own grid", target, candidate.own, steps=SHIPPED_STEPS, finer=(), **more)

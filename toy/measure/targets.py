@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from scorebed.solvers import Node
 from scorebed.toy.problems import lines
-from scorebed.toy.problems.euclidean import diagonal, line
+from scorebed.toy.problems.euclidean import diagonal, line, typical
 from scorebed.toy.problems.products import product2d
 
 _LEVELS = np.linspace(0.02, 0.98, 33)
@@ -37,9 +37,7 @@ class Target:
         """A few fixed states that are typical of the marginal at ``node``, (7, d); or its quantiles from 2 % to 98 %, (33, 1)."""
         if self.quantiles:
             return self._quantiles(node)
-        spread = np.linspace(-1.6, 1.7, 7)[:, None] * np.linspace(1.0, 0.6, self.d)
-        scale = np.sqrt(node.alpha**2 * np.diag(self.law.covariance()) + node.sigma**2)
-        return np.asarray(node.alpha * self.law.mean() + scale * spread)
+        return typical(self.law, node)
 
     def _quantiles(self, node: Node) -> np.ndarray:
         line = self.law.line(node)

@@ -56,7 +56,7 @@ class Trial:
             return all(np.isfinite(path_error(candidate, setting, setting.nodes(n))[0]) for n in self.steps)
 
         if self.spoilt:
-            setting = replace(setting, target=_Spoilt(setting.target))
+            setting = replace(setting, make=partial(_Spoilt, setting.target))
         try:
             return bool(within(1.5, run))
         except Exception:  # whatever a peer raises is a result

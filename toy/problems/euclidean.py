@@ -43,8 +43,7 @@ class EuclideanProblem(BaseProblem):
 
     def states(self, node: Node) -> np.ndarray:
         """A few fixed states that are typical of the target's marginal at ``node``; shape (7, d)."""
-        spread = np.linspace(-1.6, 1.7, 7)[:, None] * np.linspace(1.0, 0.6, self.d)
-        return node.alpha * self.target.mean() + np.sqrt(node.alpha**2 * np.diag(self.target.covariance()) + node.sigma**2) * spread
+        return typical(self.target, node)
 
     def law_error(self, solver: Solver, nodes: Sequence[Node], seed: int = 0) -> LawError:
         """W2 between the law of the output and the exact marginal, on ``gaussian``, from the Plan.
@@ -74,6 +73,12 @@ class EuclideanProblem(BaseProblem):
                 f"measure it on a problem of a space ({', '.join(solver.spaces)})"
             )
         return solver
+
+
+def typical(law: Any, node: Node) -> np.ndarray:
+    """Seven states about the mean of a law's marginal at a node, as wide as it is; shape (7, d)."""
+    spread = np.linspace(-1.6, 1.7, 7)[:, None] * np.linspace(1.0, 0.6, law.d)
+    return np.asarray(node.alpha * law.mean() + np.sqrt(node.alpha**2 * np.diag(law.covariance()) + node.sigma**2) * spread)
 
 
 def line(weights: Sequence[float], means: Sequence[float], stds: Sequence[float]) -> GaussianMixture:
