@@ -175,6 +175,33 @@ def test_a_circle_is_seen(back: str) -> None:
     assert circle(graph({**sources, "toy.c": "import numpy"})) == []
 
 
+FLOORS = (
+    ("problems", "store"),
+    ("measure", "foreign"),
+    ("properties",),
+    ("studies", "tuning"),
+    ("figures",),
+    ("check", "peers", "claims", "conform"),
+    ("commands",),
+)
+"""The rooms of ``toy``, from the ground up; a room imports those on its own floor and below."""
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def test_rooms_of_toy_import_downwards() -> None:
+    """Imports for types alone and inside functions included."""
+    toy = [path for path in FILES if path.is_relative_to(ROOT / "toy")]
+    assert {path.parent.name for path in toy if path.parent.parent == ROOT / "toy"} <= FLOOR.keys()
+    up = []
+    for path in toy:
+        room = path.relative_to(ROOT).parts[1]
+        for i in imports(path.read_text(encoding="utf-8")):
+            other = i.module.split(".")[1] if i.module.startswith("toy.") else ""
+            if FLOOR.get(other, 0) > FLOOR.get(room, len(FLOORS)):
+                up.append(f"{path.relative_to(ROOT)}:{i.line} imports {i.module}")
+    assert up == []
+
+
 DRAWS = re.compile(r"toy/(figures|claims)/|/(figure|report)\.py$")
 """Files that may import matplotlib."""
 

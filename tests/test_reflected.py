@@ -21,7 +21,7 @@ from scorebed.solvers.space import Box, HalfSpace, Polytope, Simplex
 from scorebed.toy.figures.reflected import draw
 from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.measure.reflected_law import SCHEMES, chain, clock_grid, measure, orders, weak_error
-from scorebed.toy.measure.walled_chain import WalledChain
+from scorebed.toy.problems.walled_chain import WalledChain
 from scorebed.toy.properties.space_cases import space_cases
 from scorebed.toy.properties.spaces import tame
 

@@ -22,8 +22,8 @@ from scorebed.toy.claims.common import sheet
 from scorebed.toy.claims.registry import Row, below, claim, near, order
 from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
 from scorebed.toy.measure.convergence import order_of
-from scorebed.toy.measure.radial_law import RadialChain
 from scorebed.toy.measure.reflected_law import clock_grid
+from scorebed.toy.problems.radial_law import RadialChain
 
 STEPS = (6, 12, 24)
 

@@ -17,8 +17,8 @@ from scorebed.analytic.heat import HeatMixture
 from scorebed.solvers import EDM, SOLVERS, Node, Solver
 from scorebed.solvers.space import Box
 from scorebed.toy.measure.convergence import Order, order_of
-from scorebed.toy.measure.radial_law import RadialChain
-from scorebed.toy.measure.walled_chain import followed
+from scorebed.toy.problems.radial_law import RadialChain
+from scorebed.toy.problems.walled_chain import followed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,6 @@
 r"""The exact weak error of methods that move on curved, closed and walled spaces, by the chain of one coordinate.
 
-A weak error is the root mean square of the errors of the means of the problem's observables, in the coordinate u of ``measure.radial_law``,
+A weak error is the root mean square of the errors of the means of observables, in the coordinate u of ``problems.radial_law``,
 
     sphere, SO(3), torus   cos kθ, k = 1, 2, 3, θ the distance from the pole, on the torus each coordinate
     box                    cos kπx, k = 1, 2, 3, each coordinate
@@ -27,8 +27,8 @@ from scorebed.solvers import Node, Solver, sample
 from scorebed.solvers.base import advance
 from scorebed.solvers.noise import BrownianNoise
 from scorebed.solvers.space import Hyperbolic
-from scorebed.toy.measure.radial_law import Observable, RadialChain, count_draws
-from scorebed.toy.measure.walled_chain import WalledChain, followed
+from scorebed.toy.problems.radial_law import Observable, RadialChain, count_draws
+from scorebed.toy.problems.walled_chain import WalledChain, followed
 
 ROUND_OFF = 1e-12
 """RMS distance at which the exact flow maps of spaces are trusted: their round trips close to 1e-14."""

@@ -97,7 +97,20 @@ def entry(name: str, measure: bool = True) -> Entry:
         strong = order_of(_PATHS, path_errors(s, _PATHS)) if s.strong is not None else None
     elif measure and kind == "SDE":
         order = space_weak_measured(s)
-    return Entry(name, kind, s.order, s.weak, s.strong, nfe, start, history, order, strong, interval, s.reference)
+    return Entry(
+        name=name,
+        kind=kind,
+        order=s.order,
+        weak=s.weak,
+        strong=s.strong,
+        nfe=nfe,
+        start=start,
+        history=history,
+        measured=order,
+        measured_strong=strong,
+        interval=interval,
+        reference=s.reference,
+    )
 
 
 def catalogue(

@@ -26,7 +26,7 @@ from numpy.polynomial import chebyshev, legendre
 from scorebed.analytic.heat import HeatMixture
 from scorebed.solvers import Node, Solver
 from scorebed.solvers.base import advance
-from scorebed.toy.measure.radial_law import Observable, RadialChain, count_draws, length
+from scorebed.toy.problems.radial_law import Observable, RadialChain, count_draws, length
 
 _ORDER = 12
 _NODES = np.cos(math.pi * (np.arange(_ORDER)[::-1] + 0.5) / _ORDER)
