@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from scorebed.toy.check.posterior import check_posterior
     from scorebed.toy.check.sde import check_sde_solver
     from scorebed.toy.conform.grid import check_grid
+    from scorebed.toy.tuning.advise import advise
+    from scorebed.toy.tuning.tune import tune
 
 _HOME = {
     "solvers": (
@@ -40,6 +42,8 @@ _HOME = {
     "toy.check.posterior": ("check_posterior",),
     "toy.check.sde": ("check_sde_solver",),
     "toy.conform.grid": ("check_grid",),
+    "toy.tuning.advise": ("advise",),
+    "toy.tuning.tune": ("tune",),
 }
 _ROOMS = ("analytic", "gpu", "solvers", "toy")
 _WHERE = {name: room for room, names in _HOME.items() for name in names}
@@ -56,6 +60,7 @@ __all__ = [
     "RectifiedFlow",
     "RotatedProduct",
     "SubVP",
+    "advise",
     "analytic",
     "check_grid",
     "check_likelihood",
@@ -73,6 +78,7 @@ __all__ = [
     "solvers",
     "toy",
     "trace",
+    "tune",
 ]
 
 

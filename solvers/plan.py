@@ -17,10 +17,11 @@ One register stands bare, several stand in a tuple, as components of states do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,8 @@ def total(terms: Sequence[tuple[float, Array]]) -> Array:
 @dataclass(frozen=True)
 class Plan:
     """Straight-line code of one solver on one grid. ``states[i]`` is the register of x at ``grid[i]``, ``result`` that of the output;
-    step i ends after ``ends[i]`` operations, which matters where a method has x at t before the step is over."""
+    step i ends after ``ends[i]`` operations, which matters where a method has x at t before the step is over. ``record`` says how a tuned
+    Plan was made."""
 
     solver: str
     grid: tuple[Any, ...]
@@ -91,6 +93,24 @@ class Plan:
     states: tuple[Registers, ...]
     result: Registers
     ends: tuple[int, ...]
+    record: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the Plan as plain JSON; ``solvers.plan_file`` says what can be written."""
+        from scorebed.solvers import plan_file
+
+        return plan_file.save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> Plan:
+        """Read a Plan that ``save`` wrote.
+
+        Raises:
+            OSError, ValueError: the file cannot be read, or holds no Plan.
+        """
+        from scorebed.solvers import plan_file
+
+        return plan_file.load(path)
 
     @property
     def nodes(self) -> tuple[Any, ...]:

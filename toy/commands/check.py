@@ -4,49 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
-
-
-def _found(place: str) -> Any:
-    """The object that ``module:name``, ``file.py:name`` or the name of one of our solvers stands for."""
-    import importlib
-    import importlib.util
-    import sys
-
-    from scorebed.solvers import SOLVERS
-
-    module, colon, name = place.rpartition(":")
-    if not colon:
-        if place in SOLVERS:
-            return SOLVERS[place]
-        raise typer.BadParameter(f"{place!r} is neither module:callable nor the name of a solver of ours: give e.g. mysampler:sample")
-    try:
-        if module.endswith(".py"):
-            path = Path(module).resolve()
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            if spec is None or spec.loader is None or not path.exists():
-                raise typer.BadParameter(f"there is no file {module}")
-            made = importlib.util.module_from_spec(spec)
-            sys.modules.setdefault(path.stem, made)
-            sys.path.insert(0, str(path.parent))  # its neighbours are found as they are by python file.py
-            spec.loader.exec_module(made)
-        else:
-            sys.path.insert(0, str(Path.cwd()))
-            made = importlib.import_module(module)
-    except ImportError as problem:
-        raise typer.BadParameter(f"{module!r} cannot be imported: {problem}") from None
-    found: Any = made
-    for part in name.split("."):
-        if not hasattr(found, part):
-            callables = ", ".join(n for n in vars(made) if callable(getattr(made, n)) and not n.startswith("_"))
-            raise typer.BadParameter(f"{module!r} has no {name!r}; it has {callables or 'nothing that can be called'}")
-        found = getattr(found, part)
-    return found
 
 
 @main.command(cls=ManyValues)
@@ -88,7 +51,13 @@ def check(
         more = json.loads(options or "{}")
     except json.JSONDecodeError as problem:
         raise typer.BadParameter(f"{options!r} is not JSON: {problem}", param_hint="--options") from None
-    candidate = _found(place)
+    from scorebed.solvers import SOLVERS
+    from scorebed.toy.foreign.place import load
+
+    try:
+        candidate = load(place, SOLVERS)
+    except ValueError as problem:
+        raise typer.BadParameter(str(problem)) from None
     from scorebed.toy.check import check_solver
 
     try:

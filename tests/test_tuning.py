@@ -1,0 +1,162 @@
+"""Advice finds the best plan at a fraction of the cost; tuned plans keep constants, beat what they started from, and say by how much."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from scorebed import SOLVERS, VP, Plan, advise, trace, tune
+from scorebed.solvers import methods_on
+from scorebed.solvers.grid import uniform_lam
+from scorebed.toy.cli import main
+from scorebed.toy.tuning.advise import candidates, measured
+from scorebed.toy.tuning.form import PARTS, form_of
+from scorebed.toy.tuning.setting import Setting, named, own
+
+FEW = ["ddim", "heun", "dpmpp_2m", "dpmpp_3m", "unipc_2", "ab2", "deis_tab2", "ipndm_3"]
+GRIDS = ["uniform_lam", "karras", "quadratic", "uniform"]
+
+
+@pytest.mark.parametrize("model", ["mixture1d", "product2d"])
+def test_the_race_finds_what_trying_all_finds(model: str) -> None:
+    """Within 1.1 of the exhaustive best, on states of its own, for less."""
+    setting = named(model)
+    advice = advise(setting, 8, methods=FEW, grids=GRIDS, states=256)
+    x = setting.draw(1000, 77)
+    answer = setting.answer(x)
+    every = {c.label: float(np.median(measured(setting, c.plan, x, answer))) for c in candidates(setting, 8, FEW, GRIDS)}
+    assert every[advice.best.label] <= 1.1 * min(every.values())
+    assert advice.evaluations < advice.exhaustive
+    assert [row["error"] for row in advice.rows()] == sorted(row["error"] for row in advice.rows())
+    assert all(row["low"] <= row["error"] <= row["high"] for row in advice.rows())
+    assert all(c.plan.nfe <= 8 for c in advice.ranking)
+
+
+def test_equal_plans_are_raced_once() -> None:
+    (one,) = candidates(named("mixture1d"), 5, ["ddim", "dpmpp_1", "euler"], ["uniform_lam"])
+    assert len(one.same) == 2
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpmpp_2m", "dpmpp_3m", "unipc_3", "rk4", "deis_tab3", "dpm_solver_3"])
+def test_a_form_is_the_plan(name: str) -> None:
+    plan = trace(SOLVERS[name], uniform_lam(VP(), 3))
+    form = form_of(plan)
+    np.testing.assert_allclose(form.plan().inputs, plan.inputs, atol=1e-9)
+    np.testing.assert_allclose(form.plan().output, plan.output, atol=1e-9)
+    back = form.moved(PARTS, form.free(PARTS))
+    np.testing.assert_allclose(back.plan().output, plan.output, atol=1e-9)
+
+
+def test_a_moved_form_keeps_constants() -> None:
+    form = form_of(trace(SOLVERS["unipc_3"], uniform_lam(VP(), 5)))
+    theta = form.free(PARTS)
+    moved = form.moved(PARTS, theta + 0.05 * np.random.default_rng(0).standard_normal(len(theta)))
+    plan, x = moved.plan(), np.random.default_rng(1).standard_normal((4, 2))
+    s, t = plan.grid[0], plan.grid[-1]
+    exact = (t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * 0.7
+    np.testing.assert_allclose(plan.run(lambda y, node: np.full_like(y, 0.7), x), exact, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def tuned() -> Plan:
+    start = trace(SOLVERS["ab2"], named("product2d").schedule and _grid("product2d", 5))
+    return tune("product2d", 5, start=start, states=120, held_out=60, test=120, iterations=12)
+
+
+def _grid(model: str, n: int) -> Any:
+    setting = named(model)
+    s, t = setting.ends
+    return uniform_lam(setting.schedule, n, s.t, t.t)
+
+
+def test_a_tuned_plan_is_better_on_states_never_used(tuned: Plan) -> None:
+    record = tuned.record
+    assert record["kept"] == "tuned"
+    assert record["ratio"] < 0.5
+    assert record["ratio interval"][1] < 1.0
+    setting = named("product2d")
+    x = setting.draw(200, 999)
+    answer = setting.answer(x)
+    start = trace(SOLVERS["ab2"], _grid("product2d", 5))
+    ratio = np.median(measured(setting, tuned, x, answer)) / np.median(measured(setting, start, x, answer))
+    assert ratio == pytest.approx(record["ratio"], rel=0.5)
+
+
+def test_it_is_saved_with_what_made_it(tuned: Plan, tmp_path: Path) -> None:
+    back = Plan.load(tuned.save(tmp_path / "plan.json"))
+    assert back == tuned
+    assert back.record == json.loads(json.dumps(tuned.record))
+    assert {"model", "nfe", "start", "parameters", "ratio", "ratio interval", "seed"} <= set(back.record)
+
+
+def test_it_never_returns_what_is_worse() -> None:
+    """Where there is nothing to gain, the start comes back: on a model that is constant every plan is exact."""
+    setting = named("mixture1d")
+    start = trace(SOLVERS["dpmpp_2m"], _grid("mixture1d", 4))
+    flat = Setting(
+        name="flat", denoise=lambda x, node: 0.0 * x, schedule=setting.schedule, draw=setting.draw, start=setting.start, end=setting.end,
+        exact=lambda x, s, t: (t.sigma / s.sigma) * x + 1e-3 * np.sin(9.0 * x),
+    )  # fmt: skip
+    plan = tune(flat, 4, start=start, states=8, held_out=8, test=16, iterations=3)
+    assert plan.record["ratio"] <= 1.0
+
+
+def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    start = trace(SOLVERS["dpmpp_2m"], _grid("mixture1d", 4))
+    common: dict[str, Any] = {"start": start, "states": 40, "held_out": 20, "test": 20, "checkpoint": tmp_path / "search.json"}
+    lines: list[str] = []
+    tune("mixture1d", 4, iterations=2, **common)
+    again = tune("mixture1d", 4, iterations=5, report=lines.append, **common)
+    assert any("going on after 2 iterations" in line for line in lines)
+    whole = tune("mixture1d", 4, iterations=5, **{**common, "checkpoint": None})
+    assert again.record["iterations"] == whole.record["iterations"]
+    assert again.record["median error"] == pytest.approx(whole.record["median error"], rel=1e-3)
+    with pytest.raises(ValueError, match="another search"):
+        tune("mixture1d", 4, iterations=1, **{**common, "states": 41})
+
+
+def test_a_model_of_ones_own() -> None:
+    torch = pytest.importorskip("torch")
+    setting = own(lambda x, node: torch.tanh(x), schedule=VP(), shape=(2,), prediction="eps", library="torch")
+    advice = advise(setting, 4, states=4, methods=["ddim", "dpmpp_2m"], grids=["uniform_lam"])
+    assert advice.best.median > 0.0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: advise("nothing", 8), "model = 'nothing' is not known"),
+        (lambda: advise("mixture1d", 0), "budget = 0"),
+        (lambda: advise("mixture1d", 4, methods=["nobody"]), "method 'nobody'"),
+        (lambda: advise("mixture1d", 4, grids=["nowhere"]), "grid 'nowhere'"),
+        (lambda: advise("mixture1d", 4, states=2), "states = 2"),
+        (lambda: tune("mixture1d", 1), "nfe = 1"),
+        (lambda: tune("mixture1d", 4, parameters=("steps",)), "'steps'"),
+        (lambda: tune("mixture1d", 4, start=trace(methods_on()["ddpm"], _grid("mixture1d", 4))), "draws noise"),
+        (lambda: own(None, schedule=VP(), shape=(2,), library="jax"), "library = 'jax'"),
+    ],
+)
+def test_wrong_use_is_told(call: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    run = CliRunner()
+    asked = ["advise", "--model", "mixture1d", "--nfe", "4", "--solvers", "ddim", "dpmpp_2m", "--grids", "uniform_lam", "karras"]
+    done = run.invoke(main, [*asked, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["ranking"][0]["nfe"] <= 4
+    assert "the best" in run.invoke(main, asked).output
+    out = tmp_path / "plan.json"
+    made = ["tune", "--model", "mixture1d", "--nfe", "3", "--iterations", "2", "--states", "30", "--out", str(out)]
+    done = run.invoke(main, made)
+    assert done.exit_code == 0, done.output
+    assert Plan.load(out).nfe <= 3
+    assert "exists" in run.invoke(main, made).output
+    assert run.invoke(main, ["advise", "--model", "x.py:f", "--nfe", "4"]).exit_code == 2

@@ -1,0 +1,144 @@
+"""``scorebed advise`` and ``scorebed tune``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
+
+if TYPE_CHECKING:
+    from scorebed.toy.tuning.setting import Setting
+
+MODEL = Annotated[str, typer.Option(metavar="NAME", help="An exact problem, a pretrained network, or module:callable, file.py:callable.")]
+NFE = Annotated[int, typer.Option(metavar="N", min=1, help="Evaluations of the model that a run may take.")]
+SHAPE = Annotated[str | None, typer.Option(metavar="3,32,32", help="Of one sample, for a model of your own.")]
+SCHEDULE = Annotated[str, typer.Option(metavar="NAME", help="The process of a model of your own: VP, Cosine, VE, EDM, RectifiedFlow.")]
+PREDICTION = Annotated[str, typer.Option(metavar="NAME", help="What it predicts: denoised, eps, score, v, flow.")]
+LIBRARY = Annotated[str, typer.Option(metavar="NAME", help="The states that it takes: torch or numpy.")]
+
+
+def _setting(model: str, shape: str | None, schedule: str, prediction: str, library: str) -> Setting:
+    from scorebed.solvers import SCHEDULES
+    from scorebed.toy.foreign.place import load
+    from scorebed.toy.tuning.setting import named, own
+
+    try:
+        if ":" not in model:
+            return named(model)
+        if shape is None:
+            raise ValueError("a model of your own needs --shape, that of one sample, e.g. --shape 3,32,32")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"--schedule {schedule!r} is not known: give one of {', '.join(SCHEDULES)}")
+        size = [int(part) for part in shape.replace("x", ",").split(",")]
+        return own(load(model), schedule=SCHEDULES[schedule](), shape=size, prediction=prediction, library=library, name=model)
+    except (ValueError, TypeError) as problem:
+        raise typer.BadParameter(str(problem), param_hint="--model") from None
+    except ModuleNotFoundError as absent:
+        raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
+
+
+@main.command(cls=ManyValues)
+def advise(
+    model: MODEL,
+    nfe: NFE = 8,
+    states: Annotated[int, typer.Option(metavar="N", min=4, help="States that the finalists see.")] = 48,
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Methods to choose among; all by default.")] = None,
+    grids: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Grids to choose among; all by default.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the states.")] = 0,
+    shape: SHAPE = None,
+    schedule: SCHEDULE = "VP",
+    prediction: PREDICTION = "eps",
+    library: LIBRARY = "torch",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Which method and grid for this model at this budget? Every registered one, raced on states of the model itself.
+
+    [dim]scorebed advise --model galaxy-hsc-32 --nfe 8[/dim]
+    [dim]scorebed advise --model mynet.py:predict --shape 3,32,32 --schedule VP --prediction eps --nfe 10[/dim]
+    [dim]scorebed advise --model product2d --nfe 8[/dim]
+    """
+    from rich.table import Table
+
+    from scorebed.toy.tuning.advise import advise as ask
+
+    one_thread()
+    setting = _setting(model, shape, schedule, prediction, library)
+    try:
+        with bar() as report:
+            advice = ask(setting, nfe, states=states, seed=seed, methods=solvers, grids=grids, report=report)
+    except ValueError as problem:
+        raise typer.BadParameter(str(problem)) from None
+    rows = advice.rows()
+    if as_json:
+        typer.echo(json.dumps({"model": setting.name, "nfe": nfe, "ranking": rows, "code": advice.best.code}, indent=2))
+        return
+    table = Table(box=None, title=f"[bold]{setting.name}[/bold], {nfe} evaluations", title_justify="left")
+    for head in ("method", "grid", "steps", "nfe", "median error", "95 %", "against the best", "the same Plan as"):
+        table.add_column(head, header_style="dim", overflow="fold")
+    for row in rows:
+        between = f"{row['low']:.3g} to {row['high']:.3g}"
+        against = f"{row['against the best']:.2f} [{row['ratio low']:.2f}, {row['ratio high']:.2f}]"
+        cells = [row["method"], row["grid"], str(row["steps"]), str(row["nfe"]), f"{row['error']:.3g}", between, against, row["same as"]]
+        table.add_row(*cells)
+    screen(140).print(table)
+    raced = len(advice.ranking) + len(advice.others)
+    share = advice.evaluations / advice.exhaustive
+    typer.echo(f"\n{raced} distinct plans raced on {states} states, for {share:.0%} of the evaluations of trying all; the best:\n")
+    typer.echo(f"    {advice.best.code}\n")
+    typer.echo(f"One made for this model may be better: scorebed tune --model {model} --nfe {nfe} --out plan.json")
+
+
+@main.command(cls=ManyValues)
+def tune(
+    model: MODEL,
+    nfe: NFE = 8,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the Plan goes, as plain JSON.")] = Path("out/plan.json"),
+    parameters: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="nodes, times, weights; all by default.")] = None,
+    states: Annotated[int | None, typer.Option(metavar="N", min=2, help="States that move the numbers.")] = None,
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="At most.")] = 30,
+    seconds: Annotated[float, typer.Option(metavar="S", min=0.0, help="At most; what was reached by then is judged.")] = math.inf,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the states.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the checkpoint of a broken-off search, and write over the file.")] = False,
+    shape: SHAPE = None,
+    schedule: SCHEDULE = "VP",
+    prediction: PREDICTION = "eps",
+    library: LIBRARY = "torch",
+) -> None:
+    """Make a Plan for one model and one budget: levels, times and weights moved from the best registered method.
+
+    It is judged on states that were never used, and is never worse there than what it started from. Broken off, it goes on where it was.
+
+    [dim]scorebed tune --model galaxy-hsc-32 --nfe 8 --out plan.json[/dim]
+    [dim]python -c "from scorebed import Plan; plan = Plan.load('plan.json'); plan.run(denoise, x)"[/dim]
+    """
+    from scorebed.toy.tuning.form import PARTS
+    from scorebed.toy.tuning.tune import tune as make
+
+    one_thread()
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            unfinished.unlink(missing_ok=True)
+            out.unlink(missing_ok=True)
+        if out.exists():
+            raise typer.BadParameter(f"{out} exists: give another name, or --fresh", param_hint="--out")
+        out.touch()
+        out.unlink()
+    except OSError as problem:
+        raise typer.BadParameter(f"{out} cannot be written: {problem}", param_hint="--out") from None
+    setting = _setting(model, shape, schedule, prediction, library)
+    options: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "seed": seed, "states": states}
+    try:
+        plan = make(setting, nfe, parameters=parameters or PARTS, checkpoint=unfinished, report=typer.echo, **options)
+        plan.save(out)
+    except (ValueError, TypeError) as problem:
+        raise typer.BadParameter(str(problem)) from None
+    unfinished.unlink(missing_ok=True)
+    kept = plan.record.get("kept", "")
+    typer.echo(f"\nkept: {kept}\nwrote {out}\n\n    plan = Plan.load({str(out)!r}); x0 = plan.run(denoise, x)")

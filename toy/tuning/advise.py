@@ -1,0 +1,209 @@
+r"""Which method and grid for this model at this budget: every registered one, raced on pilot states.
+
+A candidate is a Plan: a method on a grid with the most steps that the budget of evaluations pays for. Candidates that are the same Plan are
+measured once. All run on a few states, the worse part is left behind, the rest run on more (successive halving, arXiv:1502.07943), until
+the last few have seen every state. The error is the median over states of the RMS distance from the exact flow; its interval is that of the
+bootstrap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scorebed.solvers import SOLVERS, NonFinite, NotLinear, Plan, Solver, methods_on, trace
+from scorebed.solvers.grid import GRIDS, make
+from scorebed.toy.measure.cost import most_steps
+from scorebed.toy.tuning.setting import Array, Setting, distances, named
+
+_KEEP, _LAST, _FIRST = 0.34, 8, 2
+Tell = Callable[[int, int, str], object]
+
+
+@dataclass
+class Candidate:
+    """A method on a grid.
+
+    Attributes:
+        method, grid, steps: what it is; ``same`` are other names of the same Plan.
+        plan: what runs.
+        errors: the RMS distance of each state that it has seen; inf where it diverged.
+    """
+
+    method: str
+    grid: str
+    steps: int
+    plan: Plan
+    same: list[str] = field(default_factory=list)
+    errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.errors)) if len(self.errors) else math.inf
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} on {self.grid}"
+
+    @property
+    def code(self) -> str:
+        """The line that runs it."""
+        return f'sample(SOLVERS["{self.method}"], denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}), terminal="none")'
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The ranking.
+
+    Attributes:
+        setting, budget: what was asked.
+        ranking: the candidates that saw every state, the best first; ``others`` those left behind, the best first.
+        evaluations: of the model, by samples; ``exhaustive``: what trying every candidate on every state takes.
+    """
+
+    setting: Setting
+    budget: int
+    ranking: list[Candidate]
+    others: list[Candidate]
+    evaluations: int
+    exhaustive: int
+
+    @property
+    def best(self) -> Candidate:
+        return self.ranking[0]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each finalist, with the interval of its median, and whether the best is beyond doubt better."""
+        out = []
+        for c in self.ranking:
+            low, high = interval(c.errors)
+            ratio = ratio_interval(c.errors, self.best.errors) if c is not self.best else (1.0, 1.0, 1.0)
+            about = {"method": c.method, "grid": c.grid, "steps": c.steps, "nfe": c.plan.nfe, "error": c.median, "low": low, "high": high}
+            out.append({**about, "against the best": ratio[0], "ratio low": ratio[1], "ratio high": ratio[2], "same as": ", ".join(c.same)})
+        return out
+
+
+def interval(errors: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """The bootstrap interval of the median."""
+    rng = np.random.default_rng(seed)
+    medians = np.median(errors[rng.integers(0, len(errors), (1000, len(errors)))], axis=1)
+    return float(np.quantile(medians, 0.5 - level / 2)), float(np.quantile(medians, 0.5 + level / 2))
+
+
+def ratio_interval(errors: np.ndarray, other: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float, float]:
+    """The ratio of the medians of two errors on the same states, with its paired bootstrap interval."""
+    rows = np.random.default_rng(seed).integers(0, len(errors), (1000, len(errors)))
+    ratios = np.median(errors[rows], axis=1) / np.median(other[rows], axis=1)
+    middle = float(np.median(errors) / np.median(other))
+    return middle, float(np.quantile(ratios, 0.5 - level / 2)), float(np.quantile(ratios, 0.5 + level / 2))
+
+
+def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = None, grids: Sequence[str] | None = None) -> list[Candidate]:
+    """Every distinct Plan of a deterministic method on a grid that the budget pays for.
+
+    Raises:
+        ValueError: an unknown method or grid, or a budget below 1.
+    """
+    if isinstance(budget, bool) or int(budget) != budget or budget < 1:
+        raise ValueError(f"budget = {budget!r}: give a number of evaluations, at least 1")
+    for given, known, what in ((methods, SOLVERS, "method"), (grids, GRIDS, "grid")):
+        for one in given or ():
+            if one not in known:
+                raise ValueError(f"{what} {one!r} is not known: give some of {', '.join(known)}")
+    usable = {k: s for k, s in methods_on().items() if s.weak is None and not s.spaces and s.nonlinear is None}
+    made: dict[Any, Candidate] = {}
+    for name in methods or usable:
+        if name not in usable:
+            raise ValueError(f"method {name!r} has no deterministic Plan on R^d, so that it cannot be compared here")
+        for kind in grids or GRIDS:
+            steps = _steps(setting, usable[name], kind, budget)
+            plan = _plan(setting, usable[name], kind, steps) if steps else None
+            if plan is None:
+                continue
+            rows = np.concatenate([plan.inputs.ravel(), plan.output, [node.lam for node in plan.nodes]])
+            key = (plan.nfe, *np.round(rows, 9).tolist())
+            if key in made:
+                made[key].same.append(f"{name} on {kind}")
+            else:
+                made[key] = Candidate(name, kind, steps, plan)
+    return list(made.values())
+
+
+def _plan(setting: Setting, method: Solver, kind: str, steps: int) -> Plan | None:
+    first, last = setting.ends
+    try:
+        return trace(method, make(kind, setting.schedule, steps, first.t, last.t, variances=setting.variances))
+    except (NotLinear, ValueError, ZeroDivisionError, OverflowError):
+        return None
+
+
+def _steps(setting: Setting, method: Solver, kind: str, budget: int) -> int:
+    def cost(n: int) -> int | None:
+        plan = _plan(setting, method, kind, n)
+        return None if plan is None else plan.nfe
+
+    return most_steps(cost, budget)
+
+
+def measured(setting: Setting, plan: Plan, x: Array, answer: Array) -> np.ndarray:
+    """The RMS distance of each end state from the answer; inf where the run diverges."""
+    try:
+        with np.errstate(all="ignore"):
+            return distances(plan.run(setting.denoise, x, noise=0), answer)
+    except NonFinite:
+        return np.full(len(x), math.inf)
+
+
+def advise(
+    model: str | Setting,
+    nfe: int,
+    *,
+    states: int = 48,
+    seed: int = 0,
+    methods: Sequence[str] | None = None,
+    grids: Sequence[str] | None = None,
+    report: Tell | None = None,
+) -> Advice:
+    """The ranking of method × grid for a model at a budget.
+
+    Args:
+        model: the name of an exact problem or of a pretrained network, or a ``Setting`` of one's own.
+        nfe: evaluations of the model that a run may take.
+        states: how many states the finalists see.
+        seed: of the states.
+        methods, grids: names to choose among; None takes all.
+        report: called with (done, of, label).
+
+    Returns:
+        ``Advice``: ``best``, the ``ranking`` with intervals, and what it cost.
+
+    Raises:
+        ValueError: an unknown name, a budget below 1, fewer than 4 states, or a budget that pays for no candidate.
+    """
+    setting = named(model) if isinstance(model, str) else model
+    if states < 4:
+        raise ValueError(f"states = {states!r}: give at least 4, for an interval")
+    alive = candidates(setting, nfe, methods, grids)
+    if not alive:
+        raise ValueError(f"nfe = {nfe} pays for no method on any grid of {setting.name}")
+    x = setting.draw(states, seed)
+    answer = setting.answer(x)
+    exhaustive, spent, seen, left = sum(c.plan.nfe for c in alive) * states, 0, 0, list[Candidate]()
+    more = min(_FIRST, states)
+    while seen < states:
+        rows = slice(seen, seen + more)
+        for i, c in enumerate(alive):
+            if report is not None:
+                report(i, len(alive), f"{len(alive)} candidates, states {seen} to {seen + more}")
+            c.errors = np.concatenate([c.errors, measured(setting, c.plan, x[rows], answer[rows])])
+            spent += c.plan.nfe * len(c.errors[rows])
+        seen += more
+        alive.sort(key=lambda c: c.median)
+        keep = max(_LAST, math.ceil(_KEEP * len(alive))) if seen < states else len(alive)
+        alive, left = alive[:keep], alive[keep:] + left
+        more = states - seen if len(alive) <= _LAST else min(2 * more, states - seen)
+    return Advice(setting, nfe, alive, sorted(left, key=lambda c: c.median), spent, exhaustive)

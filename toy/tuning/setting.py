@@ -1,0 +1,140 @@
+"""What is advised or tuned: a model, its schedule and range, and states to try it on; by name, or somebody's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scorebed.solvers import SOLVERS, Denoiser, Node, Schedule, denoiser, sample
+from scorebed.solvers.grid import uniform_lam
+from scorebed.toy.problems.registry import PROBLEMS
+
+Array = Any
+_TEACHER, _LEVELS, _AGREE = "dpmpp_3m", (80, 160, 320), 1e-4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and the range it runs over.
+
+    Attributes:
+        name: for tables and records.
+        denoise: E[x0 | x] as a function of (x, node).
+        schedule: of the grids; ``start`` and ``end`` are its times, None the schedule's own ends.
+        draw: (n, seed) -> states at the first node.
+        exact: (x, first, last) -> where the flow takes x, where that is closed; None: a long run answers.
+        variances: eigenvalues of the covariance of the data, for grids that fit themselves to it; None where nobody knows.
+    """
+
+    name: str
+    denoise: Denoiser
+    schedule: Schedule
+    draw: Callable[[int, int], Array]
+    start: float | None = None
+    end: float | None = None
+    exact: Callable[[Array, Node, Node], Array] | None = None
+    variances: Sequence[float] | None = None
+
+    @property
+    def ends(self) -> tuple[Node, Node]:
+        """The first and the last node."""
+        first = self.schedule.t_max if self.start is None else self.start
+        last = self.schedule.t_min if self.end is None else self.end
+        return self.schedule.node(first), self.schedule.node(last)
+
+    def answer(self, x: Array) -> Array:
+        """Where the flow takes the states x: by the closed map, else by a run of 80, 160 or 320 steps that its half confirms."""
+        first, last = self.ends
+        if self.exact is not None:
+            return self.exact(x, first, last)
+        before = None
+        for n in _LEVELS:
+            grid = uniform_lam(self.schedule, n, first.t, last.t)
+            out = sample(SOLVERS[_TEACHER], self.denoise, x, grid, terminal="none")
+            if before is not None and float(np.max(distances(out, before))) < _AGREE:
+                break
+            before = out
+        return out
+
+
+def distances(x: Array, y: Array) -> np.ndarray:
+    """The RMS distance of each sample; shape (n,)."""
+    gap = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, dtype=float) - np.asarray(
+        y.detach().cpu() if hasattr(y, "detach") else y, dtype=float
+    )
+    return np.asarray(np.sqrt(np.mean(gap.reshape(len(gap), -1) ** 2, axis=1)))
+
+
+def own(
+    function: Any,
+    *,
+    schedule: Schedule,
+    shape: Sequence[int],
+    prediction: str = "denoised",
+    library: str = "numpy",
+    name: str = "own",
+) -> Setting:
+    """The setting of somebody's own model.
+
+    Args:
+        function: (x, node) -> its prediction, for states (n, *shape).
+        schedule: of its process; runs go from ``t_max`` to ``t_min``.
+        shape: of one sample.
+        prediction: what it predicts, one of ``PREDICTIONS``.
+        library: "numpy" or "torch", float32, the kind of state that it takes.
+        name: for tables and records.
+
+    Raises:
+        ValueError: an unknown prediction or library.
+    """
+    if library not in ("numpy", "torch"):
+        raise ValueError(f"library = {library!r} is not known: give numpy or torch")
+    top = schedule.node(schedule.t_max)
+
+    def draw(n: int, seed: int) -> Array:
+        x = top.sigma * np.random.default_rng(seed).standard_normal((n, *shape))
+        if library == "numpy":
+            return x
+        import torch
+
+        return torch.from_numpy(x).float()
+
+    return Setting(name=name, denoise=denoiser(function, prediction), schedule=schedule, draw=draw)
+
+
+def named(name: str, end: float | None = None) -> Setting:
+    """The setting of an exact problem or of a pretrained network.
+
+    Args:
+        name: of ``PROBLEMS``, or of ``gpu.models``.
+        end: the time where runs end; None takes the problem's or network's own.
+
+    Raises:
+        ValueError: an unknown name; the message says what there is.
+    """
+    if name in PROBLEMS:
+        problem = PROBLEMS[name]
+        if problem.space is not None or problem.process.kind != "gaussian":
+            raise ValueError(f"model = {name!r} is a problem of another kind: give one of R^d, or a network")
+        first, last = problem.ends
+        return Setting(
+            name=name,
+            denoise=problem.model,
+            schedule=problem.process,
+            draw=problem.draw,
+            start=first.t,
+            end=last.t if end is None else end,
+            exact=lambda x, s, t: problem.exact(x, s, t).x,
+            variances=tuple(map(float, np.linalg.eigvalsh(np.asarray(problem.target.covariance())))),
+        )
+    from scorebed.gpu import models
+
+    if name not in models.names():
+        raise ValueError(
+            f"model = {name!r} is not known: give a problem ({', '.join(PROBLEMS)}) or a network ({', '.join(models.names())})"
+        )
+    network = models.load(name)
+    return Setting(name=name, denoise=network.denoise, schedule=network.schedule, draw=network.start, end=end)
