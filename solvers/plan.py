@@ -17,72 +17,29 @@ One register stands bare, several stand in a tuple, as components of states do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scorebed.solvers.form import NotLinear
 from scorebed.solvers.memory import own
-from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.ops import Combine, Draw, Evaluate, Op, Registers, Value, reads, total
+from scorebed.solvers.plan_file import Saved
 from scorebed.solvers.process import Point, process_of
 from scorebed.solvers.sample import Watched, WatchedNoise, check_step
 from scorebed.solvers.state import State, bare, parts
 
 __all__ = ["Combine", "Draw", "Evaluate", "NotLinear", "Op", "Plan", "Walk", "total"]
 
-Registers = Any
-"""A register, or a tuple of them."""
-Value = Any
-"""What a walk puts into a register."""
-
 
 @dataclass(frozen=True)
-class Evaluate:
-    node: Any
-    source: Registers
-    makes: int = 1
-
-
-@dataclass(frozen=True)
-class Draw:
-    s: Any
-    t: Any
-    makes: int = 1
-
-
-@dataclass(frozen=True)
-class Combine:
-    terms: tuple[tuple[int, float], ...]
-    makes = 1
-
-
-Op = Evaluate | Draw | Combine
-
-
-def reads(op: Op) -> tuple[int, ...]:
-    """The registers that an operation reads."""
-    if isinstance(op, Evaluate):
-        return parts(op.source)
-    return tuple(i for i, _ in op.terms) if isinstance(op, Combine) else ()
-
-
-def total(terms: Sequence[tuple[float, Array]]) -> Array:
-    """Σ c value, without an array of zeros to begin from."""
-    (c, value), *rest = terms
-    out = c * value
-    for c, value in rest:
-        out = out + c * value
-    return out
-
-
-@dataclass(frozen=True)
-class Plan:
+class Plan(Saved):
     """Straight-line code of one solver on one grid. ``states[i]`` is the register of x at ``grid[i]``, ``result`` that of the output;
     step i ends after ``ends[i]`` operations, which matters where a method has x at t before the step is over. ``record`` says how a tuned
     Plan was made."""
@@ -94,23 +51,6 @@ class Plan:
     result: Registers
     ends: tuple[int, ...]
     record: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the Plan as plain JSON; ``solvers.plan_file`` says what can be written."""
-        from scorebed.solvers import plan_file
-
-        return plan_file.save(self, path)
-
-    @staticmethod
-    def load(path: str | Path) -> Plan:
-        """Read a Plan that ``save`` wrote.
-
-        Raises:
-            OSError, ValueError: the file cannot be read, or holds no Plan.
-        """
-        from scorebed.solvers import plan_file
-
-        return plan_file.load(path)
 
     @property
     def nodes(self) -> tuple[Any, ...]:

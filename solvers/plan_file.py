@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from scorebed.solvers.plan import Combine, Draw, Evaluate, Op, Plan
+from scorebed.solvers.ops import Combine, Draw, Evaluate, Op
 from scorebed.solvers.schedule import SCHEDULES, Node
 
+P = TypeVar("P")
 FORMAT, VERSION = "scorebed plan", 1
 _BIGGEST = 64_000_000
 """Bytes of a file at most."""
 
 
-def to_dict(plan: Plan, record: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def to_dict(plan: Any, record: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The Plan as JSON takes it.
 
     Args:
@@ -68,8 +69,8 @@ def to_dict(plan: Plan, record: Mapping[str, Any] | None = None) -> dict[str, An
     }
 
 
-def from_dict(made: Mapping[str, Any]) -> Plan:
-    """The Plan that ``to_dict`` wrote down.
+def from_dict(kind: Callable[..., P], made: Mapping[str, Any]) -> P:
+    """The Plan, of this class, that ``to_dict`` wrote down.
 
     Raises:
         ValueError: another format or version, or something in it that makes no Plan; the message says what.
@@ -81,7 +82,7 @@ def from_dict(made: Mapping[str, Any]) -> Plan:
         schedule = SCHEDULES[constants.pop("name")](**constants)
         nodes = [Node(float(t), float(alpha), float(sigma), float(lam), schedule) for t, alpha, sigma, lam in made["nodes"]]
         ops = tuple(_op(words, nodes) for words in made["ops"])
-        plan = Plan(
+        plan = kind(
             solver=str(made["solver"]),
             grid=tuple(nodes[i] for i in made["grid"]),
             ops=ops,
@@ -107,7 +108,7 @@ def _op(words: Any, nodes: list[Node]) -> Op:
     raise ValueError(f"this Plan has an operation {kind!r}; there are evaluate, draw and combine")
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: Any) -> None:
     """Every register is made before it is read, and every number is finite."""
     for i, op in enumerate(plan.ops):
         read = (op.source,) if isinstance(op, Evaluate) else tuple(r for r, _ in op.terms) if isinstance(op, Combine) else ()
@@ -119,35 +120,39 @@ def _check(plan: Plan) -> None:
         raise ValueError("this Plan is damaged: a state is in a register that is never made")
 
 
-def save(plan: Plan, path: str | Path) -> Path:
-    """Write the Plan to ``path``, whole or not at all.
+class Saved:
+    """What can be saved and loaded: the base of ``Plan``."""
 
-    Raises:
-        TypeError: as ``to_dict``.
-        OSError: the file cannot be written.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(to_dict(plan), indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
-    return path
+    def save(self, path: str | Path) -> Path:
+        """Write the Plan to ``path`` as plain JSON, whole or not at all.
 
+        Raises:
+            TypeError: nodes of a process that has no name in ``SCHEDULES``.
+            OSError: the file cannot be written.
+        """
+        path = Path(path)
+        text = json.dumps(to_dict(self), indent=1) + "\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+        return path
 
-def load(path: str | Path) -> Plan:
-    """Read a Plan that ``save`` wrote; nothing in the file is executed.
+    @classmethod
+    def load(cls: type[P], path: str | Path) -> P:
+        """Read a Plan that ``save`` wrote; nothing in the file is executed.
 
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is too large, no JSON, or no Plan.
-    """
-    path = Path(path)
-    if path.stat().st_size > _BIGGEST:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes: a Plan has less than {_BIGGEST}")
-    try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{path} is no JSON: {problem}") from None
-    if not isinstance(made, dict):
-        raise ValueError(f"{path} holds a {type(made).__name__}, not a Plan")
-    return from_dict(made)
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is too large, no JSON, or no Plan.
+        """
+        path = Path(path)
+        if path.stat().st_size > _BIGGEST:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes: a Plan has less than {_BIGGEST}")
+        try:
+            made = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+            raise ValueError(f"{path} is no JSON: {problem}") from None
+        if not isinstance(made, dict):
+            raise ValueError(f"{path} holds a {type(made).__name__}, not a Plan")
+        return from_dict(cls, made)

@@ -230,7 +230,6 @@ LONG = {
     "solvers/methods/adaptive.py": "embedded pairs beside the controller that they share",
     "solvers/methods/reversible.py": "one family, whose members invert each other",
     "solvers/noise.py": "one generator: keyed normals and their refinement",
-    "solvers/plan.py": "the tracer and the Plan, which is read where it is made",
     "solvers/sample.py": "one loop, with every error that it names",
     "solvers/schedule.py": "six schedules side by side",
     "toy/check/diagnose.py": "one decision tree: from symptoms to a cause",

@@ -214,7 +214,7 @@ class _Search:
         made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if made.get("about") != self.about:
             raise ValueError(f"checkpoint = {str(path)!r} belongs to another search: {made.get('about')}")
-        plan = from_dict(made["plan"])
+        plan = from_dict(Plan, made["plan"])
         self.say(f"going on after {len(made['history'])} iterations of {path}")
         inputs = np.concatenate([[plan.grid[0].lam], [node.lam for node in plan.grid[1:-1]]])
         rebuilt = Form(plan.grid[0].process, plan.grid[0], plan.grid[-1], inputs, np.array(made["told"]), _weights(plan))
