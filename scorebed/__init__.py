@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scorebed import analytic, gpu, solvers, toy
     from scorebed.analytic import GaussianMixture, RotatedProduct, from_data
     from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
-    from scorebed.toy.check import check_solver, solver_test
+    from scorebed.toy.check import check_solver, solver_test, solver_tests
     from scorebed.toy.check.likelihood import check_likelihood
     from scorebed.toy.check.plugin import property
     from scorebed.toy.check.posterior import check_posterior
@@ -36,7 +36,7 @@ _HOME = {
         *("denoiser", "grid", "sample", "solver", "trace"),
     ),
     "analytic": ("GaussianMixture", "RotatedProduct", "from_data"),
-    "toy.check": ("check_solver", "solver_test"),
+    "toy.check": ("check_solver", "solver_test", "solver_tests"),
     "toy.check.likelihood": ("check_likelihood",),
     "toy.check.plugin": ("property",),
     "toy.check.posterior": ("check_posterior",),
@@ -75,6 +75,7 @@ __all__ = [
     "sample",
     "solver",
     "solver_test",
+    "solver_tests",
     "solvers",
     "toy",
     "trace",

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from scorebed.solvers import VP
+from scorebed.solvers import SOLVERS, VP
+from scorebed.solvers.space import Sphere
 from scorebed.toy.check import as_candidate, check_solver
 from scorebed.toy.foreign.azula import AzulaVP
 from scorebed.toy.foreign.guard import quiet
@@ -125,6 +126,20 @@ def test_schedulers_of_every_family_find_their_way() -> None:
         assert candidate.interface.grid == bool(way)
     fine_table = fine(as_candidate(diffusers.DDIMScheduler)).nodes(16)
     assert np.diff([node.lam for node in fine_table]).min() > 0.0
+
+
+def test_a_dynamic_shift_has_a_value() -> None:
+    import diffusers
+
+    shifted = as_candidate(diffusers.FlowMatchEulerDiscreteScheduler, config={"use_dynamic_shifting": True})
+    plain = as_candidate(diffusers.FlowMatchEulerDiscreteScheduler)
+    assert shifted.interface.grid
+    assert shifted.own(4)[2].sigma > plain.own(4)[2].sigma
+
+
+def test_methods_of_other_spaces_are_refused() -> None:
+    with pytest.raises(TypeError, match="made for Sphere"):
+        check_solver(SOLVERS["cf_4"](space=Sphere(2)))
 
 
 def test_azulas_schedule_and_samplers() -> None:

@@ -61,6 +61,7 @@ class SchedulerCandidate(Candidate):
                 raise ValueError(f"prediction = {prediction!r} is not known: give one of {', '.join(names)}")
             self.config["prediction_type"] = names[prediction]
         self.step_options = dict(step or {})
+        self._shift = {"mu": 1.0} if self.config.get("use_dynamic_shifting") else {}  # what a pipeline takes from the size of the image
         probe = self._build(4)
         self.family = at.family(probe)
         self.prediction = at.prediction(probe, self.family, PREDICTS)
@@ -85,7 +86,7 @@ class SchedulerCandidate(Candidate):
     def _build(self, n: int | None, **config: Any) -> Any:
         made = self.type(**{**self.config, **config})
         if n is not None:
-            made.set_timesteps(n)
+            made.set_timesteps(n, **self._shift)
         return made
 
     def own(self, n: int, dtype: str = "float64 state", fine: bool = False, ends: tuple[float, float] | None = None) -> Own:

@@ -16,11 +16,18 @@ from scorebed.toy.foreign.draws import as_noise
 
 
 class SolverCandidate(Candidate):
-    """Our ``Solver``, run by ``sample``."""
+    """Our ``Solver``, run by ``sample``.
+
+    Raises:
+        TypeError: one that moves in a space, or on another process than a scalar Gaussian one.
+    """
 
     kind = "solver"
 
     def __init__(self, solver: Solver) -> None:
+        if solver.space is not None or "gaussian" not in solver.on:
+            where = solver.space if solver.space is not None else "/".join(solver.on)
+            raise TypeError(f"{solver.name} is made for {where}, the check for R^d: its properties are tests, pytest -k {solver.name}")
         interface = Interface(both_ways=solver.weak is None, ends=("none", "zero"), start=True)
         super().__init__(solver.name, interface=interface, order=None if solver.weak else solver.order, weak=solver.weak)
         self.solver, self.stochastic = solver, solver.weak is not None
