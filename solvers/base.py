@@ -38,6 +38,8 @@ Carry = Any
 Space = Any
 """A ``solvers.space`` space; what its methods are is said there."""
 Step = Callable[..., tuple[State, Carry]]
+Begin = Literal["own", "ddim", "published"]
+"""How a multistep method begins, while its memory fills."""
 _STEP_ARGUMENTS = ("denoise", "x", "s", "t", "carry", "noise")
 _SPACE_METHODS = ("exp", "move", "log", "transport", "project", "tangent", "noise", "check")
 
@@ -53,6 +55,8 @@ class Solver:
         start: the one-step method that moves x in the first ``starts`` steps, while a multistep method's memory fills.
         nonlinear: why the method cannot be unrolled into a Plan, or None.
         inexact: why the method does not follow a constant denoiser exactly, or None.
+        published: the method with the start of the authors' code, where that is not the body with the evaluations that there are.
+        begins: which start this is; see ``started``.
         alias_of: the registered method that this is another name of, or None.
         spaces: the kinds of Space that the method claims, by the names of their classes; none for a method of R^d.
         on: the kinds of process that the method is made for.
@@ -71,6 +75,8 @@ class Solver:
     on: tuple[str, ...] = ("gaussian",)
     starts: int = 0
     alias_of: str | None = None
+    published: Solver | None = None
+    begins: Begin = "own"
 
     def _keywords(self) -> dict[str, Any]:
         parameters = inspect.signature(self.step).parameters.items()
@@ -108,7 +114,7 @@ class Solver:
         return _unpacked, ({f.name: _packed(self.step) if f.name == "step" else getattr(self, f.name) for f in fields(self)},)
 
     def __call__(self, **options: Any) -> Solver:
-        """The same method with other options, e.g. ``dpm_solver_2(r=0.6)``.
+        """The same method with other options, ``dpm_solver_2(r=0.6)``; a multistep method with another start, ``unipc_3(start="ddim")``.
 
         Raises:
             TypeError: an option that the method does not have, or a ``space`` that is not a Space.
@@ -116,6 +122,8 @@ class Solver:
         """
         if not options:
             return self
+        if "start" in options:
+            return self.started(options.pop("start"))(**options)
         unknown = options.keys() - self._keywords().keys()
         if unknown:
             known = (", ".join(self.options) or "none") + (", and space" if self.spaces else "")
@@ -127,14 +135,63 @@ class Solver:
                 raise ValueError(f"{self.name}: {k} = {value!r} must be one of {', '.join(map(repr, self.choices[k]))}")
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{self.name}: {k} = {value!r} must be finite")
-        label = ", ".join(f"{k}={v!r}" for k, v in {**self._keywords(), **options}.items() if k in self.options or v is not None)
-        return replace(self, name=f"{self.name.split('(')[0]}({label})", step=partial(self.step, **options))
+        return replace(self, name=self._label(options), step=partial(self.step, **options))
+
+    def _label(self, options: dict[str, Any]) -> str:
+        """The name with the values of the options."""
+        shown = {k: v for k, v in {**self._keywords(), **options}.items() if k in self.options or v is not None}
+        shown |= {"start": self.begins} if self.begins != "own" else {}
+        values = ", ".join(f"{k}={v!r}" for k, v in shown.items())
+        return self.name.split("(")[0] + (f"({values})" if values else "")
+
+    def started(self, how: Begin) -> Solver:
+        """A multistep method with another start, and what is left of its order.
+
+            own         a one-step method of full order, at some evaluations more: keeps the order
+            ddim        DDIM in the first steps, one evaluation each
+            published   as the authors' code begins: the formula of lower order for the evaluations that there are
+
+        The first step of the two latter has an error of O(h²), once, so that the order is at most 2; at a few evaluations in all they may
+        still be better, since nothing is spent on the start. Methods made of others (``unic``, ``heavy_ball``, ``compose``) begin as these.
+
+        Raises:
+            TypeError: the method has no start.
+            ValueError: another ``how``, or a start that has been chosen already.
+        """
+        if how not in get_args(Begin):
+            raise ValueError(f"{self.name}: start = {how!r} must be one of {', '.join(map(repr, get_args(Begin)))}")
+        if how == self.begins:
+            return self
+        if self.begins != "own":
+            raise ValueError(
+                f"{self.name} begins by start = {self.begins!r} already: choose once, {self.name.split('(')[0]}(start={how!r})"
+            )
+        made = getattr(self.step, "made", None)
+        if self.start is None and made is not None and any(_starts(part) for part in made[1]):
+            factory, parts, options = made
+            again: Solver = factory(*(part.started(how) if _starts(part) else part for part in parts), **options)
+            again = replace(again, reference=self.reference, begins=how)
+        elif self.start is None:
+            raise TypeError(f"{self.name} has no start to choose: it begins by itself, with the evaluations that there are")
+        elif how == "ddim":
+            first = SOLVERS["ddim"]
+            on = tuple(kind for kind in self.on if kind in first.on)
+            again = replace(self, start=first, order=min(self.order, 2), on=on, begins=how)
+        else:
+            body = self.published or replace(self, start=None, starts=0, order=min(self.order, 2))
+            step = partial(body.step, **self.step.keywords) if self.published and isinstance(self.step, partial) else body.step
+            again = replace(body, name=self.name, step=step, reference=self.reference, alias_of=self.alias_of, begins=how)
+        return replace(again, name=replace(again, name=self.name)._label({}))
 
     def _check_space(self, space: Any) -> None:
         if isinstance(space, type) or not all(callable(getattr(space, name, None)) for name in _SPACE_METHODS):
             raise TypeError(f"{self.name}: space = {space!r} is not a Space: give one of solvers.space, e.g. Sphere(2)")
         if not self.claims(space):
             raise ValueError(f"{self.name}: space = {space!r} is not among the spaces that it moves in: {', '.join(self.spaces)}")
+
+
+def _starts(part: Any) -> bool:
+    return isinstance(part, Solver) and part.start is not None
 
 
 class Registry(dict[str, Solver]):
@@ -176,8 +233,9 @@ def distinct() -> dict[str, Solver]:
     return {name: method for name, method in SOLVERS.items() if method.alias_of is None}
 
 
-def alias(name: str, of: Solver, *, reference: str, formula: str) -> Solver:
-    """Another name for ``of``, under which another paper derived it: the same step, claims and start. Measured once, under ``of``."""
+def alias(name: str, of: Solver, *, reference: str, formula: str, published: Solver | None = None) -> Solver:
+    """Another name for ``of``, under which another paper derived it: the same step, claims and start. Measured once, under ``of``;
+    ``published`` as in ``Solver``, where that paper begins otherwise."""
 
     def step(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
         return of.step(denoise, x, s, t, carry, noise)
@@ -185,7 +243,7 @@ def alias(name: str, of: Solver, *, reference: str, formula: str) -> Solver:
     step.__name__, step.__doc__ = name, f"{formula}  Equal to ``{of.name}``."
     if name in SOLVERS:
         raise ValueError(f"a solver called {name!r} is registered already")
-    SOLVERS[name] = replace(of, name=name, step=step, reference=reference, alias_of=of.name)
+    SOLVERS[name] = replace(of, name=name, step=step, reference=reference, alias_of=of.name, published=published or of.published)
     return SOLVERS[name]
 
 
@@ -240,6 +298,7 @@ def solver(
     strong: float | None = None,
     start: Solver | None = None,
     starts: int = 0,
+    published: Solver | None = None,
     nonlinear: str | None = None,
     inexact: str | None = None,
     spaces: tuple[str, ...] = (),
@@ -279,7 +338,7 @@ def solver(
             raise ValueError(f"{name}: on = {on!r} must be a tuple of kinds of process, of {', '.join(KINDS)}")
         if start is not None and not set(on) <= set(start.on):
             raise ValueError(f"{name}: start = {start.name} is on {start.on}, the method on {on}: give a start for all of them")
-        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces, on, starts)
+        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces, on, starts, published=published)
         if register:
             if name in SOLVERS:
                 raise ValueError(f"a solver called {name!r} is registered already")

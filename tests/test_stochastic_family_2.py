@@ -93,7 +93,7 @@ def test_sa_solver_without_noise_is_unipc_3_once_the_memory_is_full() -> None:
         carry, s, t, x = full_memory(*run)
         past = ((s, modes().denoised(x, s)), *carry)
         a = of("sa_solver", tau=0.0).step(modes().denoised, x, s, t, past, still(x))[0]
-        b = of("unipc_3").step(modes().denoised, x, s, t, (past,), still(x))[0]
+        b = of("unipc_3").step(modes().denoised, x, s, t, past, still(x))[0]
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
@@ -226,7 +226,7 @@ def test_strong_order_of_variants(made: Solver) -> None:
 def test_backward_difference_for_the_slope_costs_er_sde_3_an_order() -> None:
     """The authors' D' = (D_s - D_r)/(rho_s - rho_r) is no slope at rho_s. On the ODE past its start: order 2, and 3 with the right one."""
 
-    @make(order=2, reference="a broken copy", register=False, start=SOLVERS["dpmpp_3s"])
+    @make(order=2, reference="a broken copy", register=False, start=SOLVERS["dpmpp_3s"], starts=2)
     def published(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Any, noise: Noise) -> tuple[Array, Any]:
         past = ((s, denoise(x, s)), *(carry or ()))
         ratio, step = t.rho / s.rho, t.rho - s.rho
@@ -239,7 +239,9 @@ def test_backward_difference_for_the_slope_costs_er_sde_3_an_order() -> None:
             y = y + (0.5 * step**2 + t.rho * (-step + s.rho * math.log(ratio))) * curve
         return t.alpha * y, past[:2]
 
-    @make(order=3, reference="ER-SDE-Solver-3 with the ode phi and a third-order start", register=False, start=SOLVERS["dpmpp_3s"])
+    @make(
+        order=3, reference="ER-SDE-Solver-3 with the ode phi and a third-order start", register=False, start=SOLVERS["dpmpp_3s"], starts=2
+    )
     def ours(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Any, noise: Noise) -> tuple[Array, Any]:
         return of("er_sde_3", phi="ode").step(denoise, x, s, t, carry, still(np.zeros(3)))
 

@@ -38,4 +38,5 @@ pndm = alias(
     reference="arXiv:2202.09778, F-PNDM (eqs. 12-13), for any spacing",
     formula="``ipndm_4`` after three pseudo Runge-Kutta steps, the classical method of order 4 with the DDIM transfer, its middle stage at "
     "the middle of ρ. With the printed middle of t that start, like the multistep part, is of order 2.",
+    published=deis_rhoab3,
 )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 
-from scorebed.solvers.base import Carry, alias, solver
+from scorebed.solvers.base import Carry, Solver, alias, remade, solver
 from scorebed.solvers.methods.dpm_solver import ddim, dpm_solver_2, dpm_solver_3
 from scorebed.solvers.methods.edm import rk4
 from scorebed.solvers.model import Array, Denoiser
@@ -61,19 +61,38 @@ def _bashforth(p: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Car
     return radius(t, c) * advanced(u, past, s, t, c, basis), past[: p - 1]
 
 
-def _moulton(p: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, c: float, basis: Basis) -> tuple[Array, Carry]:
+def _moulton(
+    p: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, c: float, basis: Basis, *, alone: bool = False
+) -> tuple[Array, Carry]:
     """Predict with p − 1 slopes, evaluate, correct with that slope as the p-th.
 
     The predictor's local error is O(h^p), and so is that of F there, which enters the corrected u times h: order p, with one evaluation per
-    step. F_s at the predicted u_s is kept from the step before; the first step has to evaluate it.
+    step. F_s at the predicted u_s is kept from the step before; the first step has to evaluate it. ``alone``: it begins with the slopes
+    that there are, and its first step has a local error of O(h³).
     """
     carry, u = carry or (), (1.0 / radius(s, c)) * x
     past = carry if carry and carry[0][0] == s else ((s, output(denoise, u, s, c, x)), *carry)[: p - 1]
-    if len(carry) < p - 1 and p > 2:
+    if len(carry) < p - 1 and p > 2 and not alone:
         return x, past  # the start moves x
     ahead = advanced(u, past, s, t, c, basis)
     past = ((t, output(denoise, ahead, t, c)), *past)
     return radius(t, c) * advanced(u, past, s, t, c, basis), past[: p - 1]
+
+
+_PEC = "Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)"
+
+
+def _alone(p: int) -> Solver:
+    """``trig_abm_p`` begun by itself: with the slopes that there are, order 3."""
+
+    @within(c="(0, inf)")
+    def step(
+        denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
+    ) -> tuple[Array, Carry]:
+        return _moulton(p, denoise, x, s, t, carry, c, basis, alone=True)
+
+    step.__name__ = f"trig_abm_{p}_alone"
+    return solver(order=3, reference=_PEC, register=False)(remade(step, _alone, p))
 
 
 trig_ab_1 = alias(
@@ -111,7 +130,7 @@ def trig_ab_4(
     return _bashforth(4, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=2, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)")
+@solver(order=2, reference=_PEC)
 @within(c="(0, inf)")
 def trig_abm_2(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
@@ -121,7 +140,7 @@ def trig_abm_2(
     return _moulton(2, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=3, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_2, starts=2)
+@solver(order=3, reference=_PEC, start=dpm_solver_2, starts=2, published=_alone(3))
 @within(c="(0, inf)")
 def trig_abm_3(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
@@ -130,7 +149,7 @@ def trig_abm_3(
     return _moulton(3, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=4, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=dpm_solver_3, starts=3)
+@solver(order=4, reference=_PEC, start=dpm_solver_3, starts=3, published=_alone(4))
 @within(c="(0, inf)")
 def trig_abm_4(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
@@ -139,7 +158,7 @@ def trig_abm_4(
     return _moulton(4, denoise, x, s, t, carry, c, basis)
 
 
-@solver(order=5, reference="Hairer, Nørsett & Wanner I, section III.1 (PEC), on du/dθ = F (arXiv:2410.11081)", start=rk4, starts=4)
+@solver(order=5, reference=_PEC, start=rk4, starts=4, published=_alone(5))
 @within(c="(0, inf)")
 def trig_abm_5(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"

@@ -84,7 +84,14 @@ def unipc_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: 
     return x_t, past[:2]
 
 
-@solver(order=4, reference="arXiv:2302.04867, UniPC-p with p = 3", start=dpmpp_3s, starts=1)
+@solver(order=3, reference="arXiv:2302.04867, UniPC-p with p = 3, orders 1, 2 and 3 in the first steps", register=False)
+def unipc_3_published(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B2") -> tuple[Array, Carry]:
+    r"""``unipc_3`` begun by UniPC-1, whose local error is O(h³), and UniPC-2."""
+    x_t, past = _step(denoise, x, s, t, _evaluated(denoise, x, s, carry or ()), b)
+    return x_t, past[:3]
+
+
+@solver(order=4, reference="arXiv:2302.04867, UniPC-p with p = 3", start=dpmpp_3s, starts=1, published=unipc_3_published)
 def unipc_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B2") -> tuple[Array, Carry]:
     r"""x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ, P the parabola through D_s, D_r, D_q for the predictor, the cubic through D(u, t) too for the
     corrector.
@@ -153,7 +160,8 @@ def unic(base: Solver, register: bool = False) -> Solver:
     step.__name__ = f"unic_{base.name}"
     step.__doc__ = f"``{base.name}``, then x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ with P through D(u, t) and the last {p} evaluations."
     reference = f"arXiv:2302.04867, UniC, on {base.name} ({base.reference})"
-    return solver(order=p + 1, reference=reference, nonlinear=base.nonlinear, register=register)(remade(step, unic, base))
+    order = p + 1 if base.begins == "own" else 2
+    return solver(order=order, reference=reference, nonlinear=base.nonlinear, register=register)(remade(step, unic, base))
 
 
 unic_ddim = unic(ddim, register=True)
