@@ -95,6 +95,9 @@ def tangent(
     Density sqrt(Σ_k w_k (theta_k')²) with the w_k that minimise KL(what comes out | what should), ``error="kl"``, or the Wasserstein
     distance between them, "w2", both to leading order in 1/n; derived in the head of this file. With one variance it is
     ``align_gaussian`` and optimal for every n. Zero variances do not matter: there DDIM is exact.
+
+    Raises:
+        ValueError: an unknown ``error``, or variances and weights that are not positive.
     """
     v, a = _spectrum(variances, weights)
     if error not in ("kl", "w2"):

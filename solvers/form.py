@@ -14,6 +14,11 @@ class NotLinear(TypeError):
 
 
 def refuse(what: str) -> NoReturn:
+    """Say that a step is not linear.
+
+    Raises:
+        NotLinear: always; ``what`` is what the step did.
+    """
     raise NotLinear(f"{what}: between evaluations a step may only use +, - and float * on arrays; otherwise declare it nonlinear")
 
 

@@ -17,6 +17,8 @@ Value = Any
 
 @dataclass(frozen=True)
 class Evaluate:
+    """What the model gives at the state in the registers ``source``; it fills ``makes`` registers."""
+
     node: Any
     source: Registers
     makes: int = 1
@@ -24,6 +26,8 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Draw:
+    """The draws of the interval from s to t; it fills ``makes`` registers."""
+
     s: Any
     t: Any
     makes: int = 1
@@ -31,6 +35,8 @@ class Draw:
 
 @dataclass(frozen=True)
 class Combine:
+    """The sum of coefficient × register over ``terms``."""
+
     terms: tuple[tuple[int, float], ...]
     makes = 1
 

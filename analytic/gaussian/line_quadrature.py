@@ -19,6 +19,7 @@ BLOCK = 1 << 20
 
 
 def as_line(name: str, law: Law) -> Line | np.ndarray:
+    """A law on the line as a ``Line``, or samples of one as a sorted array; ``name`` is what errors call it."""
     if isinstance(law, GaussianMixture):
         return law.line()
     samples = finite(name, law)
@@ -40,6 +41,7 @@ def gap(a: Line, b: Line, x: np.ndarray) -> np.ndarray:
 
 
 def blockwise(function: Any, x: np.ndarray, law: Line) -> np.ndarray:
+    """``function`` of x, a block of points at a time, which bounds the memory."""
     step = max(1, BLOCK // len(law.means))
     return np.concatenate([function(x[i : i + step]) for i in range(0, max(1, len(x)), step)])
 
@@ -57,5 +59,6 @@ def panels(*laws: Line) -> np.ndarray:
 
 
 def nodes(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss nodes and weights on the panels between ``ends``."""
     half, middle = 0.5 * np.diff(ends)[:, None], 0.5 * (ends[1:] + ends[:-1])[:, None]
     return (middle + half * NODES).reshape(-1), (half * _WEIGHTS).reshape(-1)

@@ -237,6 +237,11 @@ class GaussianMixture(Observed):
 
 
 def noise_of(node: Node) -> tuple[float, float]:
+    """(alpha, sigma) of a node as floats.
+
+    Raises:
+        ValueError: one of them is negative or not finite, or both are 0.
+    """
     alpha, sigma = float(node.alpha), float(node.sigma)
     if not (math.isfinite(alpha) and math.isfinite(sigma) and alpha >= 0.0 and sigma >= 0.0 and alpha + sigma > 0.0):
         raise ValueError(f"node has alpha = {alpha}, sigma = {sigma}: both must be finite, not negative and not both 0")

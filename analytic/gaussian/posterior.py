@@ -23,10 +23,12 @@ class Posterior(NamedTuple):
 
 
 def score_part(pick: Pick, mu: np.ndarray, x: np.ndarray, r: Number, y: Number) -> Number:
+    """The score of a component, −y with y = (alpha² Σ + sigma²)⁻¹ (x − alpha mu)."""
     return -y
 
 
 def mean_part(at: AtNode, pick: Pick, mu: np.ndarray, x: np.ndarray, r: Number, y: Number) -> Number:
+    """The posterior mean of a component."""
     return at.posterior_mean(pick, mu, x, r, y)
 
 

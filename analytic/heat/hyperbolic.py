@@ -29,6 +29,7 @@ _FAR = 30.0  # beyond this e^{-2r} is below round-off
 
 
 def log_cosh(x: np.ndarray) -> np.ndarray:
+    """log cosh x, without overflow."""
     return np.abs(x) + np.log1p(np.exp(-2.0 * np.abs(x))) - math.log(2.0)
 
 

@@ -40,7 +40,11 @@ def shifted(config: Mapping[str, Any], sigma: float, mu: float | None) -> float:
 
 def respaced(config: Mapping[str, Any], sigmas: list[float], flow: bool) -> list[float]:
     """The interior spaced as ``use_karras_sigmas``, ``use_exponential_sigmas``, ``use_beta_sigmas`` or ``use_lu_lambdas`` says, between
-    ``sigma_max`` and ``sigma_min`` of the config, or else the ends as they are."""
+    ``sigma_max`` and ``sigma_min`` of the config, or else the ends as they are.
+
+    Raises:
+        ValueError: the config asks for several spacings, or for one that is not known.
+    """
     chosen = [key for key in SPACED if config[key]]
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} are set: a grid has one spacing")
@@ -158,7 +162,11 @@ def _edm_levels(config: Mapping[str, Any], levels: Levels, n: int) -> list[float
 
 def _flow_levels(config: Mapping[str, Any], total: int, n: int) -> list[float]:
     """Even levels, before the shift. ``match``: between the ends of the shifted table, as FlowMatchEuler has it; ``unipc`` and ``dpm``: as
-    these schedulers have it with ``use_flow_sigmas``, where the data is one of n + 1 even levels."""
+    these schedulers have it with ``use_flow_sigmas``, where the data is one of n + 1 even levels.
+
+    Raises:
+        ValueError: ``flow_levels`` is none of the three.
+    """
     kind = config["flow_levels"]
     if kind not in FLOW_LEVELS:
         raise ValueError(f"flow_levels = {kind!r}: give one of {', '.join(FLOW_LEVELS)}")

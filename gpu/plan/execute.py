@@ -72,7 +72,8 @@ def run(
         callback: called with a ``StepDone`` after every step.
 
     Raises:
-        TypeError, ValueError: arguments not as above; ``graph`` without CUDA; ``compile`` or ``graph`` with a method that has no Plan.
+        TypeError: arguments not as above; ``graph`` without CUDA; ``compile`` or ``graph`` with a method that has no Plan.
+        ValueError: the same, by its value.
         NonFinite: nan or inf, where ``check`` looks for it.
     """
     if not isinstance(x, Tensor):

@@ -123,7 +123,8 @@ class Runner:
         """Run from the state ``x``; the result is a new tensor, or lies in ``out``.
 
         Raises:
-            TypeError, ValueError: a state or an evaluation of another shape, dtype or device.
+            TypeError: a state or an evaluation of another shape, dtype or device.
+            ValueError: the same, by its value.
             NonFinite: nan or inf in a state or the result, where ``check`` looks for it.
         """
         if not callable(denoise):
@@ -254,4 +255,5 @@ def noise_of(noise: Any, index: Any, like: Tensor, wanted: bool) -> tuple[int, N
 
 
 def on_host(index: Any) -> Any:
+    """A tensor of indices as a NumPy array; anything else as it is."""
     return index.cpu().numpy() if isinstance(index, Tensor) else index

@@ -24,11 +24,13 @@ from scorebed.solvers.schedule import Node
 
 
 def adams_in_time(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry) -> tuple[Array, Past]:
+    """x_t = x + (t − s) Σ_j w_j v_j with the Adams weights of the times, v the velocity of the flow in t."""
     past = ((s, velocity(x, denoise(x, s), s)), *(carry or ()))
     return x + (t.t - s.t) * mix(adams_weights([node.t for node, _ in past], t.t), past), past[: k - 1]
 
 
 def adams_in_rho(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry) -> tuple[Array, Past]:
+    """x_t = (α_t/α_s) x − σ_t (e^h − 1) Σ_j w_j ε_j with the Adams weights in ρ."""
     past = ((s, eps_of(x, denoise(x, s), s)), *(carry or ()))
     return flow_by_eps(x, mix(rho_weights([node for node, _ in past], s, t), past), s, t), past[: k - 1]
 

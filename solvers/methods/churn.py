@@ -50,6 +50,9 @@ def churn(
     The right-hand form has no differences of nearly equal slopes. Weak order 2 is that of the marginals from the true law at the
     start; for the transitions of the SDE it is 1. With S_noise other than 1 the law does not converge; the paper's 1.003 and 1.007 make up
     for errors of the network. S_tmax is the paper's for ImageNet. Nothing rises above the noisiest node of the schedule.
+
+    Raises:
+        ValueError: S_tmin above S_tmax, or a node that carries no schedule.
     """
     if S_tmin > S_tmax:
         raise ValueError(f"churn: S_tmin = {S_tmin!r} must not exceed S_tmax = {S_tmax!r}: between them noise is added")

@@ -93,6 +93,9 @@ def exp_rk_3(
     a₃₂ = γ c₂ φ_{2,2} + (c₃²/c₂) φ_{2,3},  γ = c₃ (3 c₃ − 2)/(c₂ (2 − 3 c₂)).
 
     As h → 0 the default becomes Ralston's method of order 3; c₂ = 1/2, c₃ = 1 becomes Kutta's.
+
+    Raises:
+        ValueError: c3 equal to c2, or c2 = 2/3: no weights of order 3 exist.
     """
     if abs(c3 - c2) < 1e-6 or abs(c2 - 2.0 / 3.0) < 1e-6:
         raise ValueError(f"exp_rk_3: c2 = {c2!r}, c3 = {c3!r}: give c3 other than c2, and c2 other than 2/3")

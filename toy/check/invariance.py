@@ -152,6 +152,9 @@ def moves(candidate: Candidate, deltas: tuple[float, ...] = (1e-2, 1e-3, 1e-5, 1
 
     1 all along: double precision. A method whose coefficients are float32 answers a small change in jumps of about 1e-7, or not at all; one
     that looks its times up in a table does so for large changes too.
+
+    Raises:
+        Refused: the candidate takes no nodes of others.
     """
     grid, x = _start(candidate, 10)
     schedule = grid[0].schedule
@@ -171,6 +174,7 @@ def moves(candidate: Candidate, deltas: tuple[float, ...] = (1e-2, 1e-3, 1e-5, 1
 
 
 def proportional(answers: list[float]) -> bool:
+    """Whether all answers are 1, to a factor of 2."""
     return all(0.5 < a < 2.0 for a in answers)
 
 

@@ -22,6 +22,8 @@ from scorebed.toy.problems.inverse import InverseProblem
 
 @dataclass(frozen=True)
 class Moments:
+    """Mean and covariance of a law."""
+
     mean: np.ndarray
     covariance: np.ndarray
 

@@ -60,6 +60,7 @@ def weak_order(name: str, broken: bool) -> tuple[float, float]:
 
 @cache
 def chain_error(name: str, n: int, broken: bool = False) -> float:
+    """The weak error of the bridge mixture on a space after n steps."""
     space = Sphere(2) if name == "S²" else Torus(1)
     mean = np.array([[1.0, 0.0, 0.0]]) if name == "S²" else np.array([[0.0]])
     chain = (Stale if broken else RadialChain)(HeatMixture(space, [1.0], mean, 0.2), points=24)

@@ -59,6 +59,7 @@ def decided(lam: float, broken: bool = False) -> float:
 
 
 def two_modes() -> GaussianMixture:
+    """Two narrow modes at −1 and 1."""
     return GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], 0.01)
 
 

@@ -39,6 +39,7 @@ def expansion(theta: np.ndarray, t: float, terms: int) -> np.ndarray:
 
 
 def exact(theta: np.ndarray, t: float) -> np.ndarray:
+    """The heat kernel of S² at the angle theta."""
     return np.exp(sphere.kernel(theta, t, 2)[0])
 
 

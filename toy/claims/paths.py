@@ -37,6 +37,7 @@ Path = tuple[np.ndarray, np.ndarray]
 
 
 def node(a: float, m: float) -> Node:
+    """The node x = a x0 + m eps, m its time."""
     return Node(m, a, m, math.log(a / m) if a > 0.0 and m > 0.0 else math.inf if a else -math.inf)
 
 
@@ -88,6 +89,7 @@ def table() -> CubicSpline:
 
 
 def kappa_of(a: float, m: float) -> float:
+    """kappa at the angle of (a, m)."""
     return float(table()(math.atan2(a, m)))
 
 

@@ -30,6 +30,8 @@ from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, VERMILLION
 
 
 class Normal(NamedTuple):
+    """A Gaussian on the line."""
+
     mean: float
     variance: float
 

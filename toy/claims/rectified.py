@@ -28,6 +28,7 @@ A, B = np.array([[1.0, 0.0], [0.0, 0.05]]), np.array([[0.5, 0.45], [0.45, 0.5]])
 
 
 def at(t: float) -> Node:
+    """The node of the straight path at t, t = 1 the data."""
     return Node(1.0 - t, t, 1.0 - t, math.inf if t == 1.0 else -math.inf if t == 0.0 else math.log(t / (1.0 - t)))
 
 

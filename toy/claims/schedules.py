@@ -74,6 +74,7 @@ def klub_gaussian(times: Sequence[float], c: float) -> float:
 
 
 def nodes_of(times: Sequence[float]) -> list[Node]:
+    """The grid at these noise levels."""
     return grid.from_times(EDM(), times)
 
 
@@ -111,10 +112,12 @@ def by_klub(n: int, c: float) -> list[float]:
 
 
 def log_linear(n: int) -> list[float]:
+    """n steps of equal length in log sigma."""
     return [HIGH * (LOW / HIGH) ** (i / n) for i in range(n + 1)]
 
 
 def karras(n: int) -> list[float]:
+    """n steps of the EDM grid."""
     return [node.t for node in grid.karras(EDM(), n, HIGH, LOW)]
 
 

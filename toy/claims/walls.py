@@ -43,6 +43,7 @@ def series_gap(broken: bool) -> float:
 
 
 def law() -> HeatMixture:
+    """Two heat kernels in [0, 1], one at the wall."""
     return HeatMixture(Box(1), [0.5, 0.5], [[0.1], [0.4]], 0.01)
 
 

@@ -170,7 +170,11 @@ class Candidate:
 
     def own(self, n: int, dtype: str = "float64 state", fine: bool = False, ends: tuple[float, float] | None = None) -> Own:
         """The candidate's own grid of ``n`` steps, on a ``fine`` table or between two ``ends`` where it can. Only candidates with
-        ``interface.own`` have one."""
+        ``interface.own`` have one.
+
+        Raises:
+            Refused: always, where there is none.
+        """
         raise Refused(f"{self.name} has no grid of its own: give it one")
 
     def state(self, x: np.ndarray, dtype: str = "float64", device: str = "cpu") -> Any:
@@ -265,6 +269,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
 
 
 def source(function: Any) -> str:
+    """The source of a function, or nothing where there is none."""
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):

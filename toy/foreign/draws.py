@@ -185,6 +185,7 @@ def seed_all(seed: int) -> None:
 
 
 def torch_generator(seed: int) -> Any:
+    """A torch generator of this seed."""
     import torch
 
     return torch.Generator().manual_seed(seed)

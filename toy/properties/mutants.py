@@ -29,6 +29,8 @@ _COSTLY = ("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixtur
 
 @dataclass(frozen=True)
 class Mutant:
+    """A method with one thing wrong: ``what``, the method so changed, and as it was."""
+
     what: str
     solver: Solver
     original: Solver

@@ -17,9 +17,9 @@ class StoreError(RuntimeError):
     """Results that cannot be read or kept: one line that names the path and says what would do."""
 
 
-def failed(path: Path, error: OSError) -> StoreError:
+def failed(path: Path, error: OSError) -> str:
     """What is said of an error of the operating system about ``path``."""
-    return StoreError(f"cannot write {path}: {error.strerror or error}")
+    return f"cannot write {path}: {error.strerror or error}"
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        raise failed(path, error) from error
+        raise StoreError(failed(path, error)) from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -61,13 +61,13 @@ def ready(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise failed(folder, error) from error
+        raise StoreError(failed(folder, error)) from error
     probe = folder / f".{secrets.token_hex(8)}.probe"
     try:
         with probe.open("xb") as file:
             file.write(b"\0" * 4096)
     except OSError as error:
-        raise failed(folder, error) from error
+        raise StoreError(failed(folder, error)) from error
     finally:
         with suppress(OSError):
             probe.unlink()

@@ -27,10 +27,12 @@ def denoised(model: dict[str, Any], x: Vector, level: Level) -> Vector:
 
 
 def plus(*terms: tuple[float, Vector]) -> Vector:
+    """Σ c v."""
     return [sum(c * v[i] for c, v in terms) for i in range(len(terms[0][1]))]
 
 
 def trajectory(model: dict[str, Any], case: dict[str, Any], x: Vector, noise: list[Vector], fault: str) -> Vector:
+    """The state at the last level; ``fault`` plants one."""
     past: tuple[Level, Vector] | None = None
     levels = case["levels"]
     for i, (s, t) in enumerate(pairwise(levels)):
@@ -62,6 +64,7 @@ def trajectory(model: dict[str, Any], case: dict[str, Any], x: Vector, noise: li
 
 
 def answer(model: dict[str, Any], case: dict[str, Any], fault: str) -> Any:
+    """The answer to a case."""
     if case["kind"] == "trajectory":
         noise = [[step[b] for step in case["noise"]] for b in range(len(case["x"]))]
         return [trajectory(model, case, x, n, fault) for x, n in zip(case["x"], noise, strict=True)]
@@ -96,6 +99,7 @@ def answer(model: dict[str, Any], case: dict[str, Any], fault: str) -> Any:
 
 
 def main() -> None:
+    """Read the vectors, write the results."""
     source, target, *rest = sys.argv[1:]
     with open(source, encoding="utf-8") as file:
         pack = json.load(file)
