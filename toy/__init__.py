@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scorebed.toy.measure.convergence import Order, global_errors, order_of
+    from scorebed.toy.problems.euclidean import EuclideanProblem
+    from scorebed.toy.problems.on_space import SpaceProblem
     from scorebed.toy.problems.problem import Problem
     from scorebed.toy.problems.reference import Reference, integrate
     from scorebed.toy.problems.registry import PROBLEMS
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROBLEMS",
+    "EuclideanProblem",
     "Order",
     "Problem",
     "Reference",
     "Row",
+    "SpaceProblem",
     "Store",
     "Summary",
     "global_errors",
@@ -41,6 +45,8 @@ __all__ = [
 
 _HOME = {
     "measure.convergence": ("Order", "global_errors", "order_of"),
+    "problems.euclidean": ("EuclideanProblem",),
+    "problems.on_space": ("SpaceProblem",),
     "problems.problem": ("Problem",),
     "problems.registry": ("PROBLEMS",),
     "problems.reference": ("Reference", "integrate"),
