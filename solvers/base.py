@@ -235,7 +235,11 @@ def distinct() -> dict[str, Solver]:
 
 def alias(name: str, of: Solver, *, reference: str, formula: str, published: Solver | None = None) -> Solver:
     """Another name for ``of``, under which another paper derived it: the same step, claims and start. Measured once, under ``of``;
-    ``published`` as in ``Solver``, where that paper begins otherwise."""
+    ``published`` as in ``Solver``, where that paper begins otherwise.
+
+    Raises:
+        ValueError: the name is taken.
+    """
 
     def step(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
         return of.step(denoise, x, s, t, carry, noise)

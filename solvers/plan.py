@@ -34,6 +34,7 @@ from scorebed.solvers.plan_file import Saved
 from scorebed.solvers.process import Point, process_of
 from scorebed.solvers.sample import Watched, WatchedNoise, check_step
 from scorebed.solvers.state import State, bare, parts
+from scorebed.solvers.transitions import Transitions
 
 __all__ = ["Combine", "Draw", "Evaluate", "NotLinear", "Op", "Plan", "Walk", "total"]
 
@@ -170,6 +171,10 @@ class Plan(Saved):
     def output(self) -> np.ndarray:
         """The output over (initial x, evaluations, draws); shape (1 + nfe + draws,)."""
         return np.array(self._rows()[0])
+
+    def transitions(self, model: Denoiser) -> Transitions:
+        """Mean, standard deviation and log-probability of every step: ``rollout(x, noise)`` draws, ``score(states)`` reads given ones."""
+        return Transitions(self, model)
 
     def run(self, denoise: Denoiser, x: State, noise: Noise | int | None = None) -> State:
         """Replay the plan from the state ``x``; the same checks and, for the same noise, the same result as ``sample``. No noise is a fresh
