@@ -93,13 +93,17 @@ def deis_weights(times: Sequence[float], s: Node, t: Node) -> list[float]:
 
     By 32-point Gauss-Legendre quadrature in lam, where the integrand is smooth over many decades of rho.
     """
-    h = t.lam - s.lam
+    h, length = t.lam - s.lam, t.t - s.t
     if h == 0.0:
         return [1.0] + [0.0] * (len(times) - 1)
-    inner = [(s.toward(t, 0.5 * (1.0 + p)).t, w * math.exp(-0.5 * (1.0 + p) * h)) for p, w in zip(_POINTS, _WEIGHTS, strict=True)]
     # ∫ -rho dlam = rho_t - rho_s = rho_s (e^-h - 1)
-    old = [-0.5 * h / math.expm1(-h) * sum(w * lagrange(times, j, u) for u, w in inner) for j in range(1, len(times))]
-    return [1.0 - math.fsum(old), *old]
+    moment = [-0.5 * h / math.expm1(-h) * w * math.exp(-0.5 * (1.0 + p) * h) for p, w in zip(_POINTS, _WEIGHTS, strict=True)]
+    u = [(s.toward(t, 0.5 * (1.0 + p)).t - s.t) / length for p in _POINTS]
+    moments = [1.0]
+    for _ in times[1:]:
+        moment = [m * v for m, v in zip(moment, u, strict=True)]
+        moments.append(math.fsum(moment))
+    return shares([(time - s.t) / length for time in times], moments)
 
 
 def _bend(k: int, tau: float) -> float:

@@ -218,7 +218,6 @@ def test_only_figures_import_matplotlib(path: Path) -> None:
 
 LONGEST = 250
 LONG = {
-    "analytic/gaussian/mixture.py": "one class: the mixture with all that is asked of a law",
     "gpu/bench/step.py": "the variants of one measurement side by side",
     "gpu/mixture.py": "one class: the mixture on a device, as its NumPy twin",
     "gpu/mixture_parts.py": "the kernels of one class",

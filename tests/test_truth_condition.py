@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scorebed.analytic import GaussianMixture, LowRank, Rotated, RotatedProduct, from_data
-from scorebed.analytic.gaussian.covariance import Diagonal
+from scorebed.analytic.gaussian.diagonal import Diagonal
 from scorebed.analytic.gaussian.lowrank import LowRankDiagonal
 from scorebed.analytic.gaussian.rotated import RotatedDiagonal
 from scorebed.solvers.schedule import EDM, VP, Node, RectifiedFlow

@@ -17,7 +17,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from scorebed.analytic.gaussian.arrays import finite
-from scorebed.analytic.gaussian.covariance import Covariance, Diagonal, Isotropic, LowRank
+from scorebed.analytic.gaussian.covariance import Covariance, LowRank
+from scorebed.analytic.gaussian.diagonal import Diagonal, Isotropic
 from scorebed.analytic.gaussian.lowrank import LowRankDiagonal
 from scorebed.analytic.gaussian.mixture import GaussianMixture
 from scorebed.solvers.schedule import Node

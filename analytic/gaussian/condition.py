@@ -116,8 +116,7 @@ def _weights(ev: Evaluator, x: np.ndarray) -> np.ndarray:
     """γ (n, K): by matrix products where these are sharp enough, for a large mixture."""
     if not ev.small and ev.wide:
         at: Any = ev.at
-        centre = ev.alpha * ev.means.mean(0)
-        rough, cancelled = at.rough(x - centre, ev.alpha * ev.means - centre)
+        rough, cancelled = at.rough(x, ev.cloud)
         if _EPS * float(np.max(cancelled)) < _HARMLESS:
             logits = ev.offset - 0.5 * rough
             return normalise((logits - logits.max(1, keepdims=True)).T, logits.max(1))[1].T

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.analytic.gaussian.covariance import Covariance, Pick
+from scorebed.analytic.gaussian.covariance import Cloud, Covariance, Pick
 from scorebed.analytic.gaussian.extended import Extended, Number, difference, two_prod, value
 
 Part = Callable[[Pick, np.ndarray, np.ndarray, Number, Number], Number]
@@ -32,8 +32,10 @@ _STRAIN_LIMIT = 1000.0  # the same for C^{-1} r, which is off by at most 2 units
 class Evaluator:
     """One mixture at one node."""
 
-    def __init__(self, log_weights: np.ndarray, means: np.ndarray, covariance: Covariance, alpha: float, sigma: float) -> None:
-        self.means, self.alpha, self.sigma = means, alpha, sigma
+    def __init__(
+        self, log_weights: np.ndarray, means: np.ndarray, cloud: Cloud, covariance: Covariance, alpha: float, sigma: float
+    ) -> None:
+        self.means, self.cloud, self.alpha, self.sigma = means, cloud, alpha, sigma
         self.k, self.d = means.shape
         self.at = covariance.at(alpha, sigma)
         if self.at.singular:
@@ -137,13 +139,11 @@ def no_density(alpha: float, sigma: float) -> ValueError:
 
 
 def below(logits: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Extended logits (K, n) minus the largest of each state, and the largest, in float64."""
-    lead = np.argmax(logits.hi, axis=0)
-    columns = np.arange(logits.shape[1])
-    top = logits[lead, columns]
+    """Extended logits (K, …) minus the largest of each state, and the largest, in float64."""
+    lead = np.argmax(logits.hi, axis=0)[None]
+    hi, lo = np.take_along_axis(logits.hi, lead, 0), np.take_along_axis(logits.lo, lead, 0)
     with np.errstate(invalid="ignore"):
-        delta = (logits.hi - top.hi) + (logits.lo - top.lo)
-    return delta, top.hi
+        return (logits.hi - hi) + (logits.lo - lo), hi[0]
 
 
 def normalise(delta: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -72,9 +72,9 @@ class Extended:
         s, e = two_sum(self.hi, other.hi if isinstance(other, Extended) else other)
         if isinstance(other, Extended):
             t, f = two_sum(self.lo, other.lo)
-            s, e = _renormal(s, e + t)
-            return Extended(*_renormal(s, e + f))
-        return Extended(*_renormal(s, e + self.lo))
+            s, e = renormal(s, e + t)
+            return Extended(*renormal(s, e + f))
+        return Extended(*renormal(s, e + self.lo))
 
     __radd__ = __add__
 
@@ -87,9 +87,9 @@ class Extended:
     def __mul__(self, other: Any) -> Extended:
         if isinstance(other, Extended):
             p, e = two_prod(self.hi, other.hi)
-            return Extended(*_renormal(p, e + (self.hi * other.lo + self.lo * other.hi)))
+            return Extended(*renormal(p, e + (self.hi * other.lo + self.lo * other.hi)))
         p, e = two_prod(self.hi, other)
-        return Extended(*_renormal(p, e + self.lo * other))
+        return Extended(*renormal(p, e + self.lo * other))
 
     __rmul__ = __mul__
 
@@ -99,7 +99,7 @@ class Extended:
         rest = self - other * Extended(q)
         second = rest.hi / high
         rest = rest - other * Extended(second)
-        return Extended(*_renormal(q, second)) + rest.hi / high
+        return Extended(*renormal(q, second)) + rest.hi / high
 
     def __rtruediv__(self, other: Any) -> Extended:
         return Extended(np.broadcast_to(np.asarray(other, dtype=np.float64), self.shape)) / self
@@ -109,7 +109,7 @@ class Extended:
         root = np.sqrt(self.hi)
         rest = self - Extended(*two_prod(root, root))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return Extended(*_renormal(root, np.where(root > 0.0, 0.5 * rest.hi / root, 0.0)))
+            return Extended(*renormal(root, np.where(root > 0.0, 0.5 * rest.hi / root, 0.0)))
 
     def log(self) -> np.ndarray:
         """The natural logarithm, in float64."""
@@ -131,7 +131,7 @@ class Extended:
         return out[..., 0]
 
 
-def _renormal(a: Any, b: Any) -> tuple[Any, Any]:
+def renormal(a: Any, b: Any) -> tuple[Any, Any]:
     """a + b with |a| >= |b| as a normalised pair."""
     s = a + b
     return s, b - (s - a)

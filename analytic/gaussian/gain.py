@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scorebed.analytic.gaussian.covariance import Covariance, Diagonal, Isotropic, LowRank, Pick
+from scorebed.analytic.gaussian.covariance import Covariance, LowRank, Pick
+from scorebed.analytic.gaussian.diagonal import Diagonal, Isotropic
 from scorebed.analytic.gaussian.extended import Extended, Number, like, matmul, value
 from scorebed.analytic.gaussian.full import Full, diagonalise
 from scorebed.analytic.gaussian.lowrank import LowRankDiagonal, inverse_cholesky

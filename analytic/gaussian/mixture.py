@@ -14,7 +14,6 @@ of their terms (``evaluate.py`` says how; ``covariance.py`` what the structures 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from functools import partial
 from typing import Any
 
@@ -24,9 +23,10 @@ from scorebed.analytic.gaussian import flow as flows
 from scorebed.analytic.gaussian import line, sparse
 from scorebed.analytic.gaussian.arrays import finite, rows
 from scorebed.analytic.gaussian.condition import Observed
-from scorebed.analytic.gaussian.covariance import noisy
-from scorebed.analytic.gaussian.evaluate import ALL, NEVER, SMALL, Evaluator, Part
+from scorebed.analytic.gaussian.covariance import Cloud, noisy
+from scorebed.analytic.gaussian.evaluate import ALL, NEVER, Evaluator, Part
 from scorebed.analytic.gaussian.extended import value
+from scorebed.analytic.gaussian.nodes import Nodes
 from scorebed.analytic.gaussian.posterior import Posterior, component_means, mean_part, scatter, score_part
 from scorebed.analytic.gaussian.structure import structure
 from scorebed.solvers.model import Array, pointwise, predicts
@@ -35,7 +35,6 @@ from scorebed.solvers.schedule import Node
 CLEAN = Node(t=0.0, alpha=1.0, sigma=0.0, lam=math.inf)
 """The law itself, without noise."""
 
-_CACHED = 64  # nodes whose factorisations are kept, for mixtures small enough
 _BLOCK = 1 << 19
 
 
@@ -74,7 +73,8 @@ class GaussianMixture(Observed):
         self.structure = structure(covariances, self.k, self.d)
         with np.errstate(divide="ignore"):
             self.log_weights = np.maximum(np.log(self.weights), NEVER)
-        self._nodes: OrderedDict[tuple[float, float], Evaluator] = OrderedDict()
+        self._cloud = Cloud(self.means)
+        self._nodes: Nodes[Evaluator] = Nodes(self.k * self.d * (1 if self.structure.wide else self.d))
 
     def __repr__(self) -> str:
         return f"GaussianMixture(k={self.k}, d={self.d}, {type(self.structure).__name__})"
@@ -85,14 +85,7 @@ class GaussianMixture(Observed):
         return self.structure.raw()
 
     def _at(self, node: Node) -> Evaluator:
-        alpha, sigma = noise_of(node)
-        found = self._nodes.get((alpha, sigma))
-        if found is None:
-            found = Evaluator(self.log_weights, self.means, self.structure, alpha, sigma)
-            self._nodes[alpha, sigma] = found
-            while len(self._nodes) > (_CACHED if self.k * self.d <= SMALL else 1):
-                self._nodes.popitem(last=False)
-        return found
+        return self._nodes.at(*noise_of(node), partial(Evaluator, self.log_weights, self.means, self._cloud, self.structure))
 
     def _reduce(self, x: np.ndarray, node: Node, kind: str, part: Part | None) -> tuple[np.ndarray, Any]:
         """Log-density (n,) and the sum over components (n, d) for states (n, d), a bounded number at a time."""

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import numpy as np
 
 from scorebed.analytic.gaussian.arrays import finite, rows
 from scorebed.analytic.gaussian.covariance import noisy
-from scorebed.analytic.gaussian.evaluate import LEADERS, NEVER, Q_LIMIT, no_density, normalise
+from scorebed.analytic.gaussian.evaluate import LEADERS, NEVER, Q_LIMIT, below, no_density, normalise
 from scorebed.analytic.gaussian.extended import Extended, Number, difference, like, product, two_prod, value
 from scorebed.analytic.gaussian.mixture import CLEAN, GaussianMixture, noise_of
+from scorebed.analytic.gaussian.nodes import Nodes
 from scorebed.solvers.model import Array, pointwise, predicts
 from scorebed.solvers.schedule import Node
 
@@ -49,11 +50,12 @@ class RotatedProduct:
             raise ValueError(f"factors has dimensions {[f.d for f in self.factors]}: give {self.d} mixtures in 1 dimension")
         self.k = math.prod(f.k for f in self.factors)
         widest = max(f.k for f in self.factors)
-        table = np.zeros((3, self.d, widest))
+        table = np.zeros((3, widest, self.d))
         table[2] = 1.0
         for i, f in enumerate(self.factors):
-            table[:, i, : f.k] = f.weights, f.means[:, 0], f.structure.along(np.ones((1, 1)))[0]
+            table[:, : f.k, i] = f.weights, f.means[:, 0], f.structure.along(np.ones((1, 1)))[0]
         self._weights, self._means, self._variances = table
+        self._nodes: Nodes[_Coordinates] = Nodes(table.size)
 
     def __repr__(self) -> str:
         return f"RotatedProduct(d={self.d}, k={self.k})"
@@ -63,7 +65,7 @@ class RotatedProduct:
 
     def _coordinates(self, x: np.ndarray, node: Node, kind: str) -> np.ndarray:
         """log p_i, score_i, denoised_i or Var[y_i0 | y_i] of every coordinate, (n, d)."""
-        here = _Coordinates(self._weights, self._means, self._variances, *noise_of(node))
+        here = self._nodes.at(*noise_of(node), partial(_Coordinates, self._weights, self._means, self._variances))
         out = np.empty(x.shape)
         with np.errstate(all="ignore"):
             for i in range(0, len(x), self._step()):
@@ -161,15 +163,15 @@ class RotatedProduct:
             raise ValueError(f"mixture() would have {self.k} components in {self.d} dimensions: ask this law itself instead")
         weights = reduce(np.multiply.outer, [f.weights for f in self.factors]).reshape(-1)
         index = np.indices([f.k for f in self.factors]).reshape(self.d, -1)
-        means = np.stack([self._means[i, index[i]] for i in range(self.d)], axis=1) @ self.rotation.T
+        means = np.stack([self._means[index[i], i] for i in range(self.d)], axis=1) @ self.rotation.T
         if shared:
             return GaussianMixture(weights / weights.sum(), means, float(self._variances[self._weights > 0.0][0]))
-        variances = np.stack([self._variances[i, index[i]] for i in range(self.d)], axis=1)
+        variances = np.stack([self._variances[index[i], i] for i in range(self.d)], axis=1)
         return GaussianMixture(weights / weights.sum(), means, (self.rotation * variances[:, None, :]) @ self.rotation.T)
 
 
 class _Coordinates:
-    """d mixtures in one dimension side by side at one node: parameters (d, K), points (n, d)."""
+    """d mixtures in one dimension side by side at one node: parameters (K, d), points (n, d)."""
 
     def __init__(self, weights: np.ndarray, means: np.ndarray, variances: np.ndarray, alpha: float, sigma: float) -> None:
         self.means, self.variances, self.alpha, self.sigma = means, variances, alpha, sigma
@@ -179,42 +181,46 @@ class _Coordinates:
         self.centres = two_prod(np.float64(alpha), means)
         with np.errstate(divide="ignore"):
             self.offset = np.maximum(np.log(weights), NEVER) - 0.5 * self.c.log()
-        self.keep = noisy(variances, 0.0, sigma) / self.c
-        self.gain = product(np.float64(alpha), variances) / self.c
+        self.keep, self.gain = sigma * sigma / self.c.hi, alpha * variances / self.c.hi
+
+    @cached_property
+    def extended(self) -> tuple[Extended, Extended]:
+        """``keep``, sigma²/c, and ``gain``, alpha variance/c, for the states that need them in extended precision."""
+        return noisy(self.variances, 0.0, self.sigma) / self.c, product(np.float64(self.alpha), self.variances) / self.c
 
     def all(self, y: np.ndarray, kind: str) -> np.ndarray:
         """``kind`` at the points y (n, d): float64 first, and again in extended precision where that would show."""
-        everything = (slice(None), slice(None))
-        q, out = self._at(y[..., None], everything, kind, extended=kind == "variance")
-        needs = np.flatnonzero((q > Q_LIMIT).reshape(-1)) if kind != "variance" else ()
-        if len(needs):
-            n, i = np.divmod(needs, y.shape[1])
-            out[n, i] = self._at(y[n, i][:, None], (i, slice(None)), kind, extended=True)[1]
+        needs, out = self._at(y, np.s_[:, None, :], kind, extended=kind == "variance")
+        if needs is not None and needs.any():
+            i = np.nonzero(needs)[1]
+            out[needs] = self._at(y[needs], np.s_[:, i], kind, extended=True)[1]
         return out
 
-    def _at(self, y: np.ndarray, pick: Any, kind: str, extended: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _at(self, y: np.ndarray, pick: Any, kind: str, extended: bool) -> tuple[np.ndarray | None, np.ndarray]:
+        """Which points float64 cannot serve, None where it serves all, and ``kind`` at points y with the parameters ``pick``."""
         p, e = self.centres[0][pick], self.centres[1][pick]
         r: Number = difference(y, p) - e if extended else (y - p) - e
         c = like(self.c, r)[pick]
         q = r * r / c
         logits = q * -0.5 + self.offset[pick]
-        lead = np.argmax(value(logits), axis=-1)[..., None]
-        if isinstance(logits, Extended):
-            hi, lo = np.take_along_axis(logits.hi, lead, -1), np.take_along_axis(logits.lo, lead, -1)
-            delta, top = (logits.hi - hi) + (logits.lo - lo), hi
+        needs = None
+        if extended:
+            delta, top = below(logits)
         else:
-            top = np.take_along_axis(logits, lead, -1)
+            top = logits.max(0)
             delta = logits - top
-        log_density, weights = normalise(np.moveaxis(delta, -1, 0), top[..., 0])
-        weights = np.moveaxis(weights, 0, -1)
-        competing = np.where(delta > -LEADERS, value(q), 0.0).max(-1) * ((delta > -LEADERS).sum(-1) > 1)
+            if not q.max(initial=0.0) <= Q_LIMIT:
+                leads = delta > -LEADERS
+                needs = (np.where(leads, q, 0.0).max(0) > Q_LIMIT) & (leads.sum(0) > 1)
+        log_density, weights = normalise(delta, top)
         if kind == "log_prob":
-            return competing, log_density - 0.5 * math.log(2.0 * math.pi)
+            return needs, log_density - 0.5 * math.log(2.0 * math.pi)
         if kind == "score":
-            return competing, -(weights * value(r / c)).sum(-1)
-        m = like(self.keep, r)[pick] * self.means[pick] + like(self.gain, r)[pick] * y
+            return needs, -(weights * value(r / c)).sum(0)
+        keep, gain = self.extended if extended else (self.keep, self.gain)
+        m = keep[pick] * self.means[pick] + gain[pick] * y
         if kind == "denoised":
-            return competing, (weights * value(m)).sum(-1)
-        apart = value(m - (m * weights).sum(-1)[..., None])
-        own = (self.variances * self.keep.hi)[pick]
-        return competing, (weights * (own + apart * apart)).sum(-1)
+            return needs, (weights * value(m)).sum(0)
+        apart = value(m - (m * weights).sum(0))
+        own = (self.variances * self.keep)[pick]
+        return needs, (weights * (own + apart * apart)).sum(0)

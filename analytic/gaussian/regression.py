@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scorebed.analytic.gaussian.arrays import back, finite, to_numpy
-from scorebed.analytic.gaussian.covariance import Isotropic
+from scorebed.analytic.gaussian.diagonal import Isotropic
 from scorebed.analytic.gaussian.evaluate import ALL
 from scorebed.analytic.gaussian.extended import value
 from scorebed.analytic.gaussian.gain import Dense, dense, gain

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scorebed.analytic.gaussian.covariance import Diagonal, Pick
+from scorebed.analytic.gaussian.covariance import Cloud, Pick
+from scorebed.analytic.gaussian.diagonal import Diagonal
 from scorebed.analytic.gaussian.extended import Extended, Number, like, matmul
 from scorebed.analytic.gaussian.full import orthogonal
 
@@ -99,11 +100,12 @@ class RotatedAt:
     def posterior_times(self, weights: np.ndarray, v: np.ndarray) -> np.ndarray:
         return self._back(self.inner.posterior_times(weights, self._turn(v)))
 
-    def rough(self, x: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.inner.rough(self._turn(x), self._turn(centres))
+    def rough(self, x: np.ndarray, cloud: Cloud) -> tuple[np.ndarray, np.ndarray]:
+        alpha = self.inner.alpha
+        return self.inner.squares(self._turn(x - alpha * cloud.origin), self._turn(alpha * cloud.points))
 
-    def blend_score(self, weights: np.ndarray, x: np.ndarray, centres: np.ndarray) -> np.ndarray:
-        return self._back(self.inner.blend_score(weights, self._turn(x), self._turn(centres)))
+    def blend_score(self, weights: np.ndarray, x: np.ndarray, mu: np.ndarray) -> np.ndarray:
+        return self._back(self.inner.blend_score(weights, self._turn(x), self._turn(mu)))
 
     def blend_mean(self, weights: np.ndarray, x: np.ndarray, mu: np.ndarray) -> np.ndarray:
         return self._back(self.inner.blend_mean(weights, self._turn(x), self._turn(mu)))

@@ -27,19 +27,17 @@ def reduce(ev: Evaluator, x: np.ndarray, kind: str, part: Part | None) -> tuple[
     """Log-density up to d log(2π)/2, shape (n,), and Σ_k γ_k part_k, (n, d), for ``kind`` "score", "denoised" or "log_prob" (no sum)."""
     log_density, total = np.empty(len(x)), None if part is None else np.empty((len(x), ev.d))
     step = max(1, _TABLE // ev.k)
-    centre = ev.alpha * ev.means.mean(0)  # an origin amid the data makes the products small
-    moved = ev.alpha * ev.means - centre
     for i in range(0, len(x), step):
         rows = slice(i, i + step)
-        log_density[rows], sums = _chunk(ev, x[rows], centre, moved, kind, part)
+        log_density[rows], sums = _chunk(ev, x[rows], kind, part)
         if total is not None:
             total[rows] = sums
     return log_density, total
 
 
-def _chunk(ev: Evaluator, x: np.ndarray, centre: np.ndarray, moved: np.ndarray, kind: str, part: Part | None) -> tuple[np.ndarray, Any]:
+def _chunk(ev: Evaluator, x: np.ndarray, kind: str, part: Part | None) -> tuple[np.ndarray, Any]:
     at: Any = ev.at
-    rough, cancelled = at.rough(x - centre, moved)
+    rough, cancelled = at.rough(x, ev.cloud)
     rough *= -0.5
     rough += ev.offset
     top = rough.max(1)
@@ -56,7 +54,10 @@ def _chunk(ev: Evaluator, x: np.ndarray, centre: np.ndarray, moved: np.ndarray, 
         if total is not None:
             weights /= mass[:, None]
             here = x[products]
-            total[products] = at.blend_score(weights, here - centre, moved) if kind == "score" else at.blend_mean(weights, here, ev.means)
+            if kind == "score":
+                total[products] = at.blend_score(weights, here - ev.alpha * ev.cloud.origin, ev.cloud.points)
+            else:
+                total[products] = at.blend_mean(weights, here, ev.means)
     rest = np.flatnonzero(~listed & ~products)
     for i in range(0, len(rest), 16):  # many leaders and heavy cancellation at once: exact, and slow
         some = rest[i : i + 16]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from scorebed.analytic.gaussian.arrays import finite
-from scorebed.analytic.gaussian.covariance import Covariance, Diagonal, Isotropic, LowRank
+from scorebed.analytic.gaussian.covariance import Covariance, LowRank
+from scorebed.analytic.gaussian.diagonal import Diagonal, Isotropic
 from scorebed.analytic.gaussian.full import Full
 from scorebed.analytic.gaussian.lowrank import LowRankDiagonal
 from scorebed.analytic.gaussian.rotated import Rotated, RotatedDiagonal
