@@ -13,7 +13,7 @@ from scorebed.solvers.grid import GRIDS
 from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, pointwise, predicts
 from scorebed.solvers.noise import BrownianNoise, Noise
 from scorebed.solvers.plan import NotLinear, Plan
-from scorebed.solvers.sample import NonFinite, Run, StepDone, sample
+from scorebed.solvers.sample import NonFinite, Run, StepDone, StopSampling, sample
 from scorebed.solvers.schedule import EDM, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
 from scorebed.solvers.tape import trace
 
@@ -49,6 +49,7 @@ __all__ = [
     "Schedule",
     "Solver",
     "StepDone",
+    "StopSampling",
     "SubVP",
     "UnknownSolver",
     "alias",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scorebed.solvers.model import Array
-from scorebed.solvers.noise import BrownianNoise
+from scorebed.solvers.noise import BrownianNoise, fresh_seed
 from scorebed.solvers.process import Point
 
 
@@ -46,3 +47,19 @@ class NoiseBySample:
         """The noise of the samples at these positions of the batch."""
         seeds = np.array(self.seeds, dtype=object)[rows]
         return NoiseBySample(seeds.tolist(), (len(seeds), *self.shape[1:]), like=self._like, refine=self.refine)
+
+
+def noise_from(noise: Any, x: Array) -> Any:
+    """What a caller gives as noise for the state x, as a ``Noise``: a seed, one for each sample, None for a fresh one, or a ``Noise``.
+
+    Raises:
+        TypeError: none of these, or seeds that are no integers.
+        ValueError: another number of seeds than samples, or a seed out of range.
+    """
+    if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
+        return BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=x)
+    if isinstance(noise, list | tuple) or (isinstance(noise, np.ndarray) and noise.ndim == 1 and noise.dtype.kind in "iu"):
+        return NoiseBySample(noise, tuple(x.shape), like=x)
+    if not callable(noise):
+        raise TypeError(f"noise = {noise!r} is neither a seed nor a function of (s, t)")
+    return noise

@@ -17,7 +17,7 @@ One register stands bare, several stand in a tuple, as components of states do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -176,7 +176,7 @@ class Plan(Saved):
         """Mean, standard deviation and log-probability of every step: ``rollout(x, noise)`` draws, ``score(states)`` reads given ones."""
         return Transitions(self, model)
 
-    def run(self, denoise: Denoiser, x: State, noise: Noise | int | None = None) -> State:
+    def run(self, denoise: Denoiser, x: State, noise: Noise | int | Sequence[int] | None = None) -> State:
         """Replay the plan from the state ``x``; the same checks and, for the same noise, the same result as ``sample``. No noise is a fresh
         seed at every call."""
         process_of(self.grid[0]).check(x)

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from numbers import Integral
 from typing import Any, Literal, overload
 
 from scorebed.solvers import grid as grids
 from scorebed.solvers.base import Solver, Space, advance
+from scorebed.solvers.levels import by_sample, on_own_grids
 from scorebed.solvers.memory import own
 from scorebed.solvers.model import Denoiser
-from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
+from scorebed.solvers.noise import BrownianNoise, Noise
+from scorebed.solvers.noise_by_sample import NoiseBySample, noise_from
 from scorebed.solvers.process import Point, process_of
 from scorebed.solvers.state import NonFinite, State, check_alike, check_like, is_finite, parts
 
@@ -22,13 +23,17 @@ TERMINALS = ("denoise", "none")
 tangent part of D - x, projected. ``none``: x at the last node."""
 
 
+class StopSampling(Exception):
+    """Raise it in a callback to end the run there: its result is the state after that step, and no terminal rule follows."""
+
+
 @dataclass
 class Run:
     """A recorded run. ``xs[i]`` is the state at ``nodes[i]``; ``denoised[i]`` the first evaluation of step i, made at
     ``denoised_nodes[i]``, with the terminal evaluation last; ``nfe`` counts all evaluations.
 
     Adaptive methods evaluate parts of the batch, and ``denoised`` then holds those. ``seed`` is that of the noise, given or fresh;
-    None where nothing was drawn, or by a ``Noise`` of the caller's."""
+    None where nothing was drawn, or by a ``Noise`` of the caller's. ``stopped``: a callback ended the run at the last of ``nodes``."""
 
     x: State
     nodes: list[Any]
@@ -36,7 +41,8 @@ class Run:
     denoised: list[State] = field(default_factory=list)
     denoised_nodes: list[Any] = field(default_factory=list)
     nfe: int = 0
-    seed: int | None = None
+    seed: int | tuple[int, ...] | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,19 +105,15 @@ class WatchedNoise:
     A ``BrownianNoise`` is a source, from which the process draws; any other function gives the draws themselves.
     """
 
-    def __init__(self, noise: Noise | int | None, x: State, start: Point) -> None:
+    def __init__(self, noise: Noise | int | Sequence[int] | None, x: State, start: Point) -> None:
         self.process, self.x = process_of(start), parts(x)[0]
-        if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
-            noise = BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(self.x.shape), like=self.x)
-        if not callable(noise):
-            raise TypeError(f"noise = {noise!r} is neither a seed nor a function of (s, t)")
-        self.noise: Any = noise
-        self.seed: int | None = None
+        self.noise: Any = noise_from(noise, self.x)
+        self.seed: int | tuple[int, ...] | None = None
 
     def __call__(self, s: Any, t: Any) -> State:
-        keyed = isinstance(self.noise, BrownianNoise)
+        keyed = isinstance(self.noise, BrownianNoise | NoiseBySample)
         value = self.process.noise(self.noise, s, t) if keyed else self.noise(s, t)
-        self.seed = self.noise.seed if keyed else None
+        self.seed = (self.noise.seed if isinstance(self.noise, BrownianNoise) else self.noise.seeds) if keyed else None
         if len(parts(value)) != self.process.draws:
             raise ValueError(f"noise(s, t) on [{s.t}, {t.t}] has {len(parts(value))} parts, the process draws {self.process.draws}")
         for part in parts(value):
@@ -178,10 +180,10 @@ def sample(
     x: State,
     grid: Sequence[Any],
     *,
-    noise: Noise | int | None = ...,
+    noise: Noise | int | Sequence[int] | None = ...,
     terminal: str = ...,
     record: Literal[False] = ...,
-    callback: Callable[[StepDone], None] | None = ...,
+    callback: Callable[[StepDone], State | None] | None = ...,
     progress: bool = ...,
 ) -> State: ...
 @overload
@@ -191,10 +193,10 @@ def sample(
     x: State,
     grid: Sequence[Any],
     *,
-    noise: Noise | int | None = ...,
+    noise: Noise | int | Sequence[int] | None = ...,
     terminal: str = ...,
     record: Literal[True],
-    callback: Callable[[StepDone], None] | None = ...,
+    callback: Callable[[StepDone], State | None] | None = ...,
     progress: bool = ...,
 ) -> Run: ...
 def sample(
@@ -203,10 +205,10 @@ def sample(
     x: State,
     grid: Sequence[Any],
     *,
-    noise: Noise | int | None = None,
+    noise: Noise | int | Sequence[int] | None = None,
     terminal: str = "denoise",
     record: bool = False,
-    callback: Callable[[StepDone], None] | None = None,
+    callback: Callable[[StepDone], State | None] | None = None,
     progress: bool = False,
 ) -> State | Run:
     """Run ``solver`` along ``grid`` from the state ``x`` at its first node.
@@ -215,12 +217,14 @@ def sample(
         solver: the method.
         denoise: (x, node) -> E[x0 | x], an array of x's shape and dtype.
         x: state of shape (..., d), NumPy or torch, floating point; its first axis counts samples.
-        grid: strictly monotone nodes (``solvers.grid``).
-        noise: for stochastic methods: a seed, or a ``Noise``; None is a fresh seed at every call, which ``Run.seed`` tells, so that a
-            loop of calls draws new noise each time. The same seed gives the same samples.
+        grid: strictly monotone nodes (``solvers.grid``); or a list of grids, one for each sample, which then runs on its own (states of one
+            array; without ``record``, ``callback`` and ``progress``).
+        noise: for stochastic methods: a seed, a list of seeds, one for each sample, or a ``Noise``; None is a fresh seed at every call,
+            which ``Run.seed`` tells, so that a loop of calls draws new noise each time. The same seed gives the same samples.
         terminal: ``"denoise"`` (one more evaluation, x0 = D(x, last)) or ``"none"`` (x at the last node).
         record: give back a ``Run`` with trajectory, denoised trajectory and evaluation count, instead of the final array.
-        callback: called with a ``StepDone`` after every step.
+        callback: called with a ``StepDone`` after every step. It may return another state, of the same kind, from which the method goes on
+            as from a start, since what it remembers belongs to the old one; None goes on. It may raise ``StopSampling``.
         progress: show a progress bar.
 
     Returns:
@@ -231,6 +235,10 @@ def sample(
         ValueError: a bad grid, shape, terminal rule or parameterisation.
         NonFinite: nan or inf from the denoiser, the noise, or a diverging state; its ``run`` holds the states before.
     """
+    if by_sample(grid):
+        if record or callback is not None or progress:
+            raise ValueError("grids of each sample are run one after the other: without record, callback and progress")
+        return on_own_grids(lambda d, y, g, z: sample(solver, d, y, g, noise=z, terminal=terminal), denoise, x, grid, noise)
     nodes = check_run(solver, grid, terminal)
     process_of(nodes[0]).check(x)
     if solver.space is not None:
@@ -253,14 +261,32 @@ def sample(
                 run.denoised_nodes.append(first[0])
                 run.denoised.append(first[1])
         if callback is not None:
-            callback(StepDone(i, nodes[i], nodes[i + 1], own(x_t), None if first is None else own(first[1]), watched.nfe))
+            done = StepDone(i, nodes[i], nodes[i + 1], own(x_t), None if first is None else own(first[1]), watched.nfe)
+            other = callback(done)
+            if other is not None:
+                x_t, carry = replaced(other, i), None
         return x_t, carry
+
+    def replaced(other: State, i: int) -> State:
+        what = f"the state that the callback returned after step {i}"
+        check_alike(other, x, what)
+        if not is_finite(other):
+            raise NonFinite(f"{what} has nan or inf entries")
+        if solver.space is not None:
+            solver.space.check(other, what)
+        run.x = own(other)
+        if record:
+            run.xs[-1] = run.x
+        return run.x
 
     try:
         run.x = loop(solver, watched, x, nodes, drawn, terminal, after, _bar(solver.name) if progress else iter)
     except NonFinite as error:
         error.run = run
         raise
+    except StopSampling:
+        run.stopped = True
+        return run if record else run.x
     run.nfe, run.seed = watched.nfe, drawn.seed
     if record and terminal == "denoise":
         run.denoised_nodes.append(nodes[-1])

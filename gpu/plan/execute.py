@@ -49,7 +49,7 @@ def run(
     compile: bool = False,
     graph: bool = False,
     check: str = "end",
-    callback: Callable[[StepDone], None] | None = None,
+    callback: Callable[[StepDone], Any] | None = None,
 ) -> Tensor:
     """Run a solver or a Plan on the batch ``x``; the same samples as ``solvers.sample``, to rounding.
 

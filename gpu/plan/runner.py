@@ -60,7 +60,7 @@ class Runner:
         index: Any = None,
         backend: str = "auto",
         check: str = "end",
-        callback: Callable[[StepDone], None] | None = None,
+        callback: Callable[[StepDone], Any] | None = None,
     ) -> None:
         if check not in CHECKS:
             raise ValueError(f"check = {check!r} is not known: give one of {', '.join(CHECKS)}")
@@ -231,7 +231,9 @@ class Runner:
         if self.check == "step" and not is_finite(x):
             raise NonFinite(f"the state became nan or inf in step {i} of {self.plan.solver}, from {nodes[i]} to {nodes[i + 1]}")
         if self.callback is not None:
-            self.callback(StepDone(i, nodes[i], nodes[i + 1], own(x), denoised, nfe))
+            other = self.callback(StepDone(i, nodes[i], nodes[i + 1], own(x), denoised, nfe))
+            if other is not None:
+                raise ValueError("callback returned a state, but a Plan is unrolled for its own: replace states by solvers.sample")
 
 
 def _read(memory: list[Any], registers: Registers) -> State:
