@@ -139,7 +139,7 @@ class Claim:
         when: for a claim false as printed, when it is true.
         control: what the negative control breaks.
         measure: ``measure(broken)`` gives the rows.
-        draw: makes the figure.
+        draw: makes the figure, where there is one.
     """
 
     id: int
@@ -148,7 +148,7 @@ class Claim:
     statement: str
     control: str
     measure: Callable[[bool], list[Row]] = field(repr=False)
-    draw: Callable[[], Figure] = field(repr=False)
+    draw: Callable[[], Figure] | None = field(repr=False)
     expected: Expected = HOLDS
     when: str = ""
 
@@ -208,7 +208,7 @@ def claim(
     reference: str,
     statement: str,
     control: str,
-    draw: Callable[[], Figure],
+    draw: Callable[[], Figure] | None = None,
     when: str = "",
 ) -> Callable[[Callable[[bool], list[Row]]], Claim]:
     """Make a measurement a ``Claim`` and enter it in ``CLAIMS``. With ``when`` the claim is expected to be false as printed.

@@ -50,7 +50,7 @@ def claims(
         found, kept = run_claims(chosen, out, report, fresh=fresh, jobs=jobs, backend=backend, scheduler=scheduler)
         for claim, verdict in found.items():
             show(claim, verdict, console)
-            if figures:
+            if figures and claim.draw is not None:
                 files += save(claim.draw(), out, f"claim_{claim.id}", dark=dark)
         files = save_all({**found, **others}, out) + files
     wrong = [claim for claim, verdict in found.items() if not claim.as_it_must(verdict)]

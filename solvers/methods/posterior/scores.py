@@ -149,7 +149,7 @@ def stsl(c: Conditioned, noise: Draws, *, eta: float = 1.0, probe: float = 1e-3,
     return guided
 
 
-@guide(reference="arXiv:2412.00100, Alg. 1; the correction of arXiv:2305.18583 (CDDB), eq. 11", linear=False, solver="ddim")
+@guide(reference="arXiv:2412.00100, Alg. 1; the correction of arXiv:2305.19809 (CDDB), Alg. 2", linear=False, solver="ddim")
 def steered(c: Conditioned, noise: Draws, *, step: float = 0.5) -> Denoiser:
     r"""D̃ = D + step A^T (y − A D)/‖A‖²: the gradient of |y − A x0|² at D, not carried back to x_t (J dropped)."""
     size = float(c.operator.s[0]) ** 2 if hasattr(c.operator, "s") else 1.0
