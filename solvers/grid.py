@@ -20,6 +20,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any, TypeVar
 
+from scorebed.solvers.process import Point, Process
 from scorebed.solvers.schedule import Node, Schedule
 
 Spacing = Callable[..., list[Node]]
@@ -67,10 +68,11 @@ def make(
 
 
 def _interior(
-    schedule: Schedule, n: int, start: float | None, end: float | None, between: Callable[[Node, Node, float], Node]
-) -> list[Node]:
-    """The end nodes exactly, and ``between(first, last, i/n)`` in the interior."""
-    _made(schedule)
+    schedule: Any, n: int, start: float | None, end: float | None, between: Callable[[Any, Any, float], Any], *, everywhere: bool = False
+) -> list[Any]:
+    """The end nodes exactly, and ``between(first, last, i/n)`` in the interior; ``everywhere``: on every kind of process."""
+    if not (everywhere and isinstance(schedule, Process) and not isinstance(schedule, type)):
+        _made(schedule)
     if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
         raise ValueError(f"n = {n!r} is not a number of steps: give an integer of at least 1")
     first = schedule.node(schedule.t_max if start is None else start)
@@ -90,21 +92,21 @@ def _mix(a: float, b: float, r: float) -> float:
 
 
 @spacing()
-def uniform(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
+def uniform(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in t."""
-    return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(a.t, b.t, r)))
+    return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(a.t, b.t, r)), everywhere=True)
 
 
 @spacing()
-def quadratic(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
+def quadratic(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in sqrt(t): finer towards the data."""
-    return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(math.sqrt(a.t), math.sqrt(b.t), r) ** 2))
+    return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(math.sqrt(a.t), math.sqrt(b.t), r) ** 2), everywhere=True)
 
 
 @spacing()
-def uniform_lam(schedule: Schedule, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
-    """n steps of equal length in lam, the half log-SNR."""
-    return _interior(schedule, n, start, end, lambda a, b, r: schedule.at_lam(_mix(a.lam, b.lam, r)))
+def uniform_lam(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
+    """n steps of equal length in lam, the half log-SNR; in the clock, on another process."""
+    return _interior(schedule, n, start, end, lambda a, b, r: a.at(_mix(a.clock, b.clock, r)), everywhere=True)
 
 
 @spacing()
@@ -121,42 +123,49 @@ def karras(schedule: Schedule, n: int, start: float | None = None, end: float | 
     )
 
 
-def from_times(schedule: Schedule, times: Iterable[float]) -> list[Node]:
+def from_times(schedule: Any, times: Iterable[float]) -> list[Node]:
     """The grid at a user's own times, in their order."""
-    schedule = _made(schedule)
+    schedule = schedule if isinstance(schedule, Process) and not isinstance(schedule, type) else _made(schedule)
     return check([schedule.node(float(t)) for t in times])
 
 
-def check(nodes: Sequence[Node]) -> list[Node]:
+def check(nodes: Sequence[Any]) -> list[Any]:
     """The nodes as a list, if they make a grid.
 
     Raises:
         TypeError: not a sequence of ``Node``.
-        ValueError: fewer than two nodes, a value that is not finite or out of range, nodes of different schedules, or times and lam that
+        ValueError: fewer than two nodes, a value that is not finite or out of range, nodes of different processes, or times and lam that
             are not strictly monotone. The message names the node.
     """
     if isinstance(nodes, str) or not hasattr(nodes, "__iter__"):
         raise TypeError(f"grid = {nodes!r} is not a list of nodes: make one with solvers.grid")
     nodes = list(nodes)
     for i, node in enumerate(nodes):
-        if not isinstance(node, Node):
+        if not isinstance(node, Point):
             raise TypeError(f"grid[{i}] = {node!r} is not a Node: make the grid with solvers.grid.from_times(schedule, times)")
-        if not all(map(math.isfinite, (node.t, node.alpha, node.sigma, node.lam))) or node.alpha <= 0.0 or node.sigma <= 0.0:
-            raise ValueError(
-                f"grid[{i}] = {node} needs finite values with alpha > 0 and sigma > 0: stop short of the ends of the schedule "
-                "(the step to sigma = 0 is terminal='denoise')"
-            )
-        if abs(math.log(node.alpha / node.sigma) - node.lam) > 1e-8 * max(1.0, abs(node.lam)):
-            raise ValueError(f"grid[{i}] = {node} has lam other than log(alpha/sigma) = {math.log(node.alpha / node.sigma)}")
-        if node.schedule != nodes[0].schedule:
-            raise ValueError(f"grid[{i}] belongs to {node.schedule}, grid[0] to {nodes[0].schedule}: a grid lies on one schedule")
+        if isinstance(node, Node):
+            _check_scalar(i, node)
+        if node.process != nodes[0].process:
+            raise ValueError(f"grid[{i}] belongs to {node.process}, grid[0] to {nodes[0].process}: a grid lies on one process")
     if len(nodes) < 2:
         raise ValueError(f"grid has {len(nodes)} node(s), that is no step: give at least 2 nodes")
-    towards_data = nodes[-1].lam > nodes[0].lam
+    towards_data = nodes[-1].clock > nodes[0].clock
     for i, (s, t) in enumerate(pairwise(nodes)):
-        if s.t == t.t or s.lam == t.lam or (t.lam > s.lam) != towards_data or (t.t < s.t) != towards_data:
+        if s.t == t.t or s.clock == t.clock or (t.clock > s.clock) != towards_data or (t.t < s.t) != towards_data:
+            clock = "lam" if isinstance(s, Node) else "clock"
             raise ValueError(
-                f"grid is not strictly monotone between nodes {i} and {i + 1}: t {s.t} -> {t.t}, lam {s.lam} -> {t.lam}; "
+                f"grid is not strictly monotone between nodes {i} and {i + 1}: t {s.t} -> {t.t}, {clock} {s.clock} -> {t.clock}; "
                 "remove duplicates and sort the times"
             )
     return nodes
+
+
+def _check_scalar(i: int, node: Node) -> None:
+    """Refuse a node of a schedule that is no place for a step."""
+    if not all(map(math.isfinite, (node.t, node.alpha, node.sigma, node.lam))) or node.alpha <= 0.0 or node.sigma <= 0.0:
+        raise ValueError(
+            f"grid[{i}] = {node} needs finite values with alpha > 0 and sigma > 0: stop short of the ends of the schedule "
+            "(the step to sigma = 0 is terminal='denoise')"
+        )
+    if abs(math.log(node.alpha / node.sigma) - node.lam) > 1e-8 * max(1.0, abs(node.lam)):
+        raise ValueError(f"grid[{i}] = {node} has lam other than log(alpha/sigma) = {math.log(node.alpha / node.sigma)}")

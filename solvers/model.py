@@ -18,10 +18,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.state import Array
+from scorebed.solvers.state import Array, State
 
-Denoiser = Callable[[Array, Node], Array]
-"""E[x0 | x_t] as a function of (x, node)."""
+Denoiser = Callable[[State, Any], State]
+"""E[x0 | x_t] as a function of (x, node); on another process what its models give, from its states."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

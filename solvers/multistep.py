@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 
 from scorebed.solvers.exponential import phi
+from scorebed.solvers.lagrange import monomials
 from scorebed.solvers.model import Array
 from scorebed.solvers.schedule import Node
 
@@ -31,20 +32,6 @@ _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(32))
 Basis = Literal["mixed", "polynomial"]
 Past = tuple[tuple[Node, Array], ...]
 """Evaluations and where they were made, the newest first."""
-
-
-def lagrange(times: Sequence[float], j: int, t: float) -> float:
-    """ℓ_j(t) = Π_{k≠j} (t − t_k)/(t_j − t_k)."""
-    return math.prod((t - times[k]) / (times[j] - times[k]) for k in range(len(times)) if k != j)
-
-
-def monomials(times: Sequence[float], j: int) -> list[float]:
-    """The coefficients c of ℓ_j(t) = Σ_k c_k t^k."""
-    c = [1.0]
-    for k, u in enumerate(times):
-        if k != j:
-            c = [(low - u * high) / (times[j] - u) for low, high in zip([0.0, *c], [*c, 0.0], strict=True)]
-    return c
 
 
 def shares(places: Sequence[float], moments: Sequence[float]) -> list[float]:

@@ -31,7 +31,7 @@ from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ops import Combine, Draw, Evaluate, Op, Registers, Value, reads, total
 from scorebed.solvers.plan_file import Saved
-from scorebed.solvers.process import Point, process_of
+from scorebed.solvers.process import Point
 from scorebed.solvers.sample import Watched, WatchedNoise, check_step
 from scorebed.solvers.state import State, bare, parts
 from scorebed.solvers.transitions import Transitions
@@ -179,7 +179,7 @@ class Plan(Saved):
     def run(self, denoise: Denoiser, x: State, noise: Noise | int | Sequence[int] | None = None) -> State:
         """Replay the plan from the state ``x``; the same checks and, for the same noise, the same result as ``sample``. No noise is a fresh
         seed at every call."""
-        process_of(self.grid[0]).check(x)
+        self.grid[0].process.check(x)
         x = own(x)
         watched, drawn = Watched(denoise, self.grid[0]), WatchedNoise(noise, x, self.grid[0])
 

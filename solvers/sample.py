@@ -15,7 +15,7 @@ from scorebed.solvers.memory import own
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise
 from scorebed.solvers.noise_by_sample import NoiseBySample, noise_from
-from scorebed.solvers.process import Point, process_of
+from scorebed.solvers.process import Point
 from scorebed.solvers.state import NonFinite, State, check_alike, check_like, is_finite, parts
 
 TERMINALS = ("denoise", "none")
@@ -75,7 +75,7 @@ class Watched:
         marked = getattr(denoise, "prediction", "denoised")
         if marked != "denoised":
             raise ValueError(f"denoise predicts {marked!r}, not 'denoised': wrap it, solvers.model.denoiser(f, {marked!r})")
-        self.process = process_of(start)
+        self.process = start.process
         self.denoise, self.nfe, self.step = denoise, 0, 0
         self.first: tuple[Any, State] | None = None
         self.pointwise = getattr(denoise, "pointwise", False)
@@ -106,7 +106,7 @@ class WatchedNoise:
     """
 
     def __init__(self, noise: Noise | int | Sequence[int] | None, x: State, start: Point) -> None:
-        self.process, self.x = process_of(start), parts(x)[0]
+        self.process, self.x = start.process, parts(x)[0]
         self.noise: Any = noise_from(noise, self.x)
         self.seed: int | tuple[int, ...] | None = None
 
@@ -130,7 +130,7 @@ def check_run(solver: Solver, grid: Sequence[Any], terminal: str) -> list[Any]:
     if terminal not in TERMINALS:
         raise ValueError(f"terminal = {terminal!r} is not known: give one of {', '.join(TERMINALS)}")
     nodes = grids.check(grid)
-    kind = process_of(nodes[0]).kind
+    kind = nodes[0].process.kind
     if kind not in solver.on:
         raise ValueError(f"{solver.name} is made for {', '.join(solver.on)} processes, but this grid lies on a {kind} process")
     if nodes[-1].clock < nodes[0].clock:
@@ -152,7 +152,7 @@ def check_clock(nodes: Sequence[Any], space: Space) -> None:
 
 def end(solver: Solver, denoise: Denoiser, x: State, node: Any) -> State:
     """The terminal rule ``denoise``."""
-    denoised, space = process_of(node).clean(denoise(x, node)), solver.space
+    denoised, space = node.process.clean(denoise(x, node)), solver.space
     return denoised if space is None else space.project(space.move(x, space.tangent(x, denoised - x)))
 
 
@@ -240,7 +240,7 @@ def sample(
             raise ValueError("grids of each sample are run one after the other: without record, callback and progress")
         return on_own_grids(lambda d, y, g, z: sample(solver, d, y, g, noise=z, terminal=terminal), denoise, x, grid, noise)
     nodes = check_run(solver, grid, terminal)
-    process_of(nodes[0]).check(x)
+    nodes[0].process.check(x)
     if solver.space is not None:
         solver.space.check(x)
     watched, drawn = Watched(denoise, nodes[0]), WatchedNoise(noise, x, nodes[0])

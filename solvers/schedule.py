@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from scorebed.solvers.process import Point, ScalarProcess
+from scorebed.solvers.process import SCALAR, Point, ScalarProcess
 
 _SLACK = 1e-12  # relative round-off allowed at the ends of a schedule's range
 _HUGE = 1e300  # the largest sigma of EDM
@@ -48,8 +48,18 @@ class Node(Point):
 
     @property
     def process(self) -> Any:
-        """The schedule."""
-        return self.schedule
+        """The schedule; what every scalar process shares, where there is none or it has only the six members of ``Schedule``."""
+        return self.schedule if hasattr(self.schedule, "kind") else SCALAR
+
+    def at(self, clock: float) -> Node:
+        """The node of the same schedule at lam = ``clock``.
+
+        Raises:
+            ValueError: this node carries no schedule.
+        """
+        if self.schedule is None:
+            raise ValueError("this node has schedule=None and knows no other: make it by schedule.node(t)")
+        return self.schedule.at_lam(clock)
 
     @property
     def rho(self) -> float:

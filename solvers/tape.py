@@ -9,7 +9,7 @@ from typing import Any
 from scorebed.solvers.base import Solver
 from scorebed.solvers.form import Form, NotLinear, refuse
 from scorebed.solvers.plan import Combine, Draw, Evaluate, Op, Plan, Registers
-from scorebed.solvers.process import Point, process_of
+from scorebed.solvers.process import Point
 from scorebed.solvers.sample import check_run, loop
 from scorebed.solvers.state import bare, parts
 
@@ -18,7 +18,7 @@ class Tape:
     """Writes the operations while a loop, or another Plan, runs on forms."""
 
     def __init__(self, solver: str, grid: Sequence[Any]) -> None:
-        self.solver, self.grid, self.process = solver, tuple(grid), process_of(grid[0])
+        self.solver, self.grid, self.process = solver, tuple(grid), grid[0].process
         self.ops: list[Op] = []
         self.draws: dict[tuple[float, float], Any] = {}
         self.ends: list[int] = []

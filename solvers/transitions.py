@@ -17,7 +17,6 @@ import numpy as np
 
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
-from scorebed.solvers.process import process_of
 from scorebed.solvers.sample import Watched, WatchedNoise
 from scorebed.solvers.state import Array, State, bare, parts
 
@@ -119,7 +118,7 @@ class Transitions:
 
         def draw(s: Any, t: Any) -> Any:
             nonlocal count
-            made = parts(noise(s, t)) if noise is not None else (None,) * process_of(plan.grid[0]).draws
+            made = parts(noise(s, t)) if noise is not None else (None,) * plan.grid[0].process.draws
             out = []
             for xi in made:
                 drawn[count] = xi

@@ -3,7 +3,8 @@
 import pytest
 
 from scorebed.solvers import SOLVERS, VP, ddim, grid, methods_on, trace
-from scorebed.toy.properties.mutants import EXPLAINED, judge, same_plans, tampered
+from scorebed.toy.properties.mutants import judge, same_plans, tampered
+from scorebed.toy.properties.survivors import EXPLAINED
 from scorebed.toy.studies.study import DEFAULT
 
 
@@ -15,7 +16,10 @@ def test_no_mutant_survives(name: str) -> None:
 
 
 def test_explanations_name_solvers() -> None:
-    assert set(EXPLAINED) <= set(SOLVERS) - set(DEFAULT)
+    """Those of the study's methods have none on schedules; on another kind of process the name says which."""
+    assert {name for name in EXPLAINED if " on " not in name} <= set(SOLVERS) - set(DEFAULT)
+    for name, _, kind in (name.partition(" on ") for name in EXPLAINED if " on " in name):
+        assert name in methods_on(kind)
 
 
 @pytest.mark.parametrize("name", [name for name, solver in methods_on().items() if solver.nonlinear is None])

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scorebed.solvers import SCHEDULES, SOLVERS, VP, Node, Solver, ddim, methods_on, sample, solver
+from scorebed.solvers import SCHEDULES, SOLVERS, VP, Node, Solver, ddim, heun, methods_on, sample, solver
 from scorebed.solvers.grid import uniform
-from scorebed.solvers.process import KINDS, Instant, process_of
+from scorebed.solvers.process import KINDS, Instant
 
 
 def still(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> tuple[Any, Any]:
@@ -44,8 +44,8 @@ def test_instants_are_values_that_know_their_way() -> None:
 
 
 def test_a_bare_schedule_of_the_users_own_is_gaussian() -> None:
-    assert process_of(Node(0.5, 0.8, 0.6, float(np.log(0.8 / 0.6)))).kind == "gaussian"
-    assert process_of(VP().node(0.5)) == VP()
+    assert Node(0.5, 0.8, 0.6, float(np.log(0.8 / 0.6))).process.kind == "gaussian"
+    assert VP().node(0.5).process == VP()
 
 
 def test_methods_on_a_kind_are_those_that_name_it() -> None:
@@ -81,7 +81,7 @@ def test_properties_of_a_kind_speak_of_the_methods_on_it(monkeypatch: pytest.Mon
         raise registry.Broken(method.name)
 
     made = solver(order=1, reference="here", on=("phase",), register=False)(still)
-    assert moves.exempt(ddim) == "not on phase processes"
+    assert moves.exempt(heun) == "not on phase processes"
     assert moves.exempt(made) is None
     with pytest.raises(registry.Broken, match="still"):
         moves(made)

@@ -201,7 +201,7 @@ def test_toward_walks_in_lam(schedule: Schedule, u: float, w: float, shares: lis
 
 def test_toward_refuses_what_it_cannot_reach() -> None:
     made = VP().node(0.5)
-    with pytest.raises(ValueError, match="process=None"):
+    with pytest.raises(ValueError, match="schedule=None"):
         Node(0.5, made.alpha, made.sigma, made.lam).toward(made, 0.5)
     with pytest.raises(ValueError, match="finite clock"):
         made.toward(VP().node(0.0), 0.5)

@@ -18,7 +18,7 @@ import numpy as np
 
 from scorebed.analytic.gaussian.arrays import finite
 from scorebed.analytic.gaussian.mixture import GaussianMixture
-from scorebed.solvers.process import Point, process_of
+from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import bare, parts
 
@@ -63,7 +63,7 @@ def moments(
 
 def output_map(plan: Program, affine: Affine, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The output A x + b + C ξ of a Plan with an affine model, for states of n numbers in all: (n, n), (n,) and (n, numbers drawn)."""
-    process = process_of(plan.grid[0])
+    process = plan.grid[0].process
     d = n // len(process.state)
     unit = np.eye(n, 1 + n, 1).T  # the rows of a register: its constant, then its coefficients of the initial state and of the draws
 

@@ -30,15 +30,15 @@ from scorebed.solvers.noise_by_sample import NoiseBySample
 from scorebed.solvers.plan import Plan
 from scorebed.solvers.sample import StepDone, check_run, sample
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.state import check_like, check_state
+from scorebed.solvers.state import State, bare, check_like, check_state, parts
 from scorebed.solvers.tape import trace
 
 
 def run(
     method: Solver | Plan,
     denoise: Denoiser,
-    x: Tensor,
-    grid: Sequence[Node] | None = None,
+    x: State,
+    grid: Sequence[Any] | None = None,
     *,
     noise: Noise | int | Sequence[int] | None = None,
     terminal: str = "denoise",
@@ -50,7 +50,7 @@ def run(
     graph: bool = False,
     check: str = "end",
     callback: Callable[[StepDone], Any] | None = None,
-) -> Tensor:
+) -> State:
     """Run a solver or a Plan on the batch ``x``; the same samples as ``solvers.sample``, to rounding.
 
     Args:
@@ -76,9 +76,13 @@ def run(
         ValueError: the same, by its value.
         NonFinite: nan or inf, where ``check`` looks for it.
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x is a {type(x).__name__}: give a torch tensor (solvers.sample takes NumPy arrays)")
-    check_state(x)
+    for part in parts(x):
+        if not isinstance(part, Tensor):
+            raise TypeError(f"x is a {type(part).__name__}: give a torch tensor (solvers.sample takes NumPy arrays)")
+        check_state(part)
+    if graph and isinstance(x, tuple):
+        raise ValueError("graph=True captures states of one component: give graph=False for a tuple")
+    first = parts(x)[0]
     if compile:
         if backend not in ("auto", "compile"):
             raise ValueError(f"compile=True and backend={backend!r}: give one of them")
@@ -95,7 +99,7 @@ def run(
         raise ValueError(f"{method.name} has no Plan ({method.nonlinear}): compile and graph need one")
     if graph and callback is not None:
         raise ValueError("graph=True replays the loop without the host: it cannot call back")
-    rows = chunks(x.shape[0], chunk)
+    rows = chunks(first.shape[0], chunk)
     noise = fresh_seed() if noise is None and len(rows) > 1 else noise
     if len(rows) > 1 and callback is not None:
         raise ValueError("callback goes with the whole batch: give chunk=None")
@@ -106,27 +110,34 @@ def run(
         networks = [denoiser(one, prediction) if prediction != "denoised" else one for one in networks]
     elif prediction != "denoised":
         plan = predicting(plan, prediction)
-    elif (told := numbers_of(networks[0], x.dtype)) is not None:
+    elif (told := numbers_of(networks[0], first.dtype)) is not None:
         plan, networks = predicting(plan, told), [one.raw for one in networks]
     if len(rows) == 1:
         return _whole(method, plan, networks[0], x, grid, noise, terminal, index, backend, graph, check, callback)
     seed = noise.seed if isinstance(noise, BrownianNoise) else noise
     given = noise.index if isinstance(noise, BrownianNoise) and index is None else on_host(index)
-    names = BrownianNoise(0, (x.shape[0],), given).index
-    out, runner = torch.empty_like(x), None
+    names = BrownianNoise(0, (first.shape[0],), given).index
+    out, runner = bare(tuple(torch.empty_like(one) for one in parts(x))), None
     refine = isinstance(noise, BrownianNoise) and noise.refine
     for part, network in zip(rows, networks, strict=True):
         if plan is None or refine or graph or (callable(noise) and not isinstance(noise, BrownianNoise)):
             drawn: Any = noise.take(np.arange(part.start, part.stop)) if callable(noise) else noise  # type: ignore[attr-defined]
             own = None if callable(noise) else names[part]
-            out[part] = _whole(method, plan, network, x[part], grid, drawn, terminal, own, backend, graph, check, None)
+            made = _whole(method, plan, network, _rows(x, part), grid, drawn, terminal, own, backend, graph, check, None)
+            for one, value in zip(parts(out), parts(made), strict=True):
+                one[part] = value
             continue
         if runner is None or runner.shape[0] != part.stop - part.start:
-            runner = Runner(plan, x[part], noise=seed, index=names[part], backend=backend, check=check)
+            runner = Runner(plan, _rows(x, part), noise=seed, index=names[part], backend=backend, check=check)
         else:
             runner.rename(names[part])
-        runner(network, x[part], out=out[part])
+        runner(network, _rows(x, part), out=_rows(out, part))
     return out
+
+
+def _rows(x: State, rows: slice) -> State:
+    """These rows of every component, as views."""
+    return bare(tuple(part[rows] for part in parts(x)))
 
 
 def _plan(method: Solver | Plan, grid: Sequence[Node] | None, terminal: str) -> Plan | None:
@@ -148,9 +159,9 @@ def _plan(method: Solver | Plan, grid: Sequence[Node] | None, terminal: str) -> 
 
 
 def _whole(
-    method: Any, plan: Plan | None, denoise: Denoiser, x: Tensor, grid: Any, noise: Any, terminal: str, index: Any, backend: str,
+    method: Any, plan: Plan | None, denoise: Denoiser, x: State, grid: Any, noise: Any, terminal: str, index: Any, backend: str,
     graph: bool, check: str, callback: Any,
-) -> Tensor:  # fmt: skip
+) -> State:  # fmt: skip
     """The batch at once."""
     if plan is not None and graph:
         from scorebed.gpu.plan.graph import Graph
@@ -159,13 +170,12 @@ def _whole(
     if plan is not None:
         return Runner(plan, x, noise=noise, index=index, backend=backend, check=check, callback=callback)(denoise, x)
     if noise is None or isinstance(noise, Integral):
-        noise = Brownian(fresh_seed() if noise is None else int(noise), tuple(x.shape), index, like=x)
+        noise = Brownian(fresh_seed() if noise is None else int(noise), tuple(parts(x)[0].shape), index, like=parts(x)[0])
     elif isinstance(noise, BrownianNoise) and not isinstance(noise, Brownian):
-        noise = Brownian(noise.seed, noise.shape, noise.index if index is None else index, like=x, refine=noise.refine)
+        noise = Brownian(noise.seed, noise.shape, noise.index if index is None else index, like=parts(x)[0], refine=noise.refine)
     with torch.no_grad():
-        result = sample(method, denoise, x.detach(), grid, noise=noise, terminal=terminal, callback=callback)
-    made: Tensor = result
-    return made
+        begin = bare(tuple(part.detach() for part in parts(x)))
+        return sample(method, denoise, begin, grid, noise=noise, terminal=terminal, callback=callback)
 
 
 def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None) -> Callable[[Tensor], Tensor]:

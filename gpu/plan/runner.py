@@ -22,7 +22,6 @@ from scorebed.solvers.memory import own
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.plan import Plan, Registers
-from scorebed.solvers.process import process_of
 from scorebed.solvers.sample import StepDone
 from scorebed.solvers.state import NonFinite, State, bare, check_like, is_finite, parts
 
@@ -100,7 +99,7 @@ class Runner:
         few = plan.components  # rows for the last input, for what is seen on the way, and for the result
         self._seen = {r: i for i, r in enumerate([*sorted(inputs), *sorted(states)], few)}
         self._extremes = torch.zeros((2 * few + len(self._seen), 2), dtype=self.dtype, device=self.device)
-        self._gives = len(process_of(plan.grid[0]).gives)
+        self._gives = len(plan.grid[0].process.gives)
         self._turn = Lock()
 
     @property
@@ -129,7 +128,7 @@ class Runner:
         """
         if not callable(denoise):
             raise TypeError(f"denoise = {denoise!r} is not callable: give a function of (x, node)")
-        process_of(self.plan.grid[0]).check(x)
+        self.plan.grid[0].process.check(x)
         for part in parts(x):
             have, want = (part.shape, part.dtype, part.device), (self.shape, self.dtype, self.device)
             if have != want:

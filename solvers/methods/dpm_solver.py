@@ -9,17 +9,17 @@ import math
 from typing import Any
 
 from scorebed.solvers.base import alias, solver
-from scorebed.solvers.exponential import eps_of, flow_by_denoised, flow_by_eps, phi
+from scorebed.solvers.exponential import eps_of, flow_by_eps, phi
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
 
 
-@solver(order=1, reference="arXiv:2010.02502, eq. 12 with eta = 0")
+@solver(order=1, reference="arXiv:2010.02502, eq. 12 with eta = 0", on=("gaussian", "phase", "bridge"))
 def ddim(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
-    r"""x_t = α_t D + σ_t ε,  ε = (x − α_s D)/σ_s."""
-    return flow_by_denoised(x, denoise(x, s), s, t), None
+    r"""x_t = α_t D + σ_t ε,  ε = (x − α_s D)/σ_s; on every linear process z_t = A z + B m, exact for constant m."""
+    return s.to(t)(x, denoise(x, s)), None
 
 
 dpm_solver_1 = alias("dpm_solver_1", ddim, reference="arXiv:2206.00927, eq. 3.7", formula="x_t = (α_t/α_s) x − σ_t (e^h − 1) ε_s.")

@@ -25,8 +25,8 @@ import numpy as np
 
 from scorebed.solvers.base import Carry, Solver, remade, solver
 from scorebed.solvers.exponential import flow_by_denoised
+from scorebed.solvers.lagrange import lagrange
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import lagrange
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
 

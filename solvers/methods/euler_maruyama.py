@@ -23,20 +23,26 @@ from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.runge_kutta import DISCRETISED
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
-from scorebed.solvers.schedule import Node, Schedule
+from scorebed.solvers.schedule import Node
 
 _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(32))
 
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2011.13456, eq. 6 by Euler-Maruyama", inexact=DISCRETISED)
+@solver(
+    order=1,
+    weak=1,
+    strong=1,
+    reference="arXiv:2011.13456, eq. 6 by Euler-Maruyama",
+    inexact=DISCRETISED,
+    on=("gaussian", "phase", "bridge"),
+)
 def euler_maruyama(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
-    r"""x_t = x + (f x − g² ∇log p)(t − s) + g sqrt(s − t) ξ, with f, g² and ∇log p = −ε/σ at s.
+    r"""x_t = x + (f x − g² ∇log p)(t − s) + g sqrt(s − t) ξ, with f, g² and ∇log p = −ε/σ at s; on every linear process
+    z_t = z + (P z + Q m)(t − s) + G sqrt(s − t) ξ with the rates of its reverse SDE at s.
 
-    Not exact on a point mass: f and g are frozen too.
+    Not exact on a point mass: the rates are frozen too.
     """
-    f, g2 = _of(s).f(s.t), _of(s).g2(s.t)
-    score = (-1.0 / s.sigma) * eps_of(x, denoise(x, s), s)
-    return x + (t.t - s.t) * (f * x - g2 * score) + math.sqrt(g2 * (s.t - t.t)) * noise(s, t), None
+    return s.process.euler(s, t)(x, denoise(x, s), noise(s, t)), None
 
 
 @solver(
@@ -68,12 +74,6 @@ def exp_euler_maruyama(
         spread = t.rho * math.sqrt(gone)
     eps = eps_of(x, denoise(x, s), s)
     return (t.alpha / s.alpha) * x - (t.alpha * drift * s.rho) * eps + (t.alpha * spread) * noise(s, t), None
-
-
-def _of(node: Node) -> Schedule:
-    if node.schedule is None:
-        raise ValueError("euler_maruyama needs f and g² of the schedule; this node has schedule=None: use schedule.node(t)")
-    return node.schedule
 
 
 def _mean_alpha(s: Node, t: Node) -> float:

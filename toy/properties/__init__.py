@@ -3,7 +3,7 @@
 The tests enrol every solver in every property, and the mutants are held against them. ``PROPERTIES`` maps names to properties.
 """
 
-from scorebed.toy.properties import adaptive, exact, mixtures, order, paths, robust, space_laws, spaces, straight
+from scorebed.toy.properties import adaptive, bridge, exact, mixtures, order, paths, phase, robust, space_laws, spaces, straight
 from scorebed.toy.properties.registry import PROPERTIES, Broken, Property, prop
 
 __all__ = [
@@ -11,10 +11,12 @@ __all__ = [
     "Broken",
     "Property",
     "adaptive",
+    "bridge",
     "exact",
     "mixtures",
     "order",
     "paths",
+    "phase",
     "prop",
     "robust",
     "space_laws",

@@ -13,14 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
-from scorebed.solvers import VP, Node, NotLinear, Solver, trace
+from scorebed.solvers import VP, NotLinear, Solver, trace
 from scorebed.solvers.base import advance
 from scorebed.solvers.model import Array
+from scorebed.solvers.process import Point
 from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.measure.order import Conditions, OrderResult, measure_order
+from scorebed.toy.problems.problem import Problem
 from scorebed.toy.properties.cases import jagged, modes
 from scorebed.toy.properties.registry import any_of, deterministic, prop, require, unplanned
 
@@ -42,15 +46,15 @@ def keeps_memory(solver: Solver) -> str | None:
     return "keeps a memory: the recursion would need its dimensions too" if history else None
 
 
-def _states(node: Node, points: int) -> np.ndarray:
+def _states(law: Any, node: Point, points: int) -> np.ndarray:
     """Points that cover the marginal at the node."""
-    scale = math.sqrt(node.alpha**2 * float(modes().covariance()[0, 0]) + node.sigma**2)
-    return node.alpha * float(modes().mean()[0]) + scale * np.linspace(-7.0, 7.0, points)
+    marginal = law.marginal(node)
+    return float(marginal.mean()[0]) + math.sqrt(float(marginal.covariance()[0, 0])) * np.linspace(-7.0, 7.0, points)
 
 
-def _mean(f: np.ndarray, x: np.ndarray, node: Node) -> np.ndarray:
+def _mean(law: Any, f: np.ndarray, x: np.ndarray, node: Point) -> np.ndarray:
     """E f over the true law at the node."""
-    density: np.ndarray = np.exp(modes().log_prob(x[:, None], node))
+    density: np.ndarray = np.exp(law.log_prob(x[:, None], node))
     return density @ f * (x[1] - x[0])
 
 
@@ -63,32 +67,50 @@ def _normals(draws: int, normals: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mixture_error(
-    solver: Solver, nodes: Sequence[Node], points: int | None = None, normals: int | None = None, moment: int | None = None
+    solver: Solver,
+    nodes: Sequence[Any],
+    points: int | None = None,
+    normals: int | None = None,
+    moment: int | None = None,
+    *,
+    law: Any = None,
 ) -> float:
     """Error of (E x, E x², E cos 2x) of the output on the mixture, or of the first ``moment`` of them; for one-step methods.
 
-    ``points`` of the grid and ``normals``, the quadrature points of each draw: None takes 300, or 120 for many draws, and 7, or fewer for
-    more draws than one.
+    ``law``, of one dimension on the process of the nodes, is ``modes()`` by default. ``points`` of the grid and ``normals``, the quadrature
+    points of each draw: None takes 300, or 120 for many draws, and 7, or fewer for more draws than one.
     """
+    law = law or modes()
     draws = len(trace(solver, nodes[:2]).noises)
     normals = normals or max(3, min(7, round(_BUDGET ** (1.0 / max(1, draws)))))
     points = points or (_POINTS if normals**draws <= 2 * _BUDGET else _FEWER)
     z, w = _normals(draws, normals)
     columns = np.repeat(z, points, axis=0)[..., None]
-    x = _states(nodes[-1], points)
+    x = _states(law, nodes[-1], points)
     f = np.stack([x, x**2, np.cos(2.0 * x)], axis=1)
-    exact = _mean(f, x, nodes[-1])
+    exact = _mean(law, f, x, nodes[-1])
     for s, t in reversed(list(pairwise(nodes))):
         after, low, high = make_interp_spline(x, f, k=5), x[0], x[-1]
-        x = _states(s, points)
-        parts = {(a.lam, b.lam): i for i, (a, b) in enumerate(trace(solver, [s, t]).noises)}
+        x = _states(law, s, points)
+        parts = {(a.clock, b.clock): i for i, (a, b) in enumerate(trace(solver, [s, t]).noises)}
 
-        def noise(s: Node, t: Node, parts: dict[tuple[float, float], int] = parts) -> Array:
-            return columns[:, parts[s.lam, t.lam]]
+        def noise(s: Point, t: Point, parts: dict[tuple[float, float], int] = parts) -> Array:
+            return columns[:, parts[s.clock, t.clock]]
 
-        y, _ = advance(solver, modes().denoised, np.tile(x, len(w))[:, None], s, t, None, noise)
+        y, _ = advance(solver, law.denoised, np.tile(x, len(w))[:, None], s, t, None, noise)
         f = np.einsum("c,cpf->pf", w, after(np.clip(y[:, 0], low, high)).reshape(len(w), points, -1))
-    return float(np.linalg.norm((_mean(f, x, nodes[0]) - exact)[:moment]))
+    return float(np.linalg.norm((_mean(law, f, x, nodes[0]) - exact)[:moment]))
+
+
+def weak_order_of_one(solver: Solver, problem: Problem) -> OrderResult:
+    """The weak order of a one-step method on a problem of one dimension, by ``mixture_error``."""
+    return measure_order(
+        lambda n: mixture_error(solver, problem.nodes(n), law=problem.target),
+        conditions=Conditions(target=problem.name, grid=problem.grid_name, floor=0.0),
+        steps=_STEPS,
+        finer=_FINER,
+        enough=lambda result: result.settled <= _SETTLED,
+    )
 
 
 @prop(exempt=any_of(deterministic, unplanned, keeps_memory))

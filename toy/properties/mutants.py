@@ -15,15 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import SOLVERS, Node, NonFinite, Solver, methods_on, trace
+from scorebed.solvers import SOLVERS, NonFinite, Solver, methods_on, trace
 from scorebed.solvers.base import Step
 from scorebed.solvers.grid import uniform
+from scorebed.solvers.process import Point
+from scorebed.solvers.process.bridge import BrownianBridge
+from scorebed.solvers.process.langevin import CLD
 from scorebed.solvers.schedule import VP
 from scorebed.toy.properties import PROPERTIES
 from scorebed.toy.properties.exact import other_values
+from scorebed.toy.properties.survivors import EXPLAINED
 
 _OFF = 1.01
-_COSTLY = ("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite")
+PROCESSES: dict[str, Any] = {"gaussian": VP(), "phase": CLD(), "bridge": BrownianBridge()}
+"""Where the operations of a step are counted and two Plans compared, for each kind of process."""
+_COSTLY = (
+    *("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite"),
+    *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order", "bridge_weak_order_on_a_mixture"),
+)
 """Properties that are asked last."""
 
 
@@ -90,7 +99,7 @@ def _counted(value: Any, count: _Counter) -> Any:
         return {k: _counted(v, count) for k, v in value.items()}
     if type(value) in (tuple, list):
         return type(value)(_counted(v, count) for v in value)
-    return value if value is None or isinstance(value, Node | float | int | str | bool) else _Tampered(value, count)
+    return value if value is None or isinstance(value, Point | float | int | str | bool) else _Tampered(value, count)
 
 
 def _with(solver: Solver, step: Step, what: str) -> Solver:
@@ -100,15 +109,15 @@ def _with(solver: Solver, step: Step, what: str) -> Solver:
 def tampered(solver: Solver, k: int) -> Solver:
     """The solver with the result of the k-th array operation of every step scaled by 1.01."""
 
-    def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
+    def step(denoise: Any, x: Any, s: Point, t: Point, carry: Any, noise: Any) -> tuple[Any, Any]:
         count = _Counter(k)
         x_t, memory = solver.step(
-            lambda y, node: _Tampered(denoise(_plain(y), node), count),
-            _Tampered(x, count),
+            lambda y, node: _counted(denoise(_plain(y), node), count),
+            _counted(x, count),
             s,
             t,
             _counted(carry, count),
-            lambda a, b: _Tampered(noise(a, b), count),
+            lambda a, b: _counted(noise(a, b), count),
         )
         return _plain(x_t), _plain(memory)
 
@@ -118,10 +127,10 @@ def tampered(solver: Solver, k: int) -> Solver:
 def misplaced(solver: Solver, k: int) -> Solver:
     """The solver with the k-th evaluation of every step made 1 % further on the way to t, or back to s where it is t."""
 
-    def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
+    def step(denoise: Any, x: Any, s: Point, t: Point, carry: Any, noise: Any) -> tuple[Any, Any]:
         seen = -1
 
-        def elsewhere(y: Any, node: Node) -> Any:
+        def elsewhere(y: Any, node: Point) -> Any:
             nonlocal seen
             seen += 1
             if seen != k or s == t:
@@ -137,35 +146,36 @@ def _sizes(solver: Solver) -> tuple[int, int]:
     """The most array operations and evaluations in one step."""
     operations = evaluations = 0
 
-    def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any) -> tuple[Any, Any]:
+    def step(denoise: Any, x: Any, s: Point, t: Point, carry: Any, noise: Any) -> tuple[Any, Any]:
         nonlocal operations, evaluations
         count, calls = _Counter(-1), 0
 
-        def denoised(y: Any, node: Node) -> Any:
+        def denoised(y: Any, node: Point) -> Any:
             nonlocal calls
             calls += 1
-            return _Tampered(denoise(_plain(y), node), count)
+            return _counted(denoise(_plain(y), node), count)
 
-        out = solver.step(denoised, _Tampered(x, count), s, t, _counted(carry, count), lambda a, b: _Tampered(noise(a, b), count))
+        out = solver.step(denoised, _counted(x, count), s, t, _counted(carry, count), lambda a, b: _counted(noise(a, b), count))
         operations, evaluations = max(operations, count.seen + 1), max(evaluations, calls)
         return _plain(out)
 
-    trace(replace(solver, step=step), uniform(VP(), 8))
+    trace(replace(solver, step=step), uniform(PROCESSES[solver.on[0]], 8, 0.9, 0.1))
     return operations, evaluations
 
 
 def same_plans(a: Solver, b: Solver) -> bool:
     """Whether two solvers unroll to the same program on a sample grid."""
-    one, two = (trace(solver, uniform(VP(), 6, 0.9, 0.1)) for solver in (a, b))
+    one, two = (trace(solver, uniform(PROCESSES[solver.on[0]], 6, 0.9, 0.1)) for solver in (a, b))
     if len(one.ops) != len(two.ops) or one.nodes != two.nodes:
         return False
     return bool(np.array_equal(one.output, two.output) and np.array_equal(one.inputs, two.inputs))
 
 
-def mutants(solver: Solver) -> Iterator[Mutant]:
-    """Every mutant of a solver, and of the solver with each option at another value."""
+def mutants(solver: Solver, kind: str = "gaussian") -> Iterator[Mutant]:
+    """Every mutant of a solver on one kind of process, and of the solver with each option at another value."""
     if solver.nonlinear is not None:
         return
+    solver = replace(solver, on=(kind,))
     variants = [solver, *(solver(**{name: value}) for name, value in other_values(solver).items())]
     for variant in variants:
         operations, evaluations = _sizes(variant)
@@ -188,30 +198,9 @@ def killer(mutant: Mutant) -> str | None:
     return None
 
 
-EXPLAINED = {
-    "dpmpp_3m_sde": (8, "third-order terms of the drift do not show in the weak order 2 that it claims"),
-    "seeds_3": (5, "third-order terms of the drift do not show in the weak order 2 that it claims"),
-    "hb_dpmpp_2m": (4, "the second-order correction of D does not matter to a method of order 1"),
-    "stork_2": (6, "the weight of the second derivative does not matter to a method of order 2"),
-    "srk_2": (1, "the smallest of a stage's noise weights is below what weak order 2 shows at these steps"),
-    "pc_langevin": (2, "the corrector's first noise is forgotten before the next evaluation on a point mass"),
-    "langevin_gibbs": (1, "the first sweep's noise is forgotten before the next evaluation on a point mass"),
-    "euler_maruyama": (1, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
-    "exp_euler_maruyama": (2, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
-    "ghvb_3": (4, "1 % of the highest difference, averaged besides, is too little to show in the order at these steps"),
-    "ghvb_4": (6, "1 % of the highest difference, averaged besides, is too little to show in the order at these steps"),
-    "edict": (6, "an evaluation 1 % of the step away leaves a method of order 1 at order 1"),
-    "bdia": (4, "gamma itself off by 1 % is another BDIA of the same order"),
-    "rex_stochastic_heun": (8, "the weight zeta and what brings back the pair's difference do not enter the order"),
-    "rex_dpmpp_2s": (4, "the weight zeta of the pair's difference does not enter the order"),
-    "rex_rk4": (8, "the weight zeta of the pair's difference does not enter the order"),
-}
-"""How many mutants of a solver survive the properties, and why. Tests of their families, with identities and formulas, see each of them."""
-
-
-def judge(name: str) -> dict[str, str | None]:
-    """For every mutant of a solver the property that kills it, or None."""
-    found = {mutant.what: killer(mutant) for mutant in mutants(SOLVERS[name])}
+def judge(name: str, kind: str = "gaussian") -> dict[str, str | None]:
+    """For every mutant of a solver on one kind of process the property that kills it, or None."""
+    found = {mutant.what: killer(mutant) for mutant in mutants(SOLVERS[name], kind)}
     return {what: by for what, by in found.items() if by != "same"}
 
 
@@ -227,9 +216,12 @@ def main(names: list[str] | None = None) -> int:
     for heading in ("solver", "mutants", "killed", "by"):
         table.add_column(heading, justify="left" if heading in ("solver", "by") else "right")
     allowed = 1.0 if names else 0.02  # the share is a property of the whole catalogue
-    names, total, survivors = names or list(methods_on(aliases=False)), 0, []
+    pairs = [(name, kind) for kind in PROCESSES for name in methods_on(kind, aliases=False) if names is None or name in names]
+    total, survivors = 0, []
     with ProcessPoolExecutor() as pool:
-        for name, found in zip(names, track(pool.map(judge, names), "mutants", len(names), console=console, transient=True), strict=True):
+        judged = track(pool.map(judge, *zip(*pairs, strict=True)), "mutants", len(pairs), console=console, transient=True)
+        for (method, kind), found in zip(pairs, judged, strict=True):
+            name = method if kind == "gaussian" else f"{method} on {kind}"
             killers = Counter(by for by in found.values() if by is not None)
             survivors += [(name, what) for what, by in found.items() if by is None]
             total += len(found)

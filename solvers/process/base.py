@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-from scorebed.solvers.state import Array, State, check_like, check_state
+from scorebed.solvers.state import State
 
 KINDS = ("gaussian", "phase", "bridge", "jump")
 """The kinds of process, as methods name them in ``on``."""
@@ -40,15 +40,27 @@ class Point:
         Raises:
             ValueError: this point carries no process, or the clock is infinite at either end.
         """
-        if self.process is None:
-            raise ValueError("toward() needs a point made by a process; this one has process=None: use process.node(t)")
         if not (math.isfinite(self.clock) and math.isfinite(t.clock)):
             raise ValueError(f"toward() needs a finite clock (lam of a schedule) at both ends, got {self.clock} and {t.clock}")
         if r == 0.0:
             return self
         if r == 1.0:
             return t
-        return cast(P, _at(self.process)(self.clock + r * (t.clock - self.clock)))
+        return self.at(self.clock + r * (t.clock - self.clock))
+
+    def at(self: P, clock: float) -> P:
+        """The point of the same process at this clock.
+
+        Raises:
+            ValueError: this point carries no process.
+        """
+        if self.process is None:
+            raise ValueError("this point has process=None and knows no other: make it by process.node(t)")
+        return cast(P, self.process.at(clock))
+
+    def to(self, t: Any, eta: float = 0.0) -> Any:
+        """The ``Transfer`` from here to ``t`` on a linear process: ``s.to(t)(z, model(z, s))`` is the step of DDIM, on every kind."""
+        return self.process.transfer(self, t, eta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +72,7 @@ class Instant(Point):
     process: Any = field(default=None, repr=False, compare=False)
 
 
-def _at(process: Any) -> Any:
-    """``process.at``, or ``at_lam`` of a schedule that has only the six members of ``Schedule``."""
-    return process.at if hasattr(process, "at") else process.at_lam
-
-
+@runtime_checkable
 class Process(Protocol):
     """What a process offers. ``t_min`` and ``t_max`` bound the grids made on it by default.
 
@@ -92,41 +100,3 @@ class Process(Protocol):
     def check_output(self, value: State, x: State, what: str) -> None: ...
     def noise(self, source: Any, s: Any, t: Any) -> State: ...
     def clean(self, prediction: State) -> State: ...
-
-
-class ScalarProcess:
-    """What a schedule is as a process: the state is one array, the clock lam, a model gives the denoised mean, a step draws normals."""
-
-    kind = "gaussian"
-    state = ("x",)
-    gives = ("denoised",)
-    draws = 1
-
-    def at(self, clock: float) -> Any:
-        """The node at lam = ``clock``."""
-        return cast(Any, self).at_lam(clock)
-
-    def check(self, x: State, name: str = "x") -> None:
-        """Refuse what is not a finite floating-point array with at least one entry."""
-        check_state(x, name)
-
-    def check_output(self, value: State, x: State, what: str) -> None:
-        """Refuse what is not an array of the state's own shape and dtype."""
-        check_like(value, x, what)
-
-    def noise(self, source: Any, s: Any, t: Any) -> Array:
-        """Unit normals of the state's shape."""
-        return source(s, t)
-
-    def clean(self, prediction: State) -> State:
-        """The denoised mean itself."""
-        return prediction
-
-
-SCALAR = ScalarProcess()
-"""Stands in where a node carries no process, or a schedule of the user's own that has only the six members of ``Schedule``."""
-
-
-def process_of(point: Point) -> Any:
-    """The process of a point."""
-    return point.process if hasattr(point.process, "kind") else SCALAR

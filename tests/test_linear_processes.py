@@ -1,0 +1,132 @@
+"""Properties of methods on linear processes that are no schedules, enrolled for every method on phase space and on bridges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scorebed import gpu
+from scorebed.solvers import Solver, methods_on, sample
+from scorebed.solvers.state import bare, parts
+from scorebed.toy.properties import PROPERTIES, bridge, phase
+from scorebed.toy.properties.mutants import Mutant, judge, killer
+
+
+def test_phase_order(solver: Solver) -> None:
+    PROPERTIES["phase_order"](solver)
+
+
+def test_phase_weak_order(solver: Solver) -> None:
+    PROPERTIES["phase_weak_order"](solver)
+
+
+def test_phase_point_mass(solver: Solver) -> None:
+    PROPERTIES["phase_point_mass"](solver)
+
+
+def test_phase_empty_step(solver: Solver) -> None:
+    PROPERTIES["phase_empty_step"](solver)
+
+
+def test_phase_equivariance(solver: Solver) -> None:
+    PROPERTIES["phase_equivariance"](solver)
+
+
+def test_phase_replay(solver: Solver) -> None:
+    PROPERTIES["phase_replay"](solver)
+
+
+def test_bridge_order(solver: Solver) -> None:
+    PROPERTIES["bridge_order"](solver)
+
+
+def test_bridge_weak_order(solver: Solver) -> None:
+    PROPERTIES["bridge_weak_order"](solver)
+
+
+def test_bridge_weak_order_on_a_mixture(solver: Solver) -> None:
+    PROPERTIES["bridge_weak_order_on_a_mixture"](solver)
+
+
+def test_bridge_point_mass(solver: Solver) -> None:
+    PROPERTIES["bridge_point_mass"](solver)
+
+
+def test_bridge_empty_step(solver: Solver) -> None:
+    PROPERTIES["bridge_empty_step"](solver)
+
+
+def test_bridge_equivariance(solver: Solver) -> None:
+    PROPERTIES["bridge_equivariance"](solver)
+
+
+def test_bridge_replay(solver: Solver) -> None:
+    PROPERTIES["bridge_replay"](solver)
+
+
+# mutants
+
+
+def scaled(value: Any, factor: float) -> Any:
+    return bare(tuple(factor * part for part in parts(value)))
+
+
+def quiet(method: Solver) -> Solver:
+    """The method with nine tenths of its noise."""
+
+    def step(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> Any:
+        return method.step(denoise, x, s, t, carry, lambda a, b: scaled(noise(a, b), 0.9))
+
+    return replace(method, name=f"quiet {method.name}", step=step)
+
+
+def hasty(method: Solver) -> Solver:
+    """The method that goes eleven tenths of its way."""
+
+    def step(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> Any:
+        still = scaled(noise(s, t), 0.0) if method.weak is not None else None
+        there, _ = method.step(denoise, x, s, t, carry, lambda a, b: still)
+        x_t, carry = method.step(denoise, x, s, t, carry, noise)
+        return bare(tuple(a + 0.1 * (b - c) for a, b, c in zip(parts(x_t), parts(there), parts(x), strict=True))), carry
+
+    return replace(method, name=f"hasty {method.name}", step=step)
+
+
+PAIRS = [(kind, name) for kind in ("phase", "bridge") for name in methods_on(kind, aliases=False)]
+
+
+@pytest.mark.parametrize(("kind", "name"), PAIRS, ids=[f"{name} on {kind}" for kind, name in PAIRS])
+def test_less_noise_and_more_drift_are_noticed(kind: str, name: str) -> None:
+    """By a property of the order or of the law, which is what they spoil."""
+    method = replace(methods_on(kind)[name], on=(kind,))
+    for wrong in [hasty(method)] + [quiet(method)] * (method.weak is not None):
+        by = killer(Mutant(wrong.name, wrong, method))
+        assert by in {f"{kind}_order", f"{kind}_weak_order", f"{kind}_point_mass"}, f"{wrong.name}: {by}"
+
+
+@pytest.mark.parametrize(("name", "kind", "left"), [("ddim", "bridge", 1), ("exp_adams_2", "bridge", 0)])
+def test_coefficients_one_percent_off_are_noticed(name: str, kind: str, left: int) -> None:
+    found = judge(name, kind)
+    assert sum(by is None for by in found.values()) == left
+    assert len(found) >= 6
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize(("kind", "name"), PAIRS, ids=[f"{name} on {kind}" for kind, name in PAIRS])
+def test_fused_passes_carry_every_component(kind: str, name: str, chunk: int | None) -> None:
+    """The same samples as the loop, from the same seed, on tensors in fused passes."""
+    problem = {"phase": phase, "bridge": bridge}[kind].problems()[0]
+    nodes, x = problem.nodes(5), problem.draw(5, seed=4)
+    model, method = problem.model, methods_on(kind)[name]
+
+    def network(z: Any, node: Any) -> Any:
+        return bare(tuple(map(torch.as_tensor, parts(model(bare(tuple(part.numpy() for part in parts(z))), node)))))
+
+    found = gpu.run(method, network, bare(tuple(map(torch.as_tensor, parts(x)))), nodes, noise=6, terminal="denoise", chunk=chunk)
+    expected = sample(method, model, x, nodes, noise=6, terminal="denoise")
+    for a, b in zip(parts(found), parts(expected), strict=True):
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-11, atol=1e-11)
