@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from threading import Thread
+from typing import Annotated
 
 import typer
 
@@ -23,9 +25,11 @@ from scorebed.toy.console import (
     main,
     one_thread,
     screen,
+    starting,
 )
 
 BUDGETS = (5, 10, 20, 40)
+MEASURES = "scorebed.toy.studies.cell"
 
 
 def _budget(text: str | int) -> int:
@@ -66,24 +70,27 @@ def study(
     [dim]scorebed study --problems mixture1d --solvers heun --grids align_gaussian tangent flow_shift --out out/grids[/dim]
     """
     one_thread()
-    from scorebed.solvers import GRIDS, methods_on
-    from scorebed.toy.figures import report as pictures
-    from scorebed.toy.problems.registry import PROBLEMS
-    from scorebed.toy.studies.study import pairs, run_study
-
-    known(problems, PROBLEMS, "problem", "--problems")
-    known(solvers, methods_on(), "solver", "--solvers")
-    known(grids, GRIDS, "grid", "--grids")
-    try:
-        pairs(problems, solvers)
-    except ValueError as apart:
-        raise typer.BadParameter(str(apart), param_hint="--solvers") from None
-    began, budgets = time.perf_counter(), sorted(set(nfe or BUDGETS))
     check_engine(backend, scheduler)
-    how: dict[str, Any] = {"store": store, "fresh": fresh, "force": force, "jobs": jobs, "backend": backend, "scheduler": scheduler}
-    with keeping(store or out), bar() as report:
-        table = run_study(problems, solvers, grids, budgets, seed, out, report, **how)
-        took = time.perf_counter() - began
+    with starting(backend, jobs, scheduler, MEASURES) as who:
+        from scorebed.solvers import GRIDS, methods_on
+        from scorebed.toy.problems.registry import PROBLEMS
+        from scorebed.toy.studies.study import pairs, run_study
+
+        known(problems, PROBLEMS, "problem", "--problems")
+        known(solvers, methods_on(), "solver", "--solvers")
+        known(grids, GRIDS, "grid", "--grids")
+        try:
+            pairs(problems, solvers)
+        except ValueError as apart:
+            raise typer.BadParameter(str(apart), param_hint="--solvers") from None
+        began, budgets = time.perf_counter(), sorted(set(nfe or BUDGETS))
+        Thread(target=import_module, args=("scorebed.toy.figures.report",), daemon=True).start()  # while the workers work
+        with keeping(store or out), bar() as report:
+            table = run_study(problems, solvers, grids, budgets, seed, out, report, store=store, fresh=fresh, force=force, who=who)
+    took = time.perf_counter() - began
+    from scorebed.toy.figures import report as pictures
+
+    with bar() as report:
         pages = pictures.tables(table, budgets, out, screen().print)
         drawn = pictures.figures(table, out, seed, report) if figures else []
     files = [out / "results.csv", *pages, *(path for path in drawn if path.suffix == ".png")]
