@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,9 +19,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from scorebed.toy.store.files import StoreError
-
-if TYPE_CHECKING:
-    from scorebed.toy.store.tasks import Engine
 
 WIDTH = 120
 """Columns of a table that goes to a file or a pipe."""
@@ -151,15 +148,6 @@ def check_engine(backend: str, scheduler: str | None) -> None:
         raise typer.BadParameter(f"backend {backend!r} not known; known: local, dask", param_hint="--backend")
     if (backend == "dask") != (scheduler is not None):
         raise typer.BadParameter("--backend dask and --scheduler ADDRESS go together", param_hint="--scheduler")
-
-
-@contextmanager
-def starting(backend: str, jobs: int | None, scheduler: str | None, module: str) -> Iterator[Engine]:
-    """Who computes, begun before this process has imported what it needs: other processes import ``module`` meanwhile."""
-    from scorebed.toy.store.engines import engine
-
-    with engine(backend, jobs, scheduler, warm=module) as who:
-        yield who
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,11 +25,9 @@ from scorebed.toy.console import (
     main,
     one_thread,
     screen,
-    starting,
 )
 
 BUDGETS = (5, 10, 20, 40)
-MEASURES = "scorebed.toy.studies.cell"
 
 
 def _budget(text: str | int) -> int:
@@ -71,22 +69,22 @@ def study(
     """
     one_thread()
     check_engine(backend, scheduler)
-    with starting(backend, jobs, scheduler, MEASURES) as who:
-        from scorebed.solvers import GRIDS, methods_on
-        from scorebed.toy.problems.registry import PROBLEMS
-        from scorebed.toy.studies.study import pairs, run_study
+    from scorebed.solvers import GRIDS, methods_on
+    from scorebed.toy.problems.registry import PROBLEMS
+    from scorebed.toy.studies.study import pairs, run_study
 
-        known(problems, PROBLEMS, "problem", "--problems")
-        known(solvers, methods_on(), "solver", "--solvers")
-        known(grids, GRIDS, "grid", "--grids")
-        try:
-            pairs(problems, solvers)
-        except ValueError as apart:
-            raise typer.BadParameter(str(apart), param_hint="--solvers") from None
-        began, budgets = time.perf_counter(), sorted(set(nfe or BUDGETS))
-        Thread(target=import_module, args=("scorebed.toy.figures.report",), daemon=True).start()  # while the workers work
-        with keeping(store or out), bar() as report:
-            table = run_study(problems, solvers, grids, budgets, seed, out, report, store=store, fresh=fresh, force=force, who=who)
+    known(problems, PROBLEMS, "problem", "--problems")
+    known(solvers, methods_on(), "solver", "--solvers")
+    known(grids, GRIDS, "grid", "--grids")
+    try:
+        pairs(problems, solvers)
+    except ValueError as apart:
+        raise typer.BadParameter(str(apart), param_hint="--solvers") from None
+    began, budgets = time.perf_counter(), sorted(set(nfe or BUDGETS))
+    how: dict[str, Any] = {"store": store, "fresh": fresh, "force": force, "jobs": jobs, "backend": backend, "scheduler": scheduler}
+    Thread(target=import_module, args=("scorebed.toy.figures.report",), daemon=True).start()  # while the processes work
+    with keeping(store or out), bar() as report:
+        table = run_study(problems, solvers, grids, budgets, seed, out, report, **how)
     took = time.perf_counter() - began
     from scorebed.toy.figures import report as pictures
 

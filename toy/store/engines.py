@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
-from importlib import import_module
 
 from threadpoolctl import threadpool_limits
 
@@ -68,11 +67,6 @@ class Processes:
             self._start()
             future = self._pool.submit(task.call, *task.args)
         return future
-
-    def warm(self, module: str) -> None:
-        """Let every process import a module, while this one is still at its own imports."""
-        for _ in range(self.width):
-            self._pool.submit(import_module, module)
 
     def watch(self) -> None: ...
 
@@ -140,9 +134,7 @@ def remotely(task: Task, versions: dict[str, str], digest: str) -> Row:
 
 
 @contextmanager
-def engine(
-    backend: str = "local", jobs: int | None = None, scheduler: str | None = None, chains: int | None = None, warm: str | None = None
-) -> Iterator[Engine]:
+def engine(backend: str = "local", jobs: int | None = None, scheduler: str | None = None, chains: int | None = None) -> Iterator[Engine]:
     """Who computes, for the time of a ``with``.
 
     Args:
@@ -150,7 +142,6 @@ def engine(
         jobs: processes of this machine; None takes a process for each core, and 1 none but this one.
         scheduler: the address of a dask scheduler.
         chains: how many there are: no more processes than that are started.
-        warm: a module that processes of this machine import at once.
 
     Raises:
         ValueError: an unknown backend, jobs below 1, or a scheduler that does not go with the backend.
@@ -165,8 +156,6 @@ def engine(
     width = min(jobs or cores(), chains or 1 << 30)
     chosen = Cluster(scheduler) if scheduler is not None else Processes(width) if width > 1 else Here()
     try:
-        if warm is not None and isinstance(chosen, Processes):
-            chosen.warm(warm)
         yield chosen
     finally:
         chosen.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scorebed.toy.store.database import Store, set_aside
 from scorebed.toy.store.engines import engine
-from scorebed.toy.store.tasks import Chain, Engine, Outcome, Report, Run
+from scorebed.toy.store.tasks import Chain, Outcome, Report, Run
 
 
 def work(
@@ -21,7 +21,6 @@ def work(
     backend: str = "local",
     scheduler: str | None = None,
     patience: float | None = None,
-    who: Engine | None = None,
 ) -> Outcome:
     """Follow every chain to its end; their rows are kept in a store, and what it has is not computed.
 
@@ -31,14 +30,13 @@ def work(
         fresh: begin a new store; the one that is there is set aside.
         jobs, backend, scheduler: who computes, as ``engines.engine`` says.
         patience: seconds without any row after which the rest is given up.
-        who: an engine that was started before, in the place of jobs, backend and scheduler.
 
     Raises:
         ValueError: an engine that is not.
         StoreError: the store or the engine cannot be used, or patience is at its end.
     """
-    with engine(backend, jobs, scheduler, len(chains)) if who is None else nullcontext(who) as ready:
+    with engine(backend, jobs, scheduler, len(chains)) as who:
         if fresh and where is not None:
             set_aside(where)
         with nullcontext() if where is None else Store(where) as store:
-            return Run(chains, store, ready, report, patience).all()
+            return Run(chains, store, who, report, patience).all()

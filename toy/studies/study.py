@@ -14,7 +14,7 @@ from scorebed.toy.store import code
 from scorebed.toy.store.files import ready, replace_text
 from scorebed.toy.store.key import key, keyed
 from scorebed.toy.store.owner import admit, missing
-from scorebed.toy.store.tasks import Chain, Engine, Task
+from scorebed.toy.store.tasks import Chain, Task
 from scorebed.toy.store.versions import numerical, versions
 from scorebed.toy.store.work import work
 from scorebed.toy.studies import cell
@@ -139,7 +139,6 @@ def run_study(
     jobs: int | None = None,
     backend: str = "local",
     scheduler: str | None = None,
-    who: Engine | None = None,
 ) -> pd.DataFrame:
     """Run the study and return its tidy rows (the columns are those of ``toy.studies.rows.Row``).
 
@@ -157,7 +156,7 @@ def run_study(
         store: the file of the store; None is ``store.sqlite`` in ``out``.
         fresh: begin a new store; the one that is there is set aside.
         force: replace a ``results.csv`` of another study.
-        jobs, backend, scheduler, who: who computes, as ``toy.store.work.work`` says.
+        jobs, backend, scheduler: who computes, as ``toy.store.work.work`` says.
 
     Raises:
         ValueError: an unknown name, a budget below 1, or solvers that do not belong on the problems (``pairs``).
@@ -176,7 +175,7 @@ def run_study(
     folder = None if out is None else ready(out)
     if folder is not None:
         admit(folder, "results.csv", "study.json", lambda old: missing(old, arguments), force)
-    how: dict[str, Any] = {"fresh": fresh, "jobs": jobs, "backend": backend, "scheduler": scheduler, "who": who}
+    how: dict[str, Any] = {"fresh": fresh, "jobs": jobs, "backend": backend, "scheduler": scheduler}
     outcome = work(chains, store or folder, report, **how)
     table = frame(row for rows in outcome.values for row in rows)
     table.attrs.update(kept=outcome.kept, made=outcome.made)
