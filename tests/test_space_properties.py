@@ -18,6 +18,14 @@ def test_space_transition_order(solver: Solver) -> None:
     PROPERTIES["space_transition_order"](solver)
 
 
+def test_space_local_order(solver: Solver) -> None:
+    PROPERTIES["space_local_order"](solver)
+
+
+def test_space_increments(solver: Solver) -> None:
+    PROPERTIES["space_increments"](solver)
+
+
 def test_space_stays(solver: Solver) -> None:
     PROPERTIES["space_stays"](solver)
 

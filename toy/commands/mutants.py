@@ -16,7 +16,7 @@ def mutants(
         bool, typer.Option("--spaces", help="The methods that move in a Space: every number in their source instead.")
     ] = False,
 ) -> None:
-    """Corrupt every coefficient of every solver by 1 %, and show which property notices.
+    """Corrupt every coefficient of every solver by 1 %, its drift and its noise by a tenth, and show which property notices.
 
     [dim]scorebed mutants[/dim]
     [dim]scorebed mutants heun dpmpp_2m[/dim]

@@ -3,7 +3,8 @@
 A step is linear in the arrays that it handles, so its coefficients are what it multiplies and adds them with. ``tampered(solver, k)``
 runs the same step on arrays that count these operations and scale the result of the k-th of each step by 1.01; ``misplaced(solver, k)``
 makes the k-th evaluation at a node 1 % of the way further on. The first property that it breaks kills a mutant; one whose Plan equals
-the original's is no mutant (a coefficient that is zero). Methods without a Plan have no mutants.
+the original's is no mutant (a coefficient that is zero). Every method, with a Plan or without, has the two mutants of ``sabotage``: more
+drift, less noise. The coefficients of methods on spaces are in ``space_mutants``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from scorebed.solvers.process.langevin import CLD
 from scorebed.solvers.schedule import VP
 from scorebed.toy.properties import PROPERTIES
 from scorebed.toy.properties.exact import other_values
+from scorebed.toy.properties.sabotage import caught, sabotaged
 from scorebed.toy.properties.survivors import EXPLAINED
 
 _OFF = 1.01
@@ -172,10 +174,12 @@ def same_plans(a: Solver, b: Solver) -> bool:
 
 
 def mutants(solver: Solver, kind: str = "gaussian") -> Iterator[Mutant]:
-    """Every mutant of a solver on one kind of process, and of the solver with each option at another value."""
+    """Every mutant of a solver on one kind of process: of drift and noise, and of each coefficient, for each option at another value."""
+    solver = replace(solver, on=(kind,))
+    for wrong in sabotaged(solver):
+        yield Mutant(wrong.name, wrong, solver)
     if solver.nonlinear is not None:
         return
-    solver = replace(solver, on=(kind,))
     variants = [solver, *(solver(**{name: value}) for name, value in other_values(solver).items())]
     for variant in variants:
         operations, evaluations = _sizes(variant)
@@ -187,6 +191,8 @@ def mutants(solver: Solver, kind: str = "gaussian") -> Iterator[Mutant]:
 
 def killer(mutant: Mutant) -> str | None:
     """The name of the first property that the mutant breaks, ``"same"`` if it is none, None if it survives."""
+    if mutant.original.nonlinear is not None:
+        return caught(mutant.solver)[0] or None
     if same_plans(mutant.solver, mutant.original):
         return "same"
     for name, property_ in sorted(PROPERTIES.items(), key=lambda item: item[0] in _COSTLY):
@@ -225,7 +231,7 @@ def main(names: list[str] | None = None) -> int:
             killers = Counter(by for by in found.values() if by is not None)
             survivors += [(name, what) for what, by in found.items() if by is None]
             total += len(found)
-            by = ", ".join(f"{which} {n}" for which, n in killers.most_common()) or "no Plan"
+            by = ", ".join(f"{which} {n}" for which, n in killers.most_common()) or "none"
             table.add_row(name, str(len(found)), str(killers.total()), by)
     console.print(table)
     for name, what in survivors:
