@@ -3,8 +3,7 @@
 A step is linear in the arrays that it handles, so its coefficients are what it multiplies and adds them with. ``tampered(solver, k)``
 runs the same step on arrays that count these operations and scale the result of the k-th of each step by 1.01; ``misplaced(solver, k)``
 makes the k-th evaluation at a node 1 % of the way further on. The first property that it breaks kills a mutant; one whose Plan equals
-the original's is no mutant (a coefficient that is zero). Every method, with a Plan or without, has the two mutants of ``sabotage``: more
-drift, less noise. The coefficients of methods on spaces are in ``space_mutants``.
+the original's is no mutant. Every method has the two of ``sabotage`` too; the coefficients of methods on spaces are in ``space_mutants``.
 """
 
 from __future__ import annotations
