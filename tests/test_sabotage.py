@@ -6,6 +6,7 @@ Two ways to write it: around the step of every registered method, and into the s
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,9 +22,10 @@ from scorebed.toy.properties.space_mutants import with_statement
 
 STOCHASTIC = [name for name, method in SOLVERS.items() if method.weak is not None]
 ON_SPACES = [name for name in STOCHASTIC if SOLVERS[name].spaces]
+METHODS = {f"{name} on {kind}": replace(method, on=(kind,)) for name, method in SOLVERS.items() for kind in method.on}
 BODIES = {"drift": "gone = 1.1 * gone", "noise": "root = 0.9 * root"}
-EXACT = {"constant_denoiser", "point_mass", "straight", "close"}
-ORDERS = {"order", "weak_order", "space_order", "space_weak_order"}
+EXACT = {"constant_denoiser", "point_mass", "straight", "close", "phase_point_mass", "bridge_point_mass"}
+ORDERS = {"order", "weak_order", "space_order", "space_weak_order", "phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"}
 
 
 def named(by: str, says: str, quantity: str) -> bool:
@@ -31,15 +33,15 @@ def named(by: str, says: str, quantity: str) -> bool:
     return by in EXACT | ORDERS or (by == "space_increments" and f"the {quantity} of a short step" in says)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", METHODS)
 def test_more_drift_is_caught(name: str) -> None:
-    by, says = caught(wrong_drift(SOLVERS[name]))
+    by, says = caught(wrong_drift(METHODS[name]))
     assert named(by, says, "drift"), (by, says)
 
 
-@pytest.mark.parametrize("name", STOCHASTIC)
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.weak is not None])
 def test_less_noise_is_caught(name: str) -> None:
-    by, says = caught(wrong_noise(SOLVERS[name]))
+    by, says = caught(wrong_noise(METHODS[name]))
     assert named(by, says, "noise"), (by, says)
     assert by != "constant_denoiser"
 

@@ -2,7 +2,8 @@ r"""Two mutants of every method, whatever it moves in: a tenth more drift, and a
 
 Both call the method's own step, its start's too, so that no source is needed:
 
-    drift   the model's D becomes x/α + c (D − x/α), which multiplies the score, σ² score = α D − x, by c
+    drift   the model's D becomes x/α + c (D − x/α), which multiplies the score, σ² score = α D − x, by c; on processes with other
+            predictions these are multiplied themselves, which is their share of the drift
     noise   the end x_t becomes exp_y(c log_y(x_t)), y the end of the step with all draws 0: what the draws do to the step, c times it.
             On R^d, where a step is smooth in its draws, they are multiplied themselves
 """
@@ -15,12 +16,14 @@ from functools import wraps
 from typing import Any
 
 from scorebed.solvers import Node, NonFinite, Solver
+from scorebed.solvers.state import State, bare, parts
 from scorebed.toy.properties import PROPERTIES
 
 DRIFT, NOISE = 1.1, 0.9
 ASKED = (
     *("constant_denoiser", "point_mass", "straight", "space_increments", "close", "order", "weak_order"),
-    *("space_order", "space_weak_order"),
+    *("space_order", "space_weak_order", "phase_point_mass", "bridge_point_mass"),
+    *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"),
 )
 """The properties that speak of drift or noise, the cheapest first."""
 
@@ -31,6 +34,11 @@ def _with(solver: Solver, make: Callable[[Solver], Callable[..., Any]], what: st
     return replace(solver, name=f"{solver.name} with {what}", step=wraps(solver.step)(make(solver)), start=start)
 
 
+def _times(factor: float, value: State) -> State:
+    """A state, a prediction or a draw, multiplied."""
+    return bare(tuple(factor * part for part in parts(value)))
+
+
 def wrong_drift(solver: Solver, factor: float = DRIFT) -> Solver:
     """The method with ``factor`` times the score."""
 
@@ -38,6 +46,8 @@ def wrong_drift(solver: Solver, factor: float = DRIFT) -> Solver:
         def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any, **options: Any) -> Any:
             def wrong(y: Any, node: Node) -> Any:
                 denoised = denoise(y, node)
+                if node.process is not None and node.process.kind != "gaussian":
+                    return _times(factor, denoised)
                 return denoised + (factor - 1.0) * (denoised - (1.0 / node.alpha) * y)
 
             return method.step(wrong, x, s, t, carry, noise, **options)
@@ -58,7 +68,7 @@ def wrong_noise(solver: Solver, factor: float = NOISE) -> Solver:
 
     def scaled(method: Solver) -> Callable[..., Any]:
         def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any, **options: Any) -> Any:
-            return method.step(denoise, x, s, t, carry, lambda a, b: factor * noise(a, b), **options)
+            return method.step(denoise, x, s, t, carry, lambda a, b: _times(factor, noise(a, b)), **options)
 
         return step
 
