@@ -43,6 +43,9 @@ def bench(
     kind = getattr(torch, dtype, None)
     if kind not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         raise typer.BadParameter(f"{dtype!r} is not known: give float32, float64, bfloat16 or float16", param_hint="--dtype")
+    from scorebed.toy.store.files import ready, replace_text
+
+    ready(out)
     try:
         with bar() as report:
             rows = benches.bench(
@@ -67,9 +70,8 @@ def bench(
         times = [_time(t) if row.what != "buffers / state" else "" for t in (row.ours, row.other)]
         table.add_row(row.section, row.what, f"[{colour}]{value}[/{colour}]" if colour else value, sign, *times)
     screen(150).print(table)
-    out.mkdir(parents=True, exist_ok=True)
     facts = benches.record(rows, device=chosen, dtype=dtype, shape=list(shape or (64, 4, 64, 64)), steps=steps, repeats=repeats)
-    (out / "bench.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    replace_text(out / "bench.json", json.dumps(facts, indent=1) + "\n")
     typer.echo(f"{torch.get_num_threads()} CPU threads, {chosen}, {dtype}. Written to {out / 'bench.json'}")
 
 

@@ -33,6 +33,7 @@ def budget(
     from scorebed.solvers import SOLVERS, VP, grid, methods_on
     from scorebed.toy.figures.budget import figure
     from scorebed.toy.figures.style import save
+    from scorebed.toy.store.files import ready, replace_text
     from scorebed.toy.studies.budget import ScoreError, budgets
 
     known(solvers, methods_on(), "solver", "--solvers")
@@ -43,13 +44,13 @@ def budget(
         law, error = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15]), ScoreError(gradient)
     counts = sorted(set(steps or (5, 10, 20, 40, 80)))
     grids = [grid.uniform_lam(VP(), n, end=0.01) for n in counts]
+    ready(out)
     try:
         tables = [budgets(SOLVERS[name], law, grids, score_error=error) for name in solvers or ("heun", "dpmpp_2m", "ddpm")]
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
     table = pd.concat(tables, ignore_index=True)
-    out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "budget.csv", index=False)
+    replace_text(out / "budget.csv", table.to_csv(index=False))
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("solver", "part", *(f"W2, N = {n}" for n in counts)):
         page.add_column(head, justify="left" if head in ("solver", "part") else "right", header_style="dim")

@@ -32,18 +32,19 @@ def law(
     from scorebed.toy.figures.style import save
     from scorebed.toy.measure.convergence import order_of
     from scorebed.toy.measure.output_law import weak_errors
+    from scorebed.toy.store.files import ready, replace_text
 
     known(solvers, methods_on(), "solver", "--solvers")
     chosen = [SOLVERS[name] for name in solvers or ("euler_maruyama", "ddpm", "dpmpp_2s_ancestral", "churn")]
     target = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15])
     counts = sorted(set(steps or (10, 20, 40, 80)))
     grids = [grid.uniform_lam(VP(), n, end=0.03) for n in counts]
+    ready(out)
     try:
         table = pd.concat([weak_errors(solver, target, grids) for solver in chosen], ignore_index=True)
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
-    out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "law.csv", index=False)
+    replace_text(out / "law.csv", table.to_csv(index=False))
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("solver", "quantity", *(f"error, N = {n}" for n in counts), "weak order"):
         page.add_column(head, justify="left" if head in ("solver", "quantity") else "right", header_style="dim")

@@ -35,6 +35,7 @@ def posterior(
     from scorebed.toy.figures import posterior as draw
     from scorebed.toy.figures.style import save
     from scorebed.toy.problems.inverse import INVERSE
+    from scorebed.toy.store.files import ready, replace_text
     from scorebed.toy.studies import posterior as study
 
     if methods != ["all"]:
@@ -43,10 +44,10 @@ def posterior(
     chosen = study.known(methods)
     places = [INVERSE[name] for name in dict.fromkeys(problems or ("gaussian2d", "mixture2d"))]
     counts = sorted(set(steps or (20, 80)))
+    ready(out)
     with bar() as report:
         table = study.table(chosen, places, counts, report, samples=samples, joint=joint, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "posterior.csv", index=False)
+    replace_text(out / "posterior.csv", table.to_csv(index=False))
     heads = ("method", "problem", "steps", "NFE", "J^T v", "mean", "cov", "law", "", "exact draws", "modes", "coverage")
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in heads:

@@ -56,9 +56,12 @@ def sample(
         raise typer.Exit(1) from None
     except (RuntimeError, AssertionError) as wrong:
         raise typer.BadParameter(f"{device!r}: {str(wrong).splitlines()[0]}", param_hint="--device") from None
+    from scorebed.toy.store.files import ready, whole
+
     method = SOLVERS[solver]
     steps = _steps(network, solver, nfe, grid)
     typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
+    ready(path.parent)
     began = time.perf_counter()
     with bar() as report, torch.no_grad():
         x = network.start(n, seed)
@@ -69,18 +72,18 @@ def sample(
             report(0, steps, solver)
             x = run(method, network.denoise, x, nodes, noise=seed, callback=lambda step: report(step.index + 1, steps, solver))
     took = time.perf_counter() - began
-    path.parent.mkdir(parents=True, exist_ok=True)
     values = x.cpu().numpy()
     if path.suffix.lower() == ".npy":
         import numpy as np
 
-        np.save(path, values)
+        with whole(path) as part, part.open("wb") as file:
+            np.save(file, values)
     else:
         from scorebed.toy.figures.samples import draw
         from scorebed.toy.figures.style import look
 
-        with look():
-            draw(network, values).savefig(path, bbox_inches="tight")
+        with look(), whole(path) as part:
+            draw(network, values).savefig(part, bbox_inches="tight")
     typer.echo(f"{n} samples, {solver}, {steps} steps, {took:.1f} s.{_summary(model, x)} Written to {path}")
 
 

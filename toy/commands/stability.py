@@ -39,6 +39,7 @@ def stability(
     from scorebed.toy.figures.amplification import heat_map, limit_lines
     from scorebed.toy.figures.stability import regions
     from scorebed.toy.figures.style import save
+    from scorebed.toy.store.files import ready, replace_text
     from scorebed.toy.studies.amplification import DEFAULT, SCALES, STEPS, amplifications, fewest_steps, limits
     from scorebed.toy.studies.stability import families, intervals
 
@@ -50,7 +51,7 @@ def stability(
         typer.echo(f"Left out, for they have no Plan: {', '.join(left)}")
     if not methods:
         raise typer.BadParameter("none of these has a Plan, of which amplification is a product", param_hint="--solvers")
-    out.mkdir(parents=True, exist_ok=True)
+    ready(out)
     try:
         with bar() as report:
             table = amplifications(methods, steps=counts, guidance=scales, report=report)
@@ -61,7 +62,7 @@ def stability(
         {s.name: s for s in methods} if solvers else {f"{g}, {k}": s for g, part in families().items() for k, s in part.items()}
     )
     for name, rows in (("amplification", table), ("limits", most), ("fewest_steps", least), ("intervals", lengths)):
-        rows.to_csv(out / f"{name}.csv", index=False)
+        replace_text(out / f"{name}.csv", rows.to_csv(index=False))
     page = Table(box=None, padding=(0, 2, 0, 0), title="Largest guidance scale that stays bounded, by steps", title_justify="left")
     for head in ("solver", *map(str, counts)):
         page.add_column(head, justify="left" if head == "solver" else "right", header_style="dim", no_wrap=True)

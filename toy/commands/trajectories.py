@@ -38,6 +38,7 @@ def trajectories(
     one_thread()
     from scorebed.solvers import NonFinite, methods_on
     from scorebed.toy.problems.registry import PROBLEMS
+    from scorebed.toy.store.files import ready, replace_text
     from scorebed.toy.studies.paths import COORDINATES
     from scorebed.toy.studies.trajectories import DEFAULT
     from scorebed.toy.studies.trajectories import trajectories as study
@@ -55,6 +56,7 @@ def trajectories(
             raise typer.BadParameter("ffmpeg is not installed: leave --mp4 out for a GIF", param_hint="--mp4")
     if animate and (model is not None or PROBLEMS[problem].d > 2):
         raise typer.BadParameter(f"{model or problem} has more than two dimensions: animations need one or two", param_hint="--animate")
+    ready(out)
     try:
         if model is None:
             found = study(PROBLEMS[problem], solvers or DEFAULT, nfe, paths, seed, coordinates)
@@ -65,11 +67,10 @@ def trajectories(
         raise typer.Exit(1) from None
     except ValueError as refused:
         raise typer.BadParameter(str(refused)) from None
-    out.mkdir(parents=True, exist_ok=True)
     name = model or problem
     written = []
     for kind, rows in (("paths", found.paths), ("nodes", found.nodes), ("directions", found.directions)):
-        rows.to_csv(out / f"{name}-{kind}.csv", index=False)
+        replace_text(out / f"{name}-{kind}.csv", rows.to_csv(index=False))
         written.append(f"{name}-{kind}.csv")
     screen().print(_summary(found))
     written += _draw(found, out, name, dark)

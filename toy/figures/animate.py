@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from scorebed.solvers import Node
 from scorebed.toy.figures.style import DENSITY, MUTED, look
 from scorebed.toy.figures.trajectories import density_in_time, styles
+from scorebed.toy.store.files import ready, whole
 from scorebed.toy.studies.paths import EXACT as FLOW
 from scorebed.toy.studies.trajectories import Trajectories
 
@@ -133,12 +134,10 @@ def animate(
         raise ValueError(f"frames = {frames!r} must be at least 2")
     if kind == "mp4" and not has_ffmpeg():
         raise RuntimeError("an mp4 needs ffmpeg, which is not installed: give kind='gif'")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = ready(folder)
     nodes, rest = _moments(result, frames), fps
     path = folder / f"{name}{'-dark' if dark else ''}.{kind}"
-    part = folder / f".{path.stem}.part.{kind}"
-    with look():
+    with look(), whole(path) as part:
         figure, draw = (_line if result.problem.d == 1 else _plane)(result, nodes, shown)
         figure.supxlabel(f"{result.problem.description}; {type(result.problem.process).__name__}", fontsize=8, color=MUTED)
         engine = figure.get_layout_engine()
@@ -155,5 +154,4 @@ def animate(
             for frame in [*range(len(nodes)), *[len(nodes) - 1] * rest]:
                 draw(moving, frame)
                 writer.grab_frame(facecolor=figure.get_facecolor())
-    part.replace(path)
     return path

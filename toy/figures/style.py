@@ -16,6 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from scorebed.solvers import SOLVERS, Solver
+from scorebed.toy.store.files import ready, whole
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -121,15 +122,12 @@ def save(figure: Figure, folder: str | Path, name: str, dark: bool = False) -> l
     """
     from scorebed.toy.figures.dark import dark as darkened
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = ready(folder)
     paths = []
     for one, stem in [(figure, name), *([(darkened(figure), f"{name}-dark")] if dark else [])]:
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             path = folder / f"{stem}.{kind}"
-            part = folder / f".{stem}.{kind}.part"
-            with look():
+            with look(), whole(path) as part:
                 one.savefig(part, format=kind, metadata=metadata, facecolor=one.get_facecolor())
-            part.replace(path)
             paths.append(path)
     return paths

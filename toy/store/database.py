@@ -17,6 +17,7 @@ import json
 import math
 import sqlite3
 import time
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from scorebed.toy.store.files import StoreError, ready
 
 NAME = "store.sqlite"
 _APPLICATION, _VERSION, _PATIENCE = 0x5C08EBED, 1, 60.0
-_TABLE = """CREATE TABLE IF NOT EXISTS rows (
+_TABLE = """CREATE TABLE rows (
     key TEXT PRIMARY KEY, study TEXT NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL, hash TEXT NOT NULL, made TEXT NOT NULL
 ) WITHOUT ROWID"""
 
@@ -107,6 +108,8 @@ class Store:
         version = self._base.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
             raise StoreError(f"{self.path} was written by a later scorebed (version {version} of the store, here {_VERSION}): upgrade")
+        if not empty and self._base.execute("SELECT sql FROM sqlite_master WHERE type != 'index'").fetchall() != [(_TABLE,)]:
+            raise self._damaged("it has other tables than a store")
         if not empty and (said := self._base.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise self._damaged(_line(said))
         if write:
@@ -114,7 +117,7 @@ class Store:
             self._base.execute("PRAGMA synchronous = NORMAL")
             if empty:
                 self._base.execute("BEGIN IMMEDIATE")
-                self._base.execute(_TABLE)
+                self._base.execute(_TABLE.replace("TABLE", "TABLE IF NOT EXISTS", 1))
                 self._base.execute(f"PRAGMA application_id = {_APPLICATION}")
                 self._base.execute(f"PRAGMA user_version = {_VERSION}")
                 self._base.execute("COMMIT")
@@ -158,7 +161,7 @@ class Store:
             StoreError: the row is not what was written.
         """
         found = self._read(key, "row")
-        return None if found is None else _loads(found)
+        return None if found is None else self._loads(found)
 
     def put(self, key: str, study: str, row: Mapping[str, Any], replace: bool = False) -> None:
         """Keep a row, on disk before this returns. Of two rows of one key the first stays, unless ``replace``."""
@@ -169,8 +172,14 @@ class Store:
         found = self._read(key, "arrays")
         if found is None:
             return None
-        with np.load(io.BytesIO(found), allow_pickle=False) as held:
-            return dict(held)
+        try:
+            with zipfile.ZipFile(io.BytesIO(found)) as members:
+                if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(found) for m in members.infolist()):
+                    raise ValueError("arrays that would unpack to more than they are")
+            with np.load(io.BytesIO(found), allow_pickle=False) as held:
+                return dict(held)
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise self._damaged(_line(error)) from error
 
     def put_arrays(self, key: str, study: str, arrays: Mapping[str, Any], replace: bool = False) -> None:
         """Keep arrays by name, as ``put`` keeps a row."""
@@ -188,6 +197,15 @@ class Store:
             raise self._damaged(f"the {kind} {key} of {study} is not what was written")
         return data
 
+    def _loads(self, data: bytes) -> dict[str, Any]:
+        try:
+            row = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(_line(error)) from error
+        if not isinstance(row, dict):
+            raise self._damaged("a row that is no row")
+        return row
+
     def _write(self, key: str, study: str, kind: str, data: bytes, replace: bool) -> None:
         verb = "REPLACE" if replace else "IGNORE"
         values = (key, study, kind, data, _check(key, study, kind, data), datetime.now(UTC).isoformat(timespec="milliseconds"))
@@ -201,7 +219,7 @@ class Store:
                 "SELECT key, study, data, hash, made FROM rows WHERE kind = 'row' AND (? IS NULL OR study = ?) ORDER BY made, key",
                 (study,) * 2,
             ).fetchall()
-        return [Record(k, s, _loads(self._checked(k, "row", s, data, h)), made) for k, s, data, h, made in found]
+        return [Record(k, s, self._loads(self._checked(k, "row", s, data, h)), made) for k, s, data, h, made in found]
 
     def delete(self, keys: Iterable[str]) -> int:
         """Remove rows or arrays by key, all or none of them; how many there were."""
@@ -253,11 +271,6 @@ def _check(key: str, study: str, kind: str, data: bytes) -> str:
 def _line(said: object) -> str:
     """A message as one line of what can be printed."""
     return "".join(c if c.isprintable() else " " for c in str(said)).strip()[:200]
-
-
-def _loads(data: bytes) -> dict[str, Any]:
-    row: dict[str, Any] = json.loads(data)
-    return row
 
 
 def _plain(value: Any) -> Any:
