@@ -29,7 +29,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from scorebed.solvers.model import Denoiser
+from scorebed.solvers.model import MAPS, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.process import KINDS
 from scorebed.solvers.state import State
@@ -60,6 +60,7 @@ class Solver:
         alias_of: the registered method that this is another name of, or None.
         spaces: the kinds of Space that the method claims, by the names of their classes; none for a method of R^d.
         on: the kinds of process that the method is made for.
+        takes: what the model must give, ``denoised`` (what the process ``gives``), or a few-step map: ``endpoint`` or ``map``.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Solver:
     alias_of: str | None = None
     published: Solver | None = None
     begins: Begin = "own"
+    takes: str = "denoised"
 
     def _keywords(self) -> dict[str, Any]:
         parameters = inspect.signature(self.step).parameters.items()
@@ -223,9 +225,10 @@ SOLVERS: dict[str, Solver] = Registry()
 """Every method by name, in the order of definition; other names of a method (``alias_of``) are entries too."""
 
 
-def methods_on(kind: str = "gaussian", aliases: bool = True) -> dict[str, Solver]:
-    """The registered methods made for this kind of process, by name; without ``aliases`` each method once."""
-    return {name: method for name, method in SOLVERS.items() if kind in method.on and (aliases or method.alias_of is None)}
+def methods_on(kind: str = "gaussian", aliases: bool = True, takes: str = "denoised") -> dict[str, Solver]:
+    """The registered methods made for this kind of process and of model, by name; without ``aliases`` each method once."""
+    some = {name: method for name, method in SOLVERS.items() if kind in method.on and method.takes == takes}
+    return {name: method for name, method in some.items() if aliases or method.alias_of is None}
 
 
 def distinct() -> dict[str, Solver]:
@@ -307,6 +310,7 @@ def solver(
     inexact: str | None = None,
     spaces: tuple[str, ...] = (),
     on: tuple[str, ...] = ("gaussian",),
+    takes: str = "denoised",
     register: bool = True,
 ) -> Callable[[Step], Solver]:
     """Make a step function a ``Solver`` of the function's name and enter it in ``SOLVERS``, which enrols it in every property.
@@ -336,13 +340,17 @@ def solver(
             raise ValueError(f"{name}: start = {start.name} is itself a multistep method; give a one-step method")
         if starts < 0 or (start is None) != (starts == 0):
             raise ValueError(f"{name}: starts = {starts!r} steps with start = {start and start.name}: give both or none")
+        if takes not in ("denoised", *MAPS):
+            raise ValueError(f"{name}: takes = {takes!r} is not known: give 'denoised', or {' or '.join(map(repr, MAPS))}")
         if bool(spaces) and "space" not in parameters:
             raise TypeError(f"{name}: spaces = {spaces!r}, but the step has no option space: add the keyword space=None")
         if not isinstance(on, tuple) or not on or not all(kind in KINDS for kind in on):
             raise ValueError(f"{name}: on = {on!r} must be a tuple of kinds of process, of {', '.join(KINDS)}")
         if start is not None and not set(on) <= set(start.on):
             raise ValueError(f"{name}: start = {start.name} is on {start.on}, the method on {on}: give a start for all of them")
-        made = Solver(name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces, on, starts, published=published)
+        made = Solver(
+            name, step, order, weak, strong, reference, start, nonlinear, inexact, spaces, on, starts, published=published, takes=takes
+        )
         if register:
             if name in SOLVERS:
                 raise ValueError(f"a solver called {name!r} is registered already")

@@ -26,9 +26,16 @@ Denoiser = Callable[[State, Any], State]
 F = TypeVar("F", bound=Callable[..., Any])
 
 PREDICTIONS = ("denoised", "eps", "score", "v", "flow")
+MAPS = ("endpoint", "map")
+"""Few-step maps, which are no predictions: ``endpoint``, f(x, s), where the flow takes x from s without noise; ``map``, f(x, s, t), where
+it takes it at t. Neither is a posterior mean, nor can be turned into one."""
 
 
 def _known(prediction: str) -> None:
+    if prediction in MAPS:
+        raise ValueError(
+            f"{prediction!r} is a few-step map, where the flow goes, and no posterior mean: give it to a method that takes one"
+        )
     if prediction not in PREDICTIONS:
         raise ValueError(f"prediction = {prediction!r} is not known: give one of {', '.join(PREDICTIONS)}")
 
@@ -97,7 +104,8 @@ def convert(value: Array, x: Array, node: Node, source: str, target: str) -> Arr
 
 def predicts(prediction: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Mark a function with what it predicts, so that handing it over as something else is an error instead of garbage."""
-    _known(prediction)
+    if prediction not in MAPS:
+        _known(prediction)
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         function.prediction = prediction  # type: ignore[attr-defined]

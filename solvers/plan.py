@@ -43,7 +43,7 @@ __all__ = ["Combine", "Draw", "Evaluate", "NotLinear", "Op", "Plan", "Walk", "to
 class Plan(Saved):
     """Straight-line code of one solver on one grid. ``states[i]`` is the register of x at ``grid[i]``, ``result`` that of the output;
     step i ends after ``ends[i]`` operations, which matters where a method has x at t before the step is over. ``record`` says how a tuned
-    Plan was made."""
+    Plan was made, ``takes`` what its model must give, as ``Solver.takes``."""
 
     solver: str
     grid: tuple[Any, ...]
@@ -52,6 +52,7 @@ class Plan(Saved):
     result: Registers
     ends: tuple[int, ...]
     record: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    takes: str = "denoised"
 
     @property
     def nodes(self) -> tuple[Any, ...]:
@@ -129,7 +130,8 @@ class Plan(Saved):
 
         Args:
             x: the value of the state, a tuple where it has several components.
-            evaluate: (state, node) -> what the model gives there, a tuple where it gives several things.
+            evaluate: (state, node) -> what the model gives there, a tuple where it gives several things; the node of a map f(x, s, t) is
+                the pair (s, t).
             draw: (s, t) -> the draws of the interval, a tuple where there are several.
             combine: [(coefficient, value), ...] -> their sum; the list is empty for a state that vanishes.
             step: (i, state after step i) -> the state with which the walk goes on.
@@ -181,7 +183,7 @@ class Plan(Saved):
         seed at every call."""
         self.grid[0].process.check(x)
         x = own(x)
-        watched, drawn = Watched(denoise, self.grid[0]), WatchedNoise(noise, x, self.grid[0])
+        watched, drawn = Watched(denoise, self.grid[0], self.takes), WatchedNoise(noise, x, self.grid[0])
 
         def step(i: int, x_t: State) -> State:
             check_step(x_t, i, self.solver, self.grid)
@@ -189,7 +191,7 @@ class Plan(Saved):
             return x_t
 
         zero = parts(x)[0]
-        return self.fold(x, watched, drawn, lambda terms: total(terms) if terms else 0.0 * zero, step)
+        return self.fold(x, lambda y, node: watched(y, *parts(node)), drawn, lambda terms: total(terms) if terms else 0.0 * zero, step)
 
 
 class Walk:

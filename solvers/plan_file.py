@@ -32,8 +32,10 @@ def to_dict(plan: Any, record: Mapping[str, Any] | None = None) -> dict[str, Any
         record: what else is to be remembered: how it was made.
 
     Raises:
-        TypeError: nodes of a process that has no name in ``SCHEDULES``.
+        TypeError: nodes of a process that has no name in ``SCHEDULES``, or a Plan of a few-step map.
     """
+    if plan.takes != "denoised":
+        raise TypeError(f"a Plan of {plan.solver} takes a few-step map ({plan.takes!r}), and only Plans of denoised means can be saved")
     schedule = plan.grid[0].process
     name = next((k for k, kind in SCHEDULES.items() if type(schedule) is kind), None)
     if name is None or not is_dataclass(schedule):

@@ -12,7 +12,7 @@ from scorebed.solvers import grid as grids
 from scorebed.solvers.base import Solver, Space, advance
 from scorebed.solvers.levels import by_sample, on_own_grids
 from scorebed.solvers.memory import own
-from scorebed.solvers.model import Denoiser
+from scorebed.solvers.model import MAPS, Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise
 from scorebed.solvers.noise_by_sample import NoiseBySample, noise_from
 from scorebed.solvers.process import Point
@@ -63,18 +63,32 @@ def check_step(x: State, i: int, name: str, nodes: Sequence[Any]) -> None:
         raise NonFinite(f"the state became nan or inf in step {i} of {name}, from {nodes[i]} to {nodes[i + 1]}: the solver diverged")
 
 
+def check_mark(denoise: Any, takes: str) -> None:
+    """Refuse a model that is marked (``solvers.predicts``) as another than a method takes; a few-step map must be marked as one.
+
+    Raises:
+        ValueError: a posterior mean where a map is asked for, a map where a posterior mean is, or another prediction.
+    """
+    marked = getattr(denoise, "prediction", "denoised")
+    if marked == takes:
+        return
+    if takes in MAPS:
+        raise ValueError(f"this method takes a few-step map, but denoise is a {marked!r} model: mark a map by solvers.predicts({takes!r})")
+    if marked in MAPS:
+        raise ValueError(f"denoise is a few-step map ({marked!r}) and no posterior mean: give it to a method with takes = {marked!r}")
+    raise ValueError(f"denoise predicts {marked!r}, not 'denoised': wrap it, solvers.model.denoiser(f, {marked!r})")
+
+
 class Watched:
     """A model that counts its calls, lets no bad value through, and shares no memory with the loop (``solvers.memory``).
 
-    ``start`` is a node of the process that it belongs to.
+    ``start`` is a node of the process that it belongs to; ``takes`` what the method asks of a model, as ``Solver.takes``.
     """
 
-    def __init__(self, denoise: Denoiser, start: Point) -> None:
+    def __init__(self, denoise: Denoiser, start: Point, takes: str = "denoised") -> None:
         if not callable(denoise):
             raise TypeError(f"denoise = {denoise!r} is not callable: give a function of (x, node)")
-        marked = getattr(denoise, "prediction", "denoised")
-        if marked != "denoised":
-            raise ValueError(f"denoise predicts {marked!r}, not 'denoised': wrap it, solvers.model.denoiser(f, {marked!r})")
+        check_mark(denoise, takes)
         self.process = start.process
         self.denoise, self.nfe, self.step = denoise, 0, 0
         self.first: tuple[Any, State] | None = None
@@ -82,11 +96,11 @@ class Watched:
         if hasattr(denoise, "take"):
             self.take = lambda rows: partial(self._ask, denoise.take(rows))
 
-    def __call__(self, x: State, node: Any) -> State:
-        return self._ask(self.denoise, x, node)
+    def __call__(self, x: State, node: Any, *to: Any) -> State:
+        return self._ask(self.denoise, x, node, *to)
 
-    def _ask(self, denoise: Denoiser, x: State, node: Any) -> State:
-        value = denoise(own(x), node)
+    def _ask(self, denoise: Callable[..., State], x: State, node: Any, *to: Any) -> State:
+        value = denoise(own(x), node, *to)
         self.nfe += 1
         where = f"at step {self.step}, evaluation {self.nfe}, {node}"
         self.process.check_output(value, x, f"denoise(x, node) {where}")
@@ -138,6 +152,8 @@ def check_run(solver: Solver, grid: Sequence[Any], terminal: str) -> list[Any]:
             raise ValueError("terminal = 'denoise' ends a grid at its cleanest node, but this grid runs towards noise: use terminal='none'")
         if solver.weak is not None:
             raise ValueError(f"{solver.name} is stochastic and runs from noise to data, but this grid runs towards noise")
+    if solver.takes == "map" and terminal == "denoise":
+        raise ValueError(f"{solver.name} takes a map f(x, s, t), which ends where it is sent: use terminal='none'")
     if solver.space is not None:
         check_clock(nodes, solver.space)
     return nodes
@@ -243,7 +259,7 @@ def sample(
     nodes[0].process.check(x)
     if solver.space is not None:
         solver.space.check(x)
-    watched, drawn = Watched(denoise, nodes[0]), WatchedNoise(noise, x, nodes[0])
+    watched, drawn = Watched(denoise, nodes[0], solver.takes), WatchedNoise(noise, x, nodes[0])
     if callback is not None and not callable(callback):
         raise TypeError(f"callback = {callback!r} is not callable: give a function of one StepDone")
     x = own(x)

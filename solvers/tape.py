@@ -17,8 +17,8 @@ from scorebed.solvers.state import bare, parts
 class Tape:
     """Writes the operations while a loop, or another Plan, runs on forms."""
 
-    def __init__(self, solver: str, grid: Sequence[Any]) -> None:
-        self.solver, self.grid, self.process = solver, tuple(grid), grid[0].process
+    def __init__(self, solver: str, grid: Sequence[Any], takes: str = "denoised") -> None:
+        self.solver, self.grid, self.process, self.takes = solver, tuple(grid), grid[0].process, takes
         self.ops: list[Op] = []
         self.draws: dict[tuple[float, float], Any] = {}
         self.ends: list[int] = []
@@ -56,9 +56,9 @@ class Tape:
             refuse(f"{what} has {len(parts(value))} components, not ({', '.join(self.process.state)})")
         return bare(tuple(self.register(part, what) for part in parts(value)))
 
-    def evaluate(self, x: Any, node: Point) -> Any:
+    def evaluate(self, x: Any, node: Point, *to: Point) -> Any:
         source = self.registers(x, f"the input of the evaluation at {node}")
-        return _forms(self.emit(Evaluate(node, source, len(self.process.gives))))
+        return _forms(self.emit(Evaluate((node, *to) if to else node, source, len(self.process.gives))))
 
     def draw(self, s: Point, t: Point) -> Any:
         low, high = sorted((s.clock, t.clock))
@@ -87,7 +87,7 @@ class Tape:
     def plan(self, result: Any) -> Plan:
         """What was written, with ``result`` as the output."""
         output = self.registers(result, "the output")
-        return Plan(self.solver, self.grid, tuple(self.ops), tuple(self.states), output, tuple(self.ends))
+        return Plan(self.solver, self.grid, tuple(self.ops), tuple(self.states), output, tuple(self.ends), takes=self.takes)
 
 
 def _forms(registers: Registers) -> Any:
@@ -105,5 +105,5 @@ def trace(solver: Solver, grid: Sequence[Any], terminal: str = "none") -> Plan:
     nodes = check_run(solver, grid, terminal)
     if solver.nonlinear is not None:
         raise NotLinear(f"{solver.name} is declared nonlinear: {solver.nonlinear}")
-    tape = Tape(solver.name, nodes)
+    tape = Tape(solver.name, nodes, solver.takes)
     return tape.plan(loop(solver, tape.evaluate, tape.x, nodes, tape.draw, terminal, tape.after))

@@ -24,11 +24,11 @@ from scorebed.gpu.noise import Brownian
 from scorebed.gpu.plan.prediction import numbers_of, predicting
 from scorebed.gpu.plan.runner import Runner, on_host
 from scorebed.solvers.base import Solver
-from scorebed.solvers.model import Denoiser, denoiser
+from scorebed.solvers.model import MAPS, Denoiser, denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.noise_by_sample import NoiseBySample
 from scorebed.solvers.plan import Plan
-from scorebed.solvers.sample import StepDone, check_run, sample
+from scorebed.solvers.sample import StepDone, check_mark, check_run, sample
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import State, bare, check_like, check_state, parts
 from scorebed.solvers.tape import trace
@@ -92,7 +92,9 @@ def run(
         noise = NoiseBySample(list(noise), tuple(x.shape), like=x)
     plan = _plan(method, grid, terminal)
     marked = getattr(denoise, "prediction", prediction)
-    if marked != prediction:
+    if method.takes != "denoised" or marked in MAPS:
+        check_mark(denoise, method.takes)
+    elif marked != prediction:
         raise ValueError(f"denoise predicts {marked!r}, not {prediction!r}: give prediction={marked!r}")
     if plan is None and (compile or graph):
         assert isinstance(method, Solver)

@@ -206,7 +206,7 @@ class Runner:
         if self.check == "step":
             for k, part in enumerate(parts(x)):
                 self._note(k, part)  # before the network may write on it
-        made = denoise(x, node)
+        made = denoise(x, *parts(node))
         if len(parts(made)) != self._gives:
             raise TypeError(f"denoise(x, node) at evaluation {nfe}, {node} gave {len(parts(made))} things, the process has {self._gives}")
         return bare(tuple(self._checked(value, parts(x)[0], node, nfe) for value in parts(made)))

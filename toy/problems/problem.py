@@ -134,6 +134,7 @@ class BaseProblem:
     finest: int = 2560
     solvers: tuple[str, ...] = ()
 
+    takes: ClassVar[str] = "denoised"  # what the problem's model gives, as ``Solver.takes``
     law_kind: ClassVar[str] = "law"
     """What ``law_error`` measures, as rows of a study call it: ``law``, a distance of laws, or ``weak``, errors of means of observables."""
 
@@ -221,6 +222,8 @@ class BaseProblem:
         if self.process.kind not in solver.on:
             kinds = "/".join(solver.on)
             raise ValueError(f"{solver.name} is made for {kinds} processes, but {self.name} is a problem of a {self.process.kind} one")
+        if solver.takes != self.takes:
+            raise ValueError(f"{solver.name} takes a model of {solver.takes!r}, but that of {self.name} is one of {self.takes!r}")
         return solver
 
 

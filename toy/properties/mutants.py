@@ -113,7 +113,7 @@ def tampered(solver: Solver, k: int) -> Solver:
     def step(denoise: Any, x: Any, s: Point, t: Point, carry: Any, noise: Any) -> tuple[Any, Any]:
         count = _Counter(k)
         x_t, memory = solver.step(
-            lambda y, node: _counted(denoise(_plain(y), node), count),
+            lambda y, *nodes: _counted(denoise(_plain(y), *nodes), count),
             _counted(x, count),
             s,
             t,
@@ -131,12 +131,12 @@ def misplaced(solver: Solver, k: int) -> Solver:
     def step(denoise: Any, x: Any, s: Point, t: Point, carry: Any, noise: Any) -> tuple[Any, Any]:
         seen = -1
 
-        def elsewhere(y: Any, node: Point) -> Any:
+        def elsewhere(y: Any, node: Point, *to: Point) -> Any:
             nonlocal seen
             seen += 1
             if seen != k or s == t:
-                return denoise(y, node)
-            return denoise(y, node.toward(s, 0.01) if node is t else node.toward(t, 0.01))
+                return denoise(y, node, *to)
+            return denoise(y, node.toward(s, 0.01) if node is t else node.toward(t, 0.01), *to)
 
         return solver.step(elsewhere, x, s, t, carry, noise)
 
@@ -151,10 +151,10 @@ def _sizes(solver: Solver) -> tuple[int, int]:
         nonlocal operations, evaluations
         count, calls = _Counter(-1), 0
 
-        def denoised(y: Any, node: Point) -> Any:
+        def denoised(y: Any, *nodes: Point) -> Any:
             nonlocal calls
             calls += 1
-            return _counted(denoise(_plain(y), node), count)
+            return _counted(denoise(_plain(y), *nodes), count)
 
         out = solver.step(denoised, _counted(x, count), s, t, _counted(carry, count), lambda a, b: _counted(noise(a, b), count))
         operations, evaluations = max(operations, count.seen + 1), max(evaluations, calls)

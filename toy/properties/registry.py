@@ -21,13 +21,14 @@ class Broken(AssertionError):
 class Property:
     """``check(solver)`` raises ``Broken``; ``exempt(solver)`` gives the reason why the property does not speak of this solver, or None.
 
-    ``kind`` is the kind of process that it is about; methods made for others are exempt.
+    ``kind`` is the kind of process that it is about, ``takes`` the kind of model; methods made for others are exempt.
     """
 
     name: str
     check: Callable[[Solver], None]
     exempt: Callable[[Solver], str | None]
     kind: str = "gaussian"
+    takes: tuple[str, ...] = ("denoised",)
 
     def __call__(self, solver: Solver) -> None:
         reason = self.exempt(solver)
@@ -41,21 +42,23 @@ PROPERTIES: dict[str, Property] = {}
 
 
 def prop(
-    exempt: Callable[[Solver], str | None] = lambda solver: None, *, kind: str = "gaussian"
+    exempt: Callable[[Solver], str | None] = lambda solver: None, *, kind: str = "gaussian", takes: tuple[str, ...] = ("denoised",)
 ) -> Callable[[Callable[[Solver], None]], Property]:
-    """Enter a check in ``PROPERTIES`` under the function's name, for the methods on this ``kind`` of process."""
+    """Enter a check in ``PROPERTIES`` under the function's name, for the methods on this ``kind`` of process and of model."""
 
     def make(check: Callable[[Solver], None]) -> Property:
         name = check.__name__
-        PROPERTIES[name] = Property(name, check, any_of(lambda solver: elsewhere(solver, kind), exempt), kind)
+        PROPERTIES[name] = Property(name, check, any_of(lambda solver: elsewhere(solver, kind, takes), exempt), kind, takes)
         return PROPERTIES[name]
 
     return make
 
 
-def elsewhere(solver: Solver, kind: str) -> str | None:
-    """The exemption of properties about one kind of process: methods made for others."""
-    return None if kind in solver.on else f"not on {kind} processes"
+def elsewhere(solver: Solver, kind: str, takes: tuple[str, ...]) -> str | None:
+    """The exemption of properties about one kind of process and of model: methods made for others."""
+    if kind not in solver.on:
+        return f"not on {kind} processes"
+    return None if solver.takes in takes else "takes a few-step map" if "denoised" in takes else "takes no few-step map"
 
 
 def stochastic(solver: Solver) -> str | None:

@@ -1,0 +1,163 @@
+"""Few-step methods: their properties, their mutants, and that a map never passes for a posterior mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scorebed import gpu
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.process.maps import FlowMap
+from scorebed.solvers import SOLVERS, VP, Solver, convert, denoiser, grid, methods_on, predicts, sample, solver, trace
+from scorebed.solvers.methods.few_step import flow_map, multistep_consistency
+from scorebed.toy.problems.lines import modes
+from scorebed.toy.properties import PROPERTIES
+from scorebed.toy.properties.maps import problems, step_law_error
+from scorebed.toy.properties.mutants import Mutant, killer, tampered
+
+GRID = grid.uniform_lam(VP(), 4, 0.9, 0.1)
+X = np.linspace(-1.0, 1.0, 6)[:, None]
+MAPS = FlowMap(modes())
+
+
+def test_map_path(solver: Solver) -> None:
+    PROPERTIES["map_path"](solver)
+
+
+def test_map_law(solver: Solver) -> None:
+    PROPERTIES["map_law"](solver)
+
+
+def test_map_law_on_a_mixture(solver: Solver) -> None:
+    PROPERTIES["map_law_on_a_mixture"](solver)
+
+
+def test_map_empty_step(solver: Solver) -> None:
+    PROPERTIES["map_empty_step"](solver)
+
+
+def test_map_replay(solver: Solver) -> None:
+    PROPERTIES["map_replay"](solver)
+
+
+# mutants
+
+
+@pytest.mark.parametrize("spoil", ["noise", "way"])
+def test_the_law_on_a_mixture_notices_too(spoil: str) -> None:
+    wrong = quiet(multistep_consistency) if spoil == "noise" else long(multistep_consistency)
+    problem = problems("endpoint")[1]
+    assert step_law_error(multistep_consistency, problem, *problem.ends) < 1e-12
+    assert step_law_error(wrong, problem, *problem.ends) > 1e-3
+
+
+def quiet(method: Solver) -> Solver:
+    """Nine tenths of the noise."""
+
+    def step(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> Any:
+        return method.step(denoise, x, s, t, carry, lambda a, b: 0.9 * noise(a, b))
+
+    return replace(method, name="quiet", step=step)
+
+
+def long(method: Solver) -> Solver:
+    """Eleven tenths of where the map goes."""
+
+    def step(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> Any:
+        return method.step(lambda y, *nodes: 1.1 * denoise(y, *nodes), x, s, t, carry, noise)
+
+    return replace(method, name="long", step=step)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "method", "by"),
+    [
+        (quiet(multistep_consistency), multistep_consistency, "map_law"),
+        (long(multistep_consistency), multistep_consistency, "map_law"),
+        (long(flow_map), flow_map, "map_path"),
+        *((tampered(multistep_consistency, k), multistep_consistency, "map_law") for k in range(3)),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_what_spoils_the_noise_or_the_way_is_noticed(wrong: Solver, method: Solver, by: str) -> None:
+    assert killer(Mutant(wrong.name, wrong, method)) == by
+
+
+def test_a_posterior_mean_in_the_place_of_the_map_is_noticed_by_the_law() -> None:
+    """What the marks are there to prevent: E[x0 | x] of a mixture, marked as an endpoint, breaks the law on the mixture."""
+    law, nodes = modes(), grid.uniform_lam(VP(), 1, 0.9, 0.05)
+    x = law.sample(4000, np.random.default_rng(0), nodes[0])
+    right, wrong = (
+        sample(multistep_consistency, model, x, nodes, noise=1, terminal="none").var()
+        for model in (FlowMap(law).endpoint, predicts("endpoint")(lambda y, s: law.denoised(y, s)))
+    )
+    assert abs(right / law.marginal(nodes[-1]).covariance()[0, 0] - 1.0) < 0.1
+    assert wrong < 0.3 * right
+
+
+# marks, both ways
+
+
+@pytest.mark.parametrize("run", [sample, gpu.run], ids=["sample", "gpu"])
+@pytest.mark.parametrize(("mark", "method"), [("endpoint", multistep_consistency), ("map", flow_map)])
+def test_a_map_never_passes_for_a_posterior_mean_nor_a_mean_for_a_map(run: Any, mark: str, method: Solver) -> None:
+    x = X if run is sample else torch.as_tensor(X)
+    mapped = predicts(mark)(lambda y, *nodes: y)
+    with pytest.raises(ValueError, match=r"is a few-step map .* and no posterior mean"):
+        run(SOLVERS["ddim"], mapped, x, GRID, terminal="none")
+    for mean in (lambda y, *nodes: y, predicts("denoised")(lambda y, *nodes: y), predicts("eps")(lambda y, *nodes: y)):
+        with pytest.raises(ValueError, match=r"this method takes a few-step map, but denoise is a '.*' model"):
+            run(method, mean, x, GRID, terminal="none")
+
+
+def test_plans_and_conversions_refuse_maps_as_the_loop_does() -> None:
+    with pytest.raises(ValueError, match="is a few-step map"):
+        trace(SOLVERS["ddim"], GRID).run(MAPS.endpoint, X)
+    with pytest.raises(ValueError, match="takes a few-step map"):
+        trace(multistep_consistency, GRID).run(modes().denoised, X)
+    for refused in (
+        lambda: denoiser(MAPS.endpoint, "endpoint"),
+        lambda: convert(X, X, GRID[0], "map", "eps"),
+        lambda: denoiser(MAPS.endpoint),
+    ):
+        with pytest.raises(ValueError, match=r"endpoint|few-step map"):
+            refused()
+    with pytest.raises(ValueError, match=r"takes a map f.*use terminal='none'"):
+        sample(flow_map, MAPS.map, X, GRID)
+    with pytest.raises(ValueError, match="takes = 'mean' is not known"):
+        solver(order=1, reference="here", takes="mean", register=False)(lambda denoise, x, s, t, carry, noise: (x, None))
+
+
+def test_few_step_methods_are_asked_for_by_name() -> None:
+    assert {"multistep_consistency", "flow_map"} & methods_on().keys() == set()
+    assert list(methods_on(takes="endpoint")) == ["multistep_consistency"]
+    assert list(methods_on(takes="map")) == ["flow_map"]
+    with pytest.raises(ValueError, match=r"takes a model of 'endpoint', but that of .* is one of 'map'"):
+        problems("map")[0].bind(multistep_consistency)
+
+
+# maps
+
+
+def test_exact_maps_are_the_flow_and_compose() -> None:
+    """f(f(x, s, u), u, t) = f(x, s, t), the endpoint is the map to the data, and the map pushes one marginal to the other."""
+    s, u, t = GRID[0], GRID[2], GRID[4]
+    x = modes().sample(50, np.random.default_rng(1), s)
+    np.testing.assert_allclose(MAPS.map(MAPS.map(x, s, u), u, t), MAPS.map(x, s, t), rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(MAPS.endpoint(MAPS.map(x, s, t), t), MAPS.endpoint(x, s), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(modes().cdf(MAPS.endpoint(x, s)), modes().marginal(s).cdf(x), rtol=1e-8, atol=1e-10)
+    one = GaussianMixture([1.0], [[0.5, -1.0]], [[[1.0, 0.3], [0.3, 0.2]]])
+    a, b = FlowMap(one).affine(s)
+    y = np.random.default_rng(2).standard_normal((5, 2))
+    np.testing.assert_allclose(FlowMap(one).endpoint(y, s), y @ a.T + b, rtol=1e-11, atol=1e-12)
+
+
+def test_fused_passes_take_maps_too() -> None:
+    for method, model in ((multistep_consistency, MAPS.endpoint), (flow_map, MAPS.map)):
+        marked = predicts(method.takes)(lambda y, *nodes, model=model: torch.as_tensor(model(y.numpy(), *nodes)))
+        found = gpu.run(method, marked, torch.as_tensor(X), GRID, noise=3, terminal="none")
+        np.testing.assert_allclose(found.numpy(), sample(method, model, X, GRID, noise=3, terminal="none"), rtol=1e-11, atol=1e-11)

@@ -1,0 +1,50 @@
+"""Problems of few-step methods: the model is an exact map of the flow, so that the law, or the path, must come out exact in any steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from scorebed.analytic.distance import gaussian_w2
+from scorebed.analytic.output.moments import moments
+from scorebed.analytic.process.maps import FlowMap
+from scorebed.solvers import Node, Solver, trace
+from scorebed.toy.problems.euclidean import EuclideanProblem
+from scorebed.toy.problems.problem import ROUND_OFF, LawError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointProblem(EuclideanProblem):
+    """A target with its consistency model."""
+
+    takes: ClassVar[str] = "endpoint"
+
+    @cached_property
+    def maps(self) -> FlowMap:
+        """The exact maps of the target."""
+        return FlowMap(self.target)
+
+    @property
+    def model(self) -> Any:
+        """f(x, s)."""
+        return self.maps.endpoint
+
+    def law_error(self, solver: Solver, nodes: Sequence[Node], seed: int = 0) -> LawError:
+        """W2 between the law of the output and the exact marginal, from the Plan; the target is one Gaussian."""
+        mean, covariance = moments(trace(solver, nodes), self.target, affine=self.maps.affine)
+        end = self.target.marginal(nodes[-1])
+        return LawError(gaussian_w2(mean, covariance, end.mean(), end.covariance()), ROUND_OFF)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapProblem(EndpointProblem):
+    """A target with its flow map."""
+
+    takes: ClassVar[str] = "map"
+
+    @property
+    def model(self) -> Any:
+        """f(x, s, t)."""
+        return self.maps.map
