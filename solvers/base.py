@@ -248,6 +248,7 @@ def alias(name: str, of: Solver, *, reference: str, formula: str, published: Sol
         return of.step(denoise, x, s, t, carry, noise)
 
     step.__name__, step.__doc__ = name, f"{formula}  Equal to ``{of.name}``."
+    step.__module__ = sys._getframe(1).f_globals["__name__"]  # its family is the file that gives the name
     if name in SOLVERS:
         raise ValueError(f"a solver called {name!r} is registered already")
     SOLVERS[name] = replace(of, name=name, step=step, reference=reference, alias_of=of.name, published=published or of.published)

@@ -70,6 +70,8 @@ def check_like(value: Array, x: Array, what: str) -> None:
 
 def check_alike(value: State, x: State, what: str) -> None:
     """Refuse a value that has not the state's components, or one of them of another shape or dtype."""
+    if isinstance(value, tuple) and not isinstance(x, tuple):
+        raise TypeError(f"{what} is a tuple, not an array of shape {tuple(x.shape)}")
     if isinstance(value, tuple) != isinstance(x, tuple) or len(parts(value)) != len(parts(x)):
         raise TypeError(f"{what} is {_said(value)}, the state is {_said(x)}: they must have the same components")
     for one, other in zip(parts(value), parts(x), strict=True):

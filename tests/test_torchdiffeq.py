@@ -119,7 +119,9 @@ def test_a_batch_is_one_system_unless_told_otherwise() -> None:
     grid, tight = jagged(VP(), 1, 0.9, 0.05), torchdiffeq_solver("dopri5", 1e-4, 1e-4)
     alone = [run(tight(together=False), grid, one) for one in X.split(1)]
     apart, calls = run(tight(together=False), grid)
-    np.testing.assert_allclose(apart, np.concatenate([x for x, _ in alone]), rtol=0.0, atol=1e-12)  # the model sees the whole batch
+    np.testing.assert_allclose(
+        apart, np.concatenate([x for x, _ in alone]), rtol=0.0, atol=1e-10
+    )  # the model sees the whole batch: steps chosen apart grow its last bits
     assert calls == sum(nfe for _, nfe in alone)
     together, fewer = run(tight, grid)
     assert fewer < calls

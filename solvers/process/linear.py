@@ -156,6 +156,8 @@ class ScalarProcess(LinearProcess):
 
     def rates(self, node: Any, eta: float = 1.0) -> Transfer:
         schedule = cast(Any, self)
+        if not hasattr(schedule, "g2"):
+            raise ValueError(f"{node} has schedule=None and knows no rates: make it by schedule.node(t)")
         g2 = schedule.g2(node.t)
         share = 0.5 * (1.0 + eta) * g2 / node.sigma**2
         return Transfer(((schedule.f(node.t) + share,),), ((-share * node.alpha,),), ((math.sqrt(eta * g2),),))
