@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from scorebed.gpu.noise import Brownian, start
     from scorebed.gpu.plan import parallel
     from scorebed.gpu.plan.backend import weighted_sum
-    from scorebed.gpu.plan.execute import function, run
+    from scorebed.gpu.plan.execute import run
+    from scorebed.gpu.plan.function import function
     from scorebed.gpu.plan.graph import Graph
     from scorebed.gpu.plan.prediction import predicting
     from scorebed.gpu.plan.program import Program
@@ -40,7 +41,7 @@ _HOME = {
     "Runner": "plan.runner",
     "ScorebedScheduler": "diffusers.scheduler",
     "edm_denoiser": "network.wrap",
-    "function": "plan.execute",
+    "function": "plan.function",
     "guided": "network.guidance",
     "predicting": "plan.prediction",
     "run": "plan.execute",

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorebed.gpu.mixture_gradient import Differentiable, check_differentiable
 from scorebed.gpu.mixture_parts import HALF_LOG_2PI, structure
 from scorebed.solvers.model import pointwise, predicts
 from scorebed.solvers.schedule import Node
@@ -54,7 +55,8 @@ class GaussianMixture:
     Raises:
         ValueError: shapes that do not match, nan or inf, weights that are no distribution, negative variances, full covariances.
 
-    States x have shape (..., d) and any floating type; results come back in it. Nothing here carries gradients.
+    States x have shape (..., d) and any floating type; results come back in it. Gradients in x are those of the exact functions
+    (``mixture_gradient.py``), once, and not for low-rank covariances; parameters have none.
     """
 
     def __init__(
@@ -132,21 +134,21 @@ class GaussianMixture:
         """E[x0 | x], shape (..., d); x / alpha where sigma = 0."""
         if node.sigma == 0.0:
             return x / node.alpha
-        return self._evaluate(x, node, "denoised")
+        return self._value(x, node, "denoised")
 
     @predicts("score")
     def score(self, x: Tensor, node: Node) -> Tensor:
         """∇ log p_t(x), shape (..., d)."""
-        return self._evaluate(x, node, "score")
+        return self._value(x, node, "score")
 
     @predicts("eps")
     def eps(self, x: Tensor, node: Node) -> Tensor:
         """E[eps | x] = -sigma ∇ log p_t(x), shape (..., d)."""
-        return self._evaluate(x, node, "score").mul_(-node.sigma)
+        return self._value(x, node, "score") * -node.sigma
 
     def log_prob(self, x: Tensor, node: Node | None = None) -> Tensor:
         """log p_t(x), shape (...); of the law itself without a node."""
-        return self._evaluate(x, node or _CLEAN, "log_prob")
+        return self._value(x, node or _CLEAN, "log_prob")
 
     def images(self, shape: tuple[int, ...]) -> Any:
         """A denoiser of states (B, *shape), whose elements in C order are the d dimensions."""
@@ -172,6 +174,14 @@ class GaussianMixture:
         if not self.structure.common:  # |x|² W does not fall out
             size += spread**2 + self.d * (alpha**2 * self.structure.most + node.sigma**2)
         return eps * size / c
+
+    def _value(self, x: Tensor, node: Node, kind: str) -> Tensor:
+        """With a gradient where one is wanted."""
+        if not (torch.is_grad_enabled() and isinstance(x, Tensor) and x.requires_grad):
+            return self._evaluate(x, node, kind)
+        check_differentiable(self)
+        value: Tensor = Differentiable.apply(x, self, node, kind)
+        return value
 
     @torch.no_grad()
     def _evaluate(self, x: Tensor, node: Node, kind: str) -> Tensor:

@@ -553,3 +553,96 @@ def test_devices_without_float64_make_their_noise_in_float32() -> None:
         runner = gpu.Runner(trace(SOLVERS["ddpm"], GRID), like, noise=0, check="none")
         assert runner.loop(lambda y, node: 0.5 * y, like).shape == like.shape
     assert gpu.Brownian(0, (2, 3), like=torch.zeros(1)).compute == torch.float64
+
+
+# callbacks that act, gradients, grids by sample
+
+
+def test_a_callback_may_change_the_state_or_stop_the_run() -> None:
+    """From a state given back the run is one that begins there, in ``sample`` and in ``gpu.run``; stopped, it ends with the last state."""
+    from scorebed.solvers import StopSampling
+
+    x = torch.tensor(states(3))
+    for name in ("ddim", "dpmpp_2m", "unipc_3", "ddpm", "rk4", "dpm_solver_12"):
+        method = SOLVERS[name]
+        for terminal in ("denoise", "none"):
+            for at in (0, 2, len(GRID) - 2):
+                seen: list[int] = []
+
+                def moved(done: Any, at: int = at, seen: list[int] = seen) -> Any:
+                    seen.append(done.index)
+                    return done.x + 0.5 if done.index == at else None
+
+                half = gpu.run(method, bent, x, GRID[: at + 2], noise=2, terminal="none") + 0.5
+                rest = GRID[at + 1 :]
+                if len(rest) > 1:
+                    truth = gpu.run(method, bent, half, rest, noise=2, terminal=terminal)
+                else:
+                    truth = bent(half, rest[0]) if terminal == "denoise" else half
+                for run in (gpu.run, sample):
+                    found = run(method, bent, x, GRID, noise=2, terminal=terminal, callback=moved)
+                    assert torch.allclose(found, truth, rtol=0.0, atol=1e-9), (name, terminal, at, run)
+                assert seen == 2 * list(range(len(GRID) - 1))
+
+                def stops(done: Any, at: int = at) -> None:
+                    if done.index == at:
+                        raise StopSampling
+
+                for run in (gpu.run, sample):
+                    assert torch.allclose(run(method, bent, x, GRID, noise=2, callback=stops), half - 0.5, rtol=0.0, atol=1e-9)
+    for wrong, error in ((x[:1], ValueError), (x.float(), TypeError), (3.0, TypeError), (x / 0.0, NonFinite)):
+        for run in (gpu.run, sample):
+            with pytest.raises(error):
+                run(SOLVERS["ddim"], bent, x, GRID, callback=lambda done, wrong=wrong: wrong)
+    with pytest.raises(ValueError, match="Solver and a grid"):
+        gpu.run(trace(SOLVERS["ddim"], GRID), bent, x, callback=lambda done: done.x)
+    run = sample(SOLVERS["ddim"], bent, x, GRID, record=True, callback=lambda done: 2.0 * done.x)
+    assert torch.allclose(run.xs[1], 2.0 * gpu.run(SOLVERS["ddim"], bent, x, GRID[:2], terminal="none"))
+
+
+def test_gradients_are_refused_where_there_are_none() -> None:
+    x = torch.tensor(states(3)).requires_grad_()
+    with pytest.raises(ValueError, match=r"gpu\.function"):
+        gpu.run(SOLVERS["ddim"], bent, x, GRID)
+    with torch.no_grad():
+        gpu.run(SOLVERS["ddim"], bent, x, GRID)
+
+
+@pytest.mark.parametrize("method", [*UNROLLED, SOLVERS["dpm_solver_12"], SOLVERS["scipy_rk45"]], ids=lambda s: s.name)
+def test_each_sample_may_have_its_own_grid(method: Solver) -> None:
+    """Sample by sample it is the run alone on its grid, with the same noise, also where the operations differ from grid to grid."""
+    x = torch.tensor(states(3, (3, 2)))
+    grids = [uniform_lam(VP(), 4, start=a, end=b) for a, b in ((0.9, 0.05), (0.6, 0.1), (0.9, 0.05))]
+    found = gpu.run(method, bent, x, grids, noise=5)
+    for i, grid in enumerate(grids):
+        alone = gpu.run(method, bent, x[i : i + 1], grid, noise=5, index=[i])
+        assert torch.allclose(found[i : i + 1], alone, rtol=0.0, atol=1e-10 * float(1 + alone.abs().max()))
+
+
+def test_networks_of_every_kind_take_a_node_for_each_sample() -> None:
+    """Wrapped ones in one call with times by row; guided and positional ones node by node, conditions with their samples."""
+    x, labels = torch.tensor(states(3, (4, 2))), torch.tensor([0.0, 1.0, 2.0, 3.0], dtype=torch.float64)[:, None]
+    grids = [uniform_lam(VP(), 4, start=a, end=0.05) for a in (0.9, 0.6, 0.9, 0.5)]
+    calls: list[torch.Tensor] = []
+
+    def network(y: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        calls.append(t)
+        return 0.3 * torch.tanh(y) + 0.1 * c + t[:, None].to(y.dtype)
+
+    wrapped = gpu.wrap(network, VP(), "eps", per_sample={"c": labels}, null={"c": 0 * labels}, guidance=torch.arange(4.0), chunk=3)
+    guide = gpu.guided(lambda y, node, c: 0.3 * torch.tanh(y) * node.alpha + 0.1 * c, labels, 0 * labels, 2.0)
+    for denoise in (wrapped, guide, lambda y, node: 0.3 * y + 0.1 * labels[: len(y)] * node.sigma):
+        found = gpu.run(SOLVERS["unipc_2"], denoise, x, grids)
+        for i, grid in enumerate(grids):
+            part = denoise.take([i]) if hasattr(denoise, "take") else lambda y, node, i=i: 0.3 * y + 0.1 * labels[i] * node.sigma
+            assert torch.allclose(found[i : i + 1], gpu.run(SOLVERS["unipc_2"], part, x[i : i + 1], grid), rtol=0.0, atol=1e-11)
+    assert any(len(set(t.tolist())) > 1 for t in calls)
+    for wrong, match in ((grids[:2], "2 grids"), ([*grids[:3], grids[0][:3]], r"\[3, 5\] nodes")):
+        with pytest.raises(ValueError, match=match):
+            gpu.run(SOLVERS["ddim"], bent, x, wrong)
+    with pytest.raises(ValueError, match="needs a Solver"):
+        gpu.run(trace(SOLVERS["ddim"], GRID), bent, x, grids)
+    with pytest.raises(ValueError, match="goes without"):
+        gpu.run(SOLVERS["ddim"], bent, x, grids, chunk=2)
+    seeds = gpu.run(SOLVERS["ddpm"], bent, x, grids, noise=[4, 5, 6, 4])
+    assert torch.allclose(seeds[3:], gpu.run(SOLVERS["ddpm"], bent, x[3:], grids[3], noise=4), rtol=0.0, atol=1e-11)

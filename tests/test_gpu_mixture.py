@@ -218,3 +218,62 @@ def test_bad_mixtures_and_states_are_refused() -> None:
         made.log_prob(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="elements"):
         made.images((2, 2))
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "common", "diagonal"])
+@pytest.mark.parametrize("what", ["denoised", "score", "eps", "log_prob"])
+@pytest.mark.parametrize("sigma", [3.0, 0.4, 0.02])
+def test_gradients_are_exact(kind: str, what: str, sigma: float) -> None:
+    """Against automatic differentiation of the formula in float64, in runs of components and states."""
+    rng, k, d = torch.Generator().manual_seed(3), 9, 4
+    means, weights = torch.randn(k, d, generator=rng, dtype=torch.float64), torch.rand(k, generator=rng, dtype=torch.float64)
+    weights /= weights.sum()
+    variance = {
+        "common": torch.tensor(0.1),
+        "isotropic": torch.rand(k, generator=rng) + 0.05,
+        "diagonal": torch.rand(k, d, generator=rng) + 0.05,
+    }
+    mixture = gpu.GaussianMixture(weights, means, variance[kind], dtype=torch.float64)
+    node = VP().at_lam(-math.log(sigma))
+    x = (node.alpha * means[[0, 3, 5, 5, 7]] + 0.7 * node.sigma * torch.randn(5, d, generator=rng, dtype=torch.float64)).requires_grad_()
+    v = torch.randn(5, d, generator=rng, dtype=torch.float64)
+
+    def value(function: Any) -> torch.Tensor:
+        out = function(x)
+        return (out if what == "log_prob" else out * v).sum()
+
+    held = variance[kind].double().reshape(-1, 1) if kind != "diagonal" else variance[kind].double()
+    c = (node.alpha**2 * held + node.sigma**2).expand(k, d)
+
+    def formula(y: torch.Tensor) -> torch.Tensor:
+        r = y[:, None] - node.alpha * means
+        return torch.logsumexp(weights.log() - 0.5 * (r.square() / c + c.log() + math.log(2 * math.pi)).sum(-1), 1)
+
+    def exact(y: torch.Tensor) -> torch.Tensor:
+        if what == "log_prob":
+            return formula(y)
+        (score,) = torch.autograd.grad(formula(y).sum(), y, create_graph=True)
+        return {"score": score, "eps": -node.sigma * score, "denoised": (y + node.sigma**2 * score) / node.alpha}[what]
+
+    (wanted,) = torch.autograd.grad(value(exact), x)
+    (found,) = torch.autograd.grad(value(lambda y: getattr(mixture, what)(y, node)), x)
+    scale = float(wanted.abs().max())
+    assert torch.allclose(found, wanted, rtol=1e-7, atol=1e-8 * scale)
+    single = gpu.GaussianMixture(weights, means, variance[kind])  # parameters in float32
+    (narrow,) = torch.autograd.grad(value(lambda y: getattr(single, what)(y, node)), x)
+    assert torch.allclose(narrow, wanted, rtol=1e-4, atol=1e-4 * scale)
+    mixture.memory = 1 << 9  # one state and one component at a time
+    (small,) = torch.autograd.grad(value(lambda y: getattr(mixture, what)(y, node)), x)
+    assert torch.allclose(small, wanted, rtol=1e-7, atol=1e-8 * scale)
+
+
+def test_gradients_that_are_not_there_are_refused_at_the_call() -> None:
+    mixture = gpu.GaussianMixture([1.0], [[0.0, 0.0]], LowRank(torch.ones(1, 2, 1), torch.ones(1, 2)))
+    x = torch.ones(3, 2)
+    mixture.denoised(x, VP().node(0.5))
+    with pytest.raises(ValueError, match=r"LowRank.*x\.detach\(\)"):
+        mixture.denoised(x.requires_grad_(), VP().node(0.5))
+    with torch.no_grad():
+        mixture.denoised(x, VP().node(0.5))
+    single = gpu.GaussianMixture([0.5, 0.5], [[0.0, 0.0], [1.0, 0.0]], 0.1)
+    assert single.denoised(x, VP().node(0.5)).requires_grad

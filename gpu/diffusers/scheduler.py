@@ -134,7 +134,7 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         defaults = sorted(set(self.config.get("_use_default_values", [])) - {"solver"})
         self.register_to_config(_use_default_values=defaults)  # the solver stays in the config: it tells that it is ours
         self.levels = Levels(self.config)
-        self.schedule = self.levels.schedule
+        self.schedule, self.prediction = self.levels.schedule, self.levels.prediction
         twin = f"{solver}_t" if self.levels.kind == "flow" and f"{solver}_t" in SOLVERS else solver
         self.method = method_of(twin, dict(solver_options or {}), start)
         self.init_noise_sigma = 1.0

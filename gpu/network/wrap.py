@@ -13,9 +13,9 @@ with the node' of the network's schedule at the same lam, so that a solver may r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,9 @@ ALIASES = {"x0": "denoised", "sample": "denoised", "epsilon": "eps", "v_predicti
 
 COMPUTES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """What networks compute in; narrower types only store weights."""
+
+_TIME = "time of each row"
+"""Times that differ by sample travel with the conditions, under a name that is no argument's."""
 
 Network = Callable[..., Any]
 Numbers = Callable[[Node], tuple[float, float, float, float]]
@@ -214,19 +217,43 @@ class Wrapped:
             value = self._predict(wide if c_in == 1.0 else c_in * wide, time, node, x.dtype)
             return (a * wide + b * value.to(wide.dtype)).to(x.dtype)
 
+    def at(self, x: Tensor, nodes: Sequence[Node]) -> Tensor:
+        """E[x0 | x] with a node for each sample, in one call of the network.
+
+        Raises:
+            ValueError: another number of nodes than samples, or a network that takes one time.
+        """
+        if len(nodes) != x.shape[0] or self.scalar_time:
+            raise ValueError(
+                f"{len(nodes)} nodes for {x.shape[0]} samples, scalar_time={self.scalar_time}: give one for each, and times by row"
+            )
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        rows = [torch.tensor(column, dtype=torch.float64) for column in zip(*map(self.numbers, nodes), strict=True)]
+        c_in, a, b = (rows[i].to(wide).view(-1, *[1] * (x.ndim - 1)) for i in (0, 2, 3))
+        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
+            value = self._predict(c_in * wide, rows[1], nodes[0], x.dtype)
+            return (a * wide + b * value.to(wide.dtype)).to(x.dtype)
+
     def raw(self, y: Tensor, node: Node) -> Tensor:
         """F(y, time) in y's dtype."""
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
             return self._predict(y, self.numbers(node)[1], node, y.dtype).to(y.dtype)
 
-    def _predict(self, y: Tensor, time: float, node: Node, dtype: torch.dtype) -> Tensor:
-        """F in the network's own dtype, or in float32 after guidance."""
+    def _predict(self, y: Tensor, time: float | Tensor, node: Node, dtype: torch.dtype) -> Tensor:
+        """F in the network's own dtype, or in float32 after guidance; at one time, or at one for each row."""
+        conditions = self.conditions
+        if isinstance(time, Tensor):  # which goes where its row goes
+            given, null = ({**tree, _TIME: time} if tree is not None else None for tree in (conditions.given, conditions.null))
+            conditions = replace(conditions, given=given, null=null)
 
         def call(z: Tensor, given: Any) -> Tensor:
-            shape = () if self.scalar_time else (z.shape[0],)
             kind = torch.int64 if getattr(self.numbers, "integral", False) else torch.promote_types(z.dtype, torch.float32)
-            clock = torch.full(shape, int(time) if kind == torch.int64 else time, device=z.device, dtype=kind)
-            extra = {k: _as(v, self.dtype) for k, v in given.items()}
+            if isinstance(time, Tensor):
+                clock = given[_TIME].to(kind)
+            else:
+                told = int(time) if kind == torch.int64 else time
+                clock = torch.full(() if self.scalar_time else (z.shape[0],), told, device=z.device, dtype=kind)
+            extra = {k: _as(v, self.dtype) for k, v in given.items() if k != _TIME}
             value = self.pick(self.network(z, clock, **_to(self.condition, z.device), **extra), z)
             if value.shape != z.shape:
                 raise ValueError(
@@ -235,7 +262,7 @@ class Wrapped:
                 )
             return value
 
-        return self.conditions(call, y.to(self.dtype or dtype), node)
+        return conditions(call, y.to(self.dtype or dtype), node)
 
 
 def first(output: Any, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ device changes it. The state given is never written to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -22,15 +23,17 @@ from torch import Tensor
 from scorebed.gpu.chunks import check_chunk, chunks
 from scorebed.gpu.noise import Brownian
 from scorebed.gpu.plan.prediction import numbers_of, predicting
-from scorebed.gpu.plan.runner import Runner, on_host
+from scorebed.gpu.plan.runner import Left, Runner, on_host
 from scorebed.solvers.base import Solver
+from scorebed.solvers.levels import by_sample
 from scorebed.solvers.model import MAPS, Denoiser, denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.noise_by_sample import NoiseBySample
-from scorebed.solvers.plan import Plan
+from scorebed.solvers.plan import Evaluate, Plan
+from scorebed.solvers.process.linear import SCALAR
 from scorebed.solvers.sample import StepDone, check_mark, check_run, sample
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.state import State, bare, check_like, check_state, parts
+from scorebed.solvers.state import State, bare, parts
 from scorebed.solvers.tape import trace
 
 
@@ -38,7 +41,7 @@ def run(
     method: Solver | Plan,
     denoise: Denoiser,
     x: State,
-    grid: Sequence[Any] | None = None,
+    grid: Any = None,
     *,
     noise: Noise | int | Sequence[int] | None = None,
     terminal: str = "denoise",
@@ -49,16 +52,17 @@ def run(
     compile: bool = False,
     graph: bool = False,
     check: str = "end",
-    callback: Callable[[StepDone], Any] | None = None,
+    callback: Callable[[StepDone], State | None] | None = None,
 ) -> State:
     """Run a solver or a Plan on the batch ``x``; the same samples as ``solvers.sample``, to rounding.
 
     Args:
         method: a ``Solver`` with a ``grid``, or a ``Plan``, which has its own grid and terminal rule.
-        denoise: (x, node) -> E[x0 | x], a tensor of x's shape, dtype and device. It may not write to x, and x is written to after it
-            returns. With ``take(rows)`` it gives the denoiser of a part of the batch, which ``chunk`` then uses (conditions that differ by
+        denoise: (x, node) -> E[x0 | x], a tensor of x's shape, dtype and device. It may write on x, and give back the same memory every
+            time. With ``take(rows)`` it gives the denoiser of a part of the batch, which ``chunk`` then uses (conditions that differ by
             sample). A network made by ``gpu.wrap`` is taken apart: its conversion to D is done inside the fused passes.
-        x: (B, …), floating point, at the first node.
+        x: (B, …), floating point, at the first node; a tuple of such for a process of several components.
+        grid: nodes; or one list of nodes for each sample, all of one length (``by_sample.py``).
         noise: a seed, one seed for each sample, or a ``Noise``; None is a fresh seed at every call.
         terminal: ``denoise`` or ``none``, as in ``solvers.sample``; for a solver.
         prediction: what ``denoise`` gives, one of ``solvers.PREDICTIONS``; turned into D inside the fused pass, at no pass of its own.
@@ -69,27 +73,37 @@ def run(
         graph: capture the whole loop in one CUDA graph and replay it: needs CUDA and a network that can be captured (``gpu.Graph`` keeps
             one for many batches).
         check: ``end``, ``step`` or ``none``: when to look for nan and inf.
-        callback: called with a ``StepDone`` after every step.
+        callback: called with a ``StepDone`` after every step; what it may give back or raise is as in ``solvers.sample``.
 
     Raises:
-        TypeError: arguments not as above; ``graph`` without CUDA; ``compile`` or ``graph`` with a method that has no Plan.
-        ValueError: the same, by its value.
+        TypeError: arguments not as above.
+        ValueError: the same, by its value; ``graph`` without CUDA; ``compile`` or ``graph`` with a method that has no Plan; a state that
+            wants gradients, which none of this carries.
         NonFinite: nan or inf, where ``check`` looks for it.
     """
     for part in parts(x):
         if not isinstance(part, Tensor):
             raise TypeError(f"x is a {type(part).__name__}: give a torch tensor (solvers.sample takes NumPy arrays)")
-        check_state(part)
-    if graph and isinstance(x, tuple):
-        raise ValueError("graph=True captures states of one component: give graph=False for a tuple")
-    first = parts(x)[0]
+    grid = None if grid is None else list(grid)
+    if by_sample(grid):
+        from scorebed.gpu.plan.by_sample import run_by_sample
+
+        if graph or compile or callback is not None or chunk is not None:
+            raise ValueError("a grid for each sample goes without graph, compile, callback and chunk")
+        options = {"noise": noise, "terminal": terminal, "prediction": prediction, "index": index, "check": check}
+        return run_by_sample(run, method, denoise, x, grid, **options)
+    first: Any = method.grid[0] if isinstance(method, Plan) else grid[0] if grid else None
+    (first.process if hasattr(first, "clock") else SCALAR).check(x)
+    if torch.is_grad_enabled() and any(part.requires_grad for part in parts(x)):
+        raise ValueError("x requires gradients, and gpu.run carries none: give x.detach(), or take gpu.function(plan, denoise)")
     if compile:
         if backend not in ("auto", "compile"):
             raise ValueError(f"compile=True and backend={backend!r}: give one of them")
         backend = "compile"
-    chunk, grid = check_chunk(chunk), None if grid is None else list(grid)
+    chunk = check_chunk(chunk)
+    like, n = parts(x)[0], parts(x)[0].shape[0]
     if isinstance(noise, Sequence | np.ndarray) and not isinstance(noise, str):
-        noise = NoiseBySample(list(noise), tuple(x.shape), like=x)
+        noise = NoiseBySample(list(noise), tuple(like.shape), like=like)
     plan = _plan(method, grid, terminal)
     marked = getattr(denoise, "prediction", prediction)
     if method.takes != "denoised" or marked in MAPS:
@@ -99,10 +113,11 @@ def run(
     if plan is None and (compile or graph):
         assert isinstance(method, Solver)
         raise ValueError(f"{method.name} has no Plan ({method.nonlinear}): compile and graph need one")
+    if graph and isinstance(x, tuple):
+        raise ValueError("graph=True captures states of one component: give graph=False for a tuple")
     if graph and callback is not None:
         raise ValueError("graph=True replays the loop without the host: it cannot call back")
-    rows = chunks(first.shape[0], chunk)
-    noise = fresh_seed() if noise is None and len(rows) > 1 else noise
+    rows = chunks(n, chunk)
     if len(rows) > 1 and callback is not None:
         raise ValueError("callback goes with the whole batch: give chunk=None")
     if len(rows) > 1 and callable(noise) and not hasattr(noise, "take"):
@@ -112,34 +127,12 @@ def run(
         networks = [denoiser(one, prediction) if prediction != "denoised" else one for one in networks]
     elif prediction != "denoised":
         plan = predicting(plan, prediction)
-    elif (told := numbers_of(networks[0], first.dtype)) is not None:
+    elif (told := numbers_of(networks[0], like.dtype)) is not None:
         plan, networks = predicting(plan, told), [one.raw for one in networks]
-    if len(rows) == 1:
-        return _whole(method, plan, networks[0], x, grid, noise, terminal, index, backend, graph, check, callback)
-    seed = noise.seed if isinstance(noise, BrownianNoise) else noise
-    given = noise.index if isinstance(noise, BrownianNoise) and index is None else on_host(index)
-    names = BrownianNoise(0, (first.shape[0],), given).index
-    out, runner = bare(tuple(torch.empty_like(one) for one in parts(x))), None
-    refine = isinstance(noise, BrownianNoise) and noise.refine
-    for part, network in zip(rows, networks, strict=True):
-        if plan is None or refine or graph or (callable(noise) and not isinstance(noise, BrownianNoise)):
-            drawn: Any = noise.take(np.arange(part.start, part.stop)) if callable(noise) else noise  # type: ignore[attr-defined]
-            own = None if callable(noise) else names[part]
-            made = _whole(method, plan, network, _rows(x, part), grid, drawn, terminal, own, backend, graph, check, None)
-            for one, value in zip(parts(out), parts(made), strict=True):
-                one[part] = value
-            continue
-        if runner is None or runner.shape[0] != part.stop - part.start:
-            runner = Runner(plan, _rows(x, part), noise=seed, index=names[part], backend=backend, check=check)
-        else:
-            runner.rename(names[part])
-        runner(network, _rows(x, part), out=_rows(out, part))
-    return out
-
-
-def _rows(x: State, rows: slice) -> State:
-    """These rows of every component, as views."""
-    return bare(tuple(part[rows] for part in parts(x)))
+    work = _Work(method, plan, grid, terminal, noise, index, backend, graph, check)
+    if callback is not None:
+        return work.called_back(networks[0], x, callback)
+    return work.whole(networks[0], x) if len(rows) == 1 else work.split(networks, x, rows)
 
 
 def _plan(method: Solver | Plan, grid: Sequence[Node] | None, terminal: str) -> Plan | None:
@@ -160,59 +153,97 @@ def _plan(method: Solver | Plan, grid: Sequence[Node] | None, terminal: str) -> 
     return trace(method, grid, terminal)
 
 
-def _whole(
-    method: Any, plan: Plan | None, denoise: Denoiser, x: State, grid: Any, noise: Any, terminal: str, index: Any, backend: str,
-    graph: bool, check: str, callback: Any,
-) -> State:  # fmt: skip
-    """The batch at once."""
-    if plan is not None and graph:
-        from scorebed.gpu.plan.graph import Graph
+@dataclass(frozen=True)
+class _Work:
+    """What ``run`` was asked for, checked."""
 
-        return Graph(plan, denoise, x, noise=noise, index=index, backend=backend, check=check)(x)
-    if plan is not None:
-        return Runner(plan, x, noise=noise, index=index, backend=backend, check=check, callback=callback)(denoise, x)
-    if noise is None or isinstance(noise, Integral):
-        noise = Brownian(fresh_seed() if noise is None else int(noise), tuple(parts(x)[0].shape), index, like=parts(x)[0])
-    elif isinstance(noise, BrownianNoise) and not isinstance(noise, Brownian):
-        noise = Brownian(noise.seed, noise.shape, noise.index if index is None else index, like=parts(x)[0], refine=noise.refine)
-    with torch.no_grad():
-        begin = bare(tuple(part.detach() for part in parts(x)))
-        return sample(method, denoise, begin, grid, noise=noise, terminal=terminal, callback=callback)
+    method: Any
+    plan: Plan | None
+    grid: Any
+    terminal: str
+    noise: Any
+    index: Any
+    backend: str
+    graph: bool
+    check: str
+
+    def whole(self, denoise: Denoiser, x: State, callback: Any = None) -> State:
+        """The batch at once."""
+        options = {"noise": self.noise, "index": self.index, "backend": self.backend, "check": self.check}
+        if self.plan is not None and self.graph:
+            from scorebed.gpu.plan.graph import Graph
+
+            return Graph(self.plan, denoise, x, **options)(x)
+        if self.plan is not None:
+            return Runner(self.plan, x, **options, callback=callback)(denoise, x)
+        noise, like = self.noise, parts(x)[0]
+        if noise is None or isinstance(noise, Integral):
+            noise = Brownian(fresh_seed() if noise is None else int(noise), tuple(like.shape), self.index, like=like)
+        elif isinstance(noise, BrownianNoise) and not isinstance(noise, Brownian):
+            index = noise.index if self.index is None else self.index
+            noise = Brownian(noise.seed, noise.shape, index, like=like, refine=noise.refine)
+        with torch.no_grad():
+            return sample(self.method, denoise, _cut(x), self.grid, noise=noise, terminal=self.terminal, callback=callback)
+
+    def called_back(self, denoise: Denoiser, x: State, callback: Callable[[StepDone], State | None]) -> State:
+        """The batch at once; from a state that the callback gives back the run begins anew, there."""
+        work, steps, nfe = self, 0, 0
+        while True:
+
+            def shifted(done: StepDone, steps: int = steps, nfe: int = nfe) -> State | None:
+                return callback(replace(done, index=done.index + steps, nfe=done.nfe + nfe))
+
+            try:
+                return work.whole(denoise, x, shifted if callable(callback) else callback)
+            except Left as left:
+                if left.stopped:
+                    return left.x
+                if work.grid is None:
+                    raise
+                x, steps, nfe = left.x, steps + left.index + 1, nfe + left.nfe
+                rest = work.grid[left.index + 1 :]
+                if len(rest) == 1:
+                    return self._end(denoise, x, rest[0])
+                work = replace(work, grid=rest, plan=trace(self.method, rest, self.terminal))
+
+    def _end(self, denoise: Denoiser, x: State, node: Any) -> State:
+        """The terminal rule alone."""
+        if self.terminal == "none":
+            return x
+        gives = len(node.process.gives)
+        source = bare(tuple(range(len(parts(x)))))
+        call = Evaluate(node, source, gives)
+        made = tuple(range(len(parts(x)), len(parts(x)) + gives))
+        result = node.process.clean(bare(made))
+        return replace(self, plan=Plan(self.method.name, (node,), (call,), (source,), result, ())).whole(denoise, x)
+
+    def split(self, networks: list[Any], x: State, rows: list[slice]) -> State:
+        """The batch in parts; one Runner serves all that are of one size."""
+        like, noise = parts(x)[0], fresh_seed() if self.noise is None else self.noise
+        plain = isinstance(noise, BrownianNoise) and not noise.refine
+        given = noise.index if isinstance(noise, BrownianNoise) and self.index is None else on_host(self.index)
+        names = BrownianNoise(0, (like.shape[0],), given).index
+        out, runner = bare(tuple(torch.empty_like(part) for part in parts(x))), None
+        for part, network in zip(rows, networks, strict=True):
+            here, there = _rows(x, part), _rows(out, part)
+            if self.plan is None or self.graph or (callable(noise) and not plain):
+                drawn = noise.take(np.arange(part.start, part.stop)) if callable(noise) else noise
+                own = replace(self, noise=drawn, index=None if callable(noise) else names[part])
+                for one, value in zip(parts(there), parts(own.whole(network, here)), strict=True):
+                    one.copy_(value)
+                continue
+            if runner is None or runner.shape[0] != part.stop - part.start:
+                seed = noise.seed if isinstance(noise, BrownianNoise) else noise
+                runner = Runner(self.plan, here, noise=seed, index=names[part], backend=self.backend, check=self.check)
+            else:
+                runner.rename(names[part])
+            runner(network, here, out=there)
+        return out
 
 
-def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None) -> Callable[[Tensor], Tensor]:
-    """The whole loop as one function of the state without side effects, for ``torch.compile``, ``torch.export`` or gradients.
+def _rows(x: State, rows: slice) -> State:
+    return bare(tuple(part[rows] for part in parts(x)))
 
-    Nothing is checked and nothing is in place. The noise is made when the function is called first with a shape, outside what is compiled
-    or exported: sample i has the same noise in every batch.
-    """
 
-    def loop(x: Tensor, drawn: dict[tuple[Node, Node], Tensor]) -> Tensor:
-        wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-
-        def combine(terms: list[tuple[float, Tensor]]) -> Tensor:
-            total = torch.zeros_like(x, dtype=wide)
-            for c, value in terms:
-                total = total + c * value.to(wide)
-            return total.to(x.dtype)
-
-        result: Tensor = plan.fold(x, denoise, lambda s, t: drawn[s, t], combine)
-        return result
-
-    if not plan.stochastic:
-        return lambda x: loop(x, {})
-    given = noise if callable(noise) else None
-    seed = fresh_seed() if noise is None else 0 if callable(noise) else int(noise)
-    made: dict[tuple[int, ...], dict[tuple[Node, Node], Tensor]] = {}
-
-    def whole(x: Tensor) -> Tensor:
-        shape = tuple(x.shape)
-        if shape not in made:
-            source = given or Brownian(seed, shape, like=x)
-            draws = {(s, t): source(s, t) for s, t in plan.noises}
-            for (s, t), value in draws.items():
-                check_like(value, x, f"the noise on [{s.t}, {t.t}]")
-            made[shape] = draws
-        return loop(x, made[shape])
-
-    return whole
+def _cut(x: State) -> State:
+    return bare(tuple(part.detach() for part in parts(x)))

@@ -22,12 +22,20 @@ from scorebed.solvers.memory import own
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.plan import Plan, Registers
-from scorebed.solvers.sample import StepDone
-from scorebed.solvers.state import NonFinite, State, bare, check_like, is_finite, parts
+from scorebed.solvers.sample import StepDone, StopSampling
+from scorebed.solvers.state import NonFinite, State, bare, check_alike, check_like, is_finite, parts
 
 Check = Literal["end", "step", "none"]
 CHECKS = ("end", "step", "none")
 """When to look for nan and inf: at the end (one wait for the device), after every evaluation and step, or never."""
+
+
+class Left(ValueError):
+    """The callback stopped the run, or wants it to go on from another state, after step ``index``: a Plan cannot, it has its own start."""
+
+    def __init__(self, index: int, x: State, stopped: bool, nfe: int) -> None:
+        super().__init__("callback gave back a state, from which a Plan cannot go on: gpu.run with a Solver and a grid can")
+        self.index, self.x, self.stopped, self.nfe = index, x, stopped, nfe
 
 
 class Runner:
@@ -42,7 +50,8 @@ class Runner:
         index: sample indices, 0 … B - 1 by default.
         backend: ``auto`` (Triton on CUDA, torch elsewhere), ``torch``, ``triton`` or ``compile`` (passes by ``torch.compile``).
         check: see ``CHECKS``.
-        callback: called with a ``StepDone`` after every step; the tensors are copies.
+        callback: called with a ``StepDone`` after every step; the tensors are copies. ``StopSampling``, and a state that it gives back,
+            raise ``Left``.
 
     Raises:
         TypeError, ValueError: arguments not as above.
@@ -59,7 +68,7 @@ class Runner:
         index: Any = None,
         backend: str = "auto",
         check: str = "end",
-        callback: Callable[[StepDone], Any] | None = None,
+        callback: Callable[[StepDone], State | None] | None = None,
     ) -> None:
         if check not in CHECKS:
             raise ValueError(f"check = {check!r} is not known: give one of {', '.join(CHECKS)}")
@@ -230,9 +239,16 @@ class Runner:
         if self.check == "step" and not is_finite(x):
             raise NonFinite(f"the state became nan or inf in step {i} of {self.plan.solver}, from {nodes[i]} to {nodes[i + 1]}")
         if self.callback is not None:
-            other = self.callback(StepDone(i, nodes[i], nodes[i + 1], own(x), denoised, nfe))
+            try:
+                other = self.callback(StepDone(i, nodes[i], nodes[i + 1], own(x), denoised, nfe))
+            except StopSampling:
+                raise Left(i, own(x), True, nfe) from None
             if other is not None:
-                raise ValueError("callback returned a state, but a Plan is unrolled for its own: replace states by solvers.sample")
+                what = f"the state that the callback returned after step {i}"
+                check_alike(other, x, what)
+                if not is_finite(other):
+                    raise NonFinite(f"{what} has nan or inf entries")
+                raise Left(i, own(other), False, nfe)
 
 
 def _read(memory: list[Any], registers: Registers) -> State:
