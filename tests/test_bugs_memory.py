@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from scorebed.solvers import SOLVERS, VP, BrownianNoise, Node, Solver, sample, trace
+from scorebed.solvers import SOLVERS, VP, BrownianNoise, Node, Solver, methods_on, sample, trace
 from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.memory import own, version
 
 GRID = uniform_lam(VP(), 5, end=0.02)
 X, OTHER = np.random.default_rng(0).standard_normal((2, 4, 3))
-FLAT = [s for s in SOLVERS.values() if s.space is None]
+FLAT = [s for s in methods_on().values() if s.space is None]
 
 
 def bent(x: Any, node: Node) -> Any:

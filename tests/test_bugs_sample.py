@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from scorebed import gpu
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, NonFinite, StepDone, StopSampling, grid, sample, trace
 from scorebed.solvers.space import Sphere
@@ -65,11 +64,6 @@ def test_a_bad_state_from_a_callback_is_named() -> None:
     there = off / 2**0.5
     with pytest.raises(ValueError, match="returned after step 0 is not in Sphere"):
         sample(SOLVERS["cf_4"](space=Sphere(2)), lambda x, node: x, there, grid.karras(EDM(0.01, 1.0), 3), callback=lambda done: off)
-
-
-def test_a_plan_says_that_it_cannot_go_on_from_another_state() -> None:
-    with pytest.raises(ValueError, match=r"replace states by solvers\.sample"):
-        gpu.run(SOLVERS["ddim"], lambda x, node: 0.5 * x, torch.tensor(X), GRID, callback=lambda done: done.x)
 
 
 # seeds of each sample

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from scorebed import gpu
 from scorebed.gpu.plan.owned import owned
-from scorebed.solvers import SOLVERS, VP, BrownianNoise, Node, NonFinite, Solver, sample, trace
+from scorebed.solvers import SOLVERS, VP, BrownianNoise, Node, NonFinite, Solver, methods_on, sample, trace
 from scorebed.solvers.grid import uniform_lam
 
-UNROLLED = [s for s in SOLVERS.values() if s.nonlinear is None]
+UNROLLED = [s for s in methods_on().values() if s.nonlinear is None]
 GRID = uniform_lam(VP(), 5, start=0.9, end=0.05)
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
