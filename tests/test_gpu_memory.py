@@ -14,10 +14,11 @@ from torch import Tensor
 
 from scorebed import gpu
 from scorebed.gpu.plan.owned import owned
-from scorebed.solvers import SOLVERS, VP, BrownianNoise, Node, NonFinite, Solver, methods_on, sample, trace
+from scorebed.solvers import SOLVERS, VP, BrownianNoise, Node, NonFinite, Solver, methods_on, predicts, sample, trace
 from scorebed.solvers.grid import uniform_lam
 
 UNROLLED = [s for s in methods_on().values() if s.nonlinear is None]
+FEW_STEP = [s for s in SOLVERS.values() if s.takes != "denoised"]
 GRID = uniform_lam(VP(), 5, start=0.9, end=0.05)
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -97,6 +98,24 @@ def test_no_network_can_do_harm(method: Solver) -> None:
                 found = gpu.run(plan, make(), x, noise=5)
             assert torch.equal(found, truth), (name, mode)
             assert torch.equal(x, X), (name, mode)
+
+
+@pytest.mark.parametrize("method", FEW_STEP, ids=lambda s: s.name)
+def test_no_few_step_map_can_do_harm(method: Solver) -> None:
+    """Maps to an end or to another node are guarded as denoised means are; a grid for each sample runs them grid by grid."""
+
+    def marked(network: Any) -> Any:
+        return predicts(method.takes)(lambda x, node, *to: network(x, node))
+
+    truth = gpu.run(method, marked(smooth), X, GRID, noise=5, terminal="none")
+    for name, make in NETWORKS.items():
+        x = X.clone()
+        assert torch.equal(gpu.run(method, marked(make()), x, GRID, noise=5, terminal="none"), truth), name
+        assert torch.equal(x, X), name
+    other = uniform_lam(VP(), 5, start=0.7, end=0.1)
+    found = gpu.run(method, marked(smooth), X, [GRID, other, GRID, other], noise=5, terminal="none")
+    assert torch.allclose(found[::2], truth[::2], rtol=0.0, atol=1e-12)
+    assert torch.allclose(found[1::2], gpu.run(method, marked(smooth), X, other, noise=5, terminal="none")[1::2], rtol=0.0, atol=1e-12)
 
 
 def test_the_copies_are_needed() -> None:

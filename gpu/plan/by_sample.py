@@ -57,7 +57,11 @@ def run_by_sample(
         lengths = sorted({len(grid) for grid in given})
         raise ValueError(f"{len(given)} grids of {lengths} nodes for {x.shape[0]} samples: give one for each, all of one length")
     model = denoise if prediction == "denoised" else denoiser(denoise, prediction)
-    distinct = {grid: trace(method, grid, terminal) for grid in dict.fromkeys(given)} if method.nonlinear is None else {}
+    distinct = (
+        {grid: trace(method, grid, terminal) for grid in dict.fromkeys(given)}
+        if method.nonlinear is None and method.takes == "denoised"
+        else {}
+    )
     if len({_shape(plan) for plan in distinct.values()}) != 1:
         return _grid_by_grid(alone, method, model, x, given, _noise(noise, index, x), terminal, check)
     plans = [distinct[grid] for grid in given]
@@ -100,11 +104,12 @@ class _Among:
 
     def __init__(self, denoise: Any, x: Tensor, rows: list[int]) -> None:
         self.denoise, self.x, self.rows = denoise, x, rows
+        self.prediction = getattr(denoise, "prediction", "denoised")
 
-    def __call__(self, y: Tensor, node: Node) -> Tensor:
+    def __call__(self, y: Tensor, node: Node, *to: Node) -> Tensor:
         whole = self.x.detach().clone()
         whole[self.rows] = y
-        value = self.denoise(whole, node)
+        value = self.denoise(whole, node, *to)
         check_like(value, self.x, f"denoise(x, node) at {node}")
         return value[self.rows].clone()
 

@@ -29,12 +29,12 @@ from scorebed.solvers.levels import by_sample
 from scorebed.solvers.model import MAPS, Denoiser, denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
 from scorebed.solvers.noise_by_sample import NoiseBySample
-from scorebed.solvers.plan import Evaluate, Plan
+from scorebed.solvers.plan import Plan
 from scorebed.solvers.process.linear import SCALAR
-from scorebed.solvers.sample import StepDone, check_mark, check_run, sample
+from scorebed.solvers.sample import StepDone, check_mark, check_run, end, sample
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import State, bare, parts
-from scorebed.solvers.tape import trace
+from scorebed.solvers.tape import Tape, trace
 
 
 def run(
@@ -210,12 +210,9 @@ class _Work:
         """The terminal rule alone."""
         if self.terminal == "none":
             return x
-        gives = len(node.process.gives)
-        source = bare(tuple(range(len(parts(x)))))
-        call = Evaluate(node, source, gives)
-        made = tuple(range(len(parts(x)), len(parts(x)) + gives))
-        result = node.process.clean(bare(made))
-        return replace(self, plan=Plan(self.method.name, (node,), (call,), (source,), result, ())).whole(denoise, x)
+        tape = Tape(self.method.name, (node,))
+        last = tape.plan(end(self.method, tape.evaluate, tape.x, node))
+        return replace(self, plan=last).whole(denoise, x)
 
     def split(self, networks: list[Any], x: State, rows: list[slice]) -> State:
         """The batch in parts; one Runner serves all that are of one size."""
