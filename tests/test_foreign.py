@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from scorebed.toy.check import as_candidate, check_solver
 from scorebed.toy.foreign.azula import AzulaVP
 from scorebed.toy.foreign.guard import quiet
 from scorebed.toy.foreign.kdiffusion import sampling
-from scorebed.toy.measure.manners import returned
+from scorebed.toy.measure.manners import failures, reads, returned
 from scorebed.toy.measure.sampler import measure
 from scorebed.toy.measure.settings import bound, fine, own, smooth
 from scorebed.toy.measure.targets import modes
@@ -191,6 +192,16 @@ def test_dtypes_are_conditions() -> None:
     assert str(own(candidate).conditions) == "2 modes, its own grid, float32, ends: own, network told the timestep"
 
 
+def test_reads_of_the_adapter_are_not_the_schedulers() -> None:
+    import diffusers
+
+    few, many = (reads(as_candidate(diffusers.DPMSolverMultistepScheduler), n) for n in (8, 16))
+    assert few[0] == many[0]  # those of its set_timesteps alone
+    assert many[1] == 16
+    few, many = (reads(as_candidate(AB2), n) for n in (8, 16))
+    assert many[0]["__float__"] - few[0]["__float__"] == 16  # two levels in every step
+
+
 def test_the_denoiser_is_asked_where_the_network_is() -> None:
     import diffusers
 
@@ -226,3 +237,15 @@ def _board(entry: Entry) -> dict[str, Any]:
     wanted = {n: s for n, s in entry_settings(entry, candidate).items() if n in ("smooth", "uneven", "fine", "shipped")}
     with quiet():
         return {n: measure(candidate, s, claim or None).as_dict() for n, s in wanted.items()}
+
+
+def test_what_is_late_is_no_hang() -> None:
+    def slow(denoise: Any, x: Any, nodes: Any) -> Any:
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+        return x
+
+    kinds, tried = failures(as_candidate(slow), range(1, 33), 0.4)
+    assert kinds == {}
+    assert 1 <= len(tried) < 32

@@ -97,7 +97,7 @@ def on_own_grid(candidate: Candidate, report: Report, diagnosis: bool) -> list[F
 
     What a last step to 0, float32 or a table cost there is no fault of the formula, so that it is judged only where nothing else can be.
     """
-    free = candidate.interface.grid or candidate.interface.fine
+    free = candidate.interface.steady
     claim, out = candidate.order, []
     series = report.series.setdefault("order, own grid", [])
     for setting in [own(candidate)] if free else [own(candidate, "float64", "node"), own(candidate)]:

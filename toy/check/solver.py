@@ -241,7 +241,7 @@ def _jobs(
     elif candidate.stochastic:
         yield "weak order", partial(orders.weak, candidate, out, quick, diagnosis, seed)
     else:
-        if free.grid or free.fine:
+        if free.steady:
             yield "order", lambda: orders.order(candidate, out, settings(candidate, small=quick), "order", diagnosis)
         if free.grid and free.both_ways:
             yield "order towards noise", lambda: orders.backwards(candidate, out, settings(candidate, True, quick), diagnosis)

@@ -51,6 +51,7 @@ class Interface:
         draws: its noise can be replaced draw by draw.
         own: has a grid of its own, ``Candidate.own(n)``, which its users walk.
         fine: looks its nodes up in a table that can be made fine.
+        between: makes its own grid between two ends that it is given.
     """
 
     grid: bool = True
@@ -61,6 +62,12 @@ class Interface:
     draws: bool = True
     own: bool = False
     fine: bool = False
+    between: bool = False
+
+    @property
+    def steady(self) -> bool:
+        """Whether its order can be measured under conditions of ours, not only as shipped."""
+        return self.grid or self.fine or self.between
 
 
 @dataclass(frozen=True)

@@ -85,18 +85,14 @@ class KDiffusionCandidate(Candidate):
         **claims: Any,
     ) -> None:
         places = parameters(sampler)
-        self.between = places[2:4] == ["sigma_min", "sigma_max"]
+        ends = places[2:4] == ["sigma_min", "sigma_max"]
         interface = claims.pop("interface", None) or Interface(
-            grid=not self.between,
-            schedules=False,
-            ends=("none",) if self.between else ("none", "zero"),
-            both_ways=not self.between,
-            own=True,
+            grid=not ends, schedules=False, ends=("none",) if ends else ("none", "zero"), both_ways=not ends, own=True, between=ends
         )
         claims.setdefault("schedule", EDM())
         super().__init__(str(name or getattr(sampler, "__name__", "sampler")), library=library, interface=interface, **claims)
         self.sampler, self.options, self.takes = sampler, dict(options or {}), frozenset(places)
-        self.adaptive = self.between and "n" not in places
+        self.adaptive = self.interface.between and "n" not in places
         self.brownian = self.path = "BrownianTree" in source(sampler) if brownian is None else brownian
 
     @property
@@ -104,7 +100,7 @@ class KDiffusionCandidate(Candidate):
         return self.sampler
 
     def own(self, n: int, dtype: str = "float64 state", fine: bool = False, ends: tuple[float, float] | None = None) -> Own:
-        return Own(n, [EDM().node(s) for s in ends or (HIGH, LOW)] if self.between else karras(n))
+        return Own(n, [EDM().node(s) for s in ends or (HIGH, LOW)] if self.interface.between else karras(n))
 
     def _go(self, denoise: Denoise, x: Any, grid: Sequence[Node], how: How) -> Any:
         levels = [node.sigma for node in grid] + ([0.0] if how.end == "zero" and not isinstance(grid, Own) else [])
@@ -127,7 +123,7 @@ class KDiffusionCandidate(Candidate):
         if "rng" in self.takes:
             options["rng"] = np.random.default_rng(how.seed) if how.draws is None else Generator(how.draws)
         options |= self.options
-        if not self.between:
+        if not self.interface.between:
             return self.sampler(model, x, sigmas, **options)
         n = getattr(grid, "n", len(grid) - 1)
         if self.adaptive:

@@ -39,18 +39,18 @@ def failures(
 ) -> tuple[dict[str, list[int]], list[int]]:
     """What goes wrong at which number of steps: the text of the exception, ``nan``, ``inf`` or ``hang``; and the numbers tried.
 
-    The small numbers and the powers of 2 come first, then the rest, as far as the time goes.
+    The small numbers and the powers of 2 come first, then the rest, as far as the time goes. A run has half of it, however late it begins:
+    what is cut short because the time is over is no hang.
     """
     result: dict[str, list[int]] = {}
     tried: list[int] = []
     first = [n for n in counts if n <= 8 or n & (n - 1) == 0]
     began = time.monotonic()
     for n in [*first, *(n for n in counts if n not in first)]:
-        left = seconds - (time.monotonic() - began)
-        if left <= 0.0:
+        if time.monotonic() - began > seconds:
             break
         tried.append(n)
-        done = guarded(partial(one_run, candidate, n, setting, **how), min(left, seconds / 2))
+        done = guarded(partial(one_run, candidate, n, setting, **how), seconds / 2)
         if isinstance(done.error, Refused):
             continue
         kind = "hang" if done.hung else said(done.error) if done.error is not None else _of(done.value.x)
@@ -117,11 +117,11 @@ class Reads:
 
     def denoise(self, x: Any, node: Node) -> Any:
         """A cheap denoiser whose own work is not counted."""
-        self.on = False
+        before, self.on = self.on, False
         try:
             return (node.alpha / (node.alpha**2 + node.sigma**2)) * x
         finally:
-            self.on = True
+            self.on = before
 
 
 def reads(candidate: Candidate, n: int) -> tuple[dict[str, int], int]:

@@ -129,7 +129,7 @@ def bound(schedule: Schedule, kind: str = "", back: bool = False) -> list[Settin
 def settings(candidate: Candidate, back: bool = False, small: bool = False) -> list[Setting]:
     """The settings of a candidate that takes our grids, the most telling first."""
     if not candidate.interface.grid:
-        return [fine(candidate)] if candidate.interface.fine and not back else []
+        return [] if back or not candidate.interface.steady else [fine(candidate) if candidate.interface.fine else smooth(candidate)]
     if candidate.interface.schedules:
         return free(back, small)
     if candidate.schedule is None:

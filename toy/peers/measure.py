@@ -27,8 +27,8 @@ def entry_settings(entry: Entry, candidate: Candidate) -> dict[str, Setting]:
     result = {"shipped": own(candidate)}
     if candidate.interface.fine:
         return result | {"fine": fine(candidate)}
-    result["ideal"] = replace(own(candidate, "float64", "node"), steps=(32, 64, 128))
-    if candidate.interface.grid or candidate.kind == "k-diffusion":
+    result["ideal"] = own(candidate, "float64", "node")
+    if candidate.interface.steady:
         result["smooth"] = smooth(candidate)
     if candidate.interface.grid and candidate.schedule is not None:
         if not candidate.stochastic:
@@ -40,7 +40,7 @@ def entry_settings(entry: Entry, candidate: Candidate) -> dict[str, Setting]:
 
 def measure(entry: Entry, quick: bool = False) -> dict[str, Any]:
     """Everything about one entry, as plain values; never raises for what the peer does."""
-    began = time.perf_counter()
+    began = time.process_time()
     out: dict[str, Any] = {
         "library": entry.library,
         "name": entry.name,
@@ -73,7 +73,7 @@ def measure(entry: Entry, quick: bool = False) -> dict[str, Any]:
     out["repeats"] = _or_none(lambda: repeats(candidate, setting=own(candidate), **shipped)[0])
     out["dtype"] = _or_none(lambda: returned(candidate, "float64")[0]) or ""
     out["reads"] = _or_none(lambda: _per_evaluation(candidate)) if candidate.kind == "diffusers" else None
-    out["seconds"] = round(time.perf_counter() - began, 2)
+    out["seconds"] = round(time.process_time() - began, 2)
     return out
 
 

@@ -176,7 +176,7 @@ def markdown(results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence
     below = [r for r in results if reached(r) is False]
     lines = ["# Scoreboard of the samplers of diffusers, k-diffusion and azula", "", f"Versions: {shown}.", ""]
     lines += [
-        f"`scorebed peers` measures this again; it took {sum(r['seconds'] for r in results) / 60:.0f} minutes of one process.",
+        f"`scorebed peers` measures this again; it took {sum(r['seconds'] for r in results) / 60:.0f} minutes of one processor.",
         "",
         LEGEND,
     ]
