@@ -12,7 +12,8 @@ from scipy.special import eval_legendre
 
 from scorebed.analytic.heat import hyperbolic, rotation, sphere, sphere3, wrapped
 from scorebed.analytic.heat.hyperbolic import log_sinhc
-from scorebed.analytic.heat.radial import radial_law
+from scorebed.analytic.heat.radial import radial_of
+from scorebed.solvers.space import SO3, Box, Hyperbolic, Sphere, Torus
 
 PI = math.pi
 SPACES = {f"S{d}": ("Sphere", d) for d in (1, 2, 3, 4, 5)} | {"SO3": ("SO3", 3)} | {f"H{d}": ("Hyperbolic", d) for d in (1, 2, 3, 4, 5, 7)}
@@ -130,7 +131,17 @@ def test_mass_is_one(name, t):
         assert abs((np.exp(kernel(name)(r, t)[0] + log_area(name, r)[0]) * w).sum() - 1) < 1e-12
     else:
         assert mass_error(name, kernel(name), t) < 1e-12
-    assert abs(radial_law(*SPACES[name], t).mass - 1) < 1e-12
+    family, d = SPACES[name]
+    space = SO3() if family == "SO3" else {"Sphere": Sphere, "Hyperbolic": Hyperbolic}[family](d)
+    assert abs(radial_of(space).law(t).mass - 1) < 1e-12
+
+
+@pytest.mark.parametrize("t", [1e-3, 0.05, 0.7, 5.0])
+def test_mass_is_one_on_the_circle_and_on_the_interval(t):
+    """An interval is looked at from its lower wall."""
+    for space in (Torus(1), Box(1), Box(1, -1.0, 2.0)):
+        assert abs(radial_of(space).law(t).mass - 1) < 1e-12
+        assert radial_of(type(space)(2)) is None
 
 
 @pytest.mark.parametrize("t", [0.08, 0.6, 1.6, 4.0])

@@ -23,7 +23,7 @@ from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.measure.reflected_law import SCHEMES, chain, clock_grid, measure, orders, weak_error
 from scorebed.toy.problems.walled_chain import WalledChain
 from scorebed.toy.properties.space_cases import space_cases
-from scorebed.toy.properties.spaces import tame
+from scorebed.toy.properties.spaces import to_origin
 
 ODES = [name for name, method in methods_on().items() if method.weak is None and "Box" in method.spaces]
 WALLS = [
@@ -220,7 +220,7 @@ def test_corners_and_long_steps(name: str) -> None:
         if SOLVERS[name].claims(space):
             for grid in (karras(EDM(), 1, 50.0, 0.01), karras(EDM(), 30, 2.0, 0.01)):
                 end = sample(
-                    SOLVERS[name](space=space), lambda y, n, space=space: tame(space, y, n), np.array(corners, float), grid, noise=0
+                    SOLVERS[name](space=space), lambda y, n, space=space: to_origin(space, y, n), np.array(corners, float), grid, noise=0
                 )
                 space.check(end, tol=1e-12)
 

@@ -21,7 +21,7 @@ from scorebed.toy.measure.runs import order_on
 from scorebed.toy.problems.chains import chains
 from scorebed.toy.properties.space_cases import space_cases, target_on
 from scorebed.toy.properties.space_laws import law_cases
-from scorebed.toy.properties.spaces import tame
+from scorebed.toy.properties.spaces import to_origin
 
 MOVING = [name for name, method in methods_on().items() if method.spaces]
 GRID = karras(EDM(), 6, 1.0, 0.1)
@@ -163,10 +163,10 @@ def test_torch_and_numpy_agree(name: str) -> None:
     for space in (SO3(), Sphere(2), Box(2), Product(Sphere(2), Torus(1))):
         if SOLVERS[name].claims(space):
             x = space.reference(3, np.random.default_rng(0))
-            here = sample(SOLVERS[name](space=space), partial(tame, space), x, GRID, noise=1)
+            here = sample(SOLVERS[name](space=space), partial(to_origin, space), x, GRID, noise=1)
 
             def there(y: Any, node: Node, space: Space = space) -> Any:
-                return torch.as_tensor(tame(space, y.numpy(), node))
+                return torch.as_tensor(to_origin(space, y.numpy(), node))
 
             found = sample(SOLVERS[name](space=space), there, torch.as_tensor(x), GRID, noise=1)
             np.testing.assert_allclose(found.numpy(), here, atol=1e-12)
@@ -204,7 +204,7 @@ X = Sphere(2).reference(3, np.random.default_rng(0))
 )
 @pytest.mark.parametrize("name", ["geodesic_euler_maruyama", "rkmk_4", "cf_4", "retraction_heun"])
 def test_bad_input_is_refused(name: str, change: dict[str, Any], error: type[Exception], message: str) -> None:
-    arguments = {"denoise": partial(tame, Sphere(2)), "x": X, "grid": GRID, **change}
+    arguments = {"denoise": partial(to_origin, Sphere(2)), "x": X, "grid": GRID, **change}
     with pytest.raises(error, match=message):
         sample(SOLVERS[name](space=Sphere(2)), **arguments)
 

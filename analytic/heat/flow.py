@@ -18,80 +18,38 @@ below x, so that nothing is lost where F is flat. Later than the time at which a
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
 from scorebed.analytic.gaussian.line import Line, transport
-from scorebed.analytic.heat.kernels import radial_name, radial_of
-from scorebed.analytic.heat.points import heat_time, points
-from scorebed.analytic.heat.radial import RadialLaw
-from scorebed.solvers.model import Array
-from scorebed.solvers.schedule import Node
-from scorebed.solvers.space import Box, Euclidean, Product, Space, Torus
+from scorebed.analytic.heat.radial import Radial, RadialLaw
+from scorebed.solvers.space import Space
 
 _DEEP = 80.0
 _TAILS = 10.0  # standard deviations beyond which a normal holds nothing
 _SAME = 1e-7  # means closer than this are one pole (√eps: points are kept to round-off)
 
 
-class Kernels(Protocol):
-    """A mixture of heat kernels: weights (K,), means (K, *space.shape) and times (K,) on a space."""
+@dataclass(frozen=True)
+class Cover:
+    """How a coordinate is unrolled to the line: with a period from ``low`` on, and mirrored at ``low`` where that is a wall."""
 
-    space: Space
-    weights: np.ndarray
-    means: np.ndarray
-    times: np.ndarray
-
-
-def heat_flow(law: Kernels, x: Array, s: Node, t: Node) -> Array:
-    """Where the probability flow of ``law`` carries the points x, shape (..., *space.shape), from node ``s`` to node ``t``.
-
-    Raises:
-        ValueError: a node with alpha other than 1, a law singular at one of the nodes, or a law whose flow is not known: not in one
-            dimension, not of one component on a box, torus or Euclidean space, not symmetric about a pole.
-    """
-    flat, restore = points(x, law.space)
-    before, after = law.times + heat_time(s), law.times + heat_time(t)
-    live = law.weights > 0.0
-    if np.any(before[live] == 0.0):
-        raise ValueError("a component is a point mass at the node s: flow from a node with sigma > 0")
-    if np.any(after[live] == 0.0):
-        raise ValueError("a component is a point mass at the node t: flow to a node with sigma > 0")
-    return restore(_flow(law.space, law.weights[live], law.means[live], flat, before[live], after[live]))
+    low: float
+    period: float
+    mirrored: bool
 
 
-def _flow(space: Space, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
-    if np.array_equal(s, t):
-        return x.copy()
-    if isinstance(space, (Box, Torus, Euclidean)) and (space.dim == 1 or len(weights) == 1):
-        columns = [_line(space, i, weights, means[:, i], x[:, i], s, t) for i in range(space.dim)]
-        return space.project(np.stack(columns, axis=-1))
-    if isinstance(space, Product) and len(weights) == 1:
-        pairs = zip(space.spaces, space.split(x), space.split(means), strict=True)
-        return space.join([_flow(part, weights, mean, point, s, t) for part, point, mean in pairs])
-    if radial_name(space):
-        return _radial(space, weights, means, x, s, t)
-    raise ValueError(
-        f"flow() has no closed form for k = {len(weights)} components on {space.name}: use one dimension, one component, HeatProduct, "
-        "a law symmetric about a pole, or integrate the flow with a tight tolerance"
-    )
-
-
-def _line(space: Any, i: int, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """One coordinate, as a flow of the mixture of all images on the line."""
-    if isinstance(space, Euclidean):
+def line_flow(cover: Cover | None, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """One coordinate, as a flow of the mixture of all images on the line; without a cover it lies there already."""
+    if cover is None:
         return transport(_comb(weights, means, s), _comb(weights, means, t), x)
-    if isinstance(space, Torus):
-        low, period = -math.pi, 2.0 * math.pi
-    else:
-        low, period = float(space.lower[i]), 2.0 * float(space.upper[i] - space.lower[i])
     # later than this everything is uniform, e^{-(2π/period)² t/2} < e^{-_DEEP/2}
-    latest = _DEEP * (period / (2.0 * math.pi)) ** 2
+    latest = _DEEP * (cover.period / (2.0 * math.pi)) ** 2
     s, t = np.minimum(s, latest), np.minimum(t, latest)
-    count = math.ceil(_TAILS * math.sqrt(max(s.max(), t.max())) / period) + 1
-    shift = period * np.arange(-count, count + 1.0)
-    centres = [means] if isinstance(space, Torus) else [means, 2.0 * low - means]
+    count = math.ceil(_TAILS * math.sqrt(max(s.max(), t.max())) / cover.period) + 1
+    shift = cover.period * np.arange(-count, count + 1.0)
+    centres = [means, 2.0 * cover.low - means] if cover.mirrored else [means]
     images = np.concatenate([(c[:, None] + shift).reshape(-1) for c in centres])
     spread = [np.tile(np.repeat(a, len(shift)), len(centres)) for a in (weights, s, t)]
     return transport(_comb(spread[0], images, spread[1]), _comb(spread[0], images, spread[2]), x)
@@ -101,22 +59,27 @@ def _comb(weights: np.ndarray, means: np.ndarray, times: np.ndarray) -> Line:
     return Line(np.log(weights), means, np.sqrt(times))
 
 
-def _radial(space: Space, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+def radial_flow(
+    space: Space, radial: Radial, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray
+) -> np.ndarray:
+    """Along rays from a pole, by the law of the distance from it.
+
+    Raises:
+        ValueError: means that are not all at one pole, or at its antipode.
+    """
     pole = means[:1]
     away = space.distance(np.broadcast_to(pole, means.shape), means)
-    diameter = math.pi if radial_name(space) == "Sphere" else math.inf
-    far = np.abs(away - diameter) < _SAME
+    far = np.abs(away - radial.end) < _SAME if radial.antipode else np.zeros(len(means), dtype=bool)
     if not np.all((away < _SAME) | far):
         raise ValueError(
             f"the means are {away.max():.3g} apart: flow() on {space.name} needs a law symmetric about a pole, with all means there "
             "(or on a sphere at its antipode)"
         )
-    law = radial_of(space)[1]
     poles = np.broadcast_to(pole, x.shape)
     r = space.distance(poles, x)
-    source = [Ray(law(float(time)), bool(flip)) for time, flip in zip(s, far, strict=True)]
-    target = [Ray(law(float(time)), bool(flip)) for time, flip in zip(t, far, strict=True)]
-    moved = transport_radius(weights, source, target, r, math.inf if radial_name(space) == "Hyperbolic" else math.pi)
+    source = [Ray(radial.law(float(time)), bool(flip)) for time, flip in zip(s, far, strict=True)]
+    target = [Ray(radial.law(float(time)), bool(flip)) for time, flip in zip(t, far, strict=True)]
+    moved = transport_radius(weights, source, target, r, radial.end)
     # from the pole or the antipode, whichever is nearer, so that the direction keeps its digits
     trailing = (None,) * len(space.shape)
     with np.errstate(invalid="ignore", divide="ignore"):

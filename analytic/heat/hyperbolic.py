@@ -15,11 +15,15 @@ integral in z (``contour.py``). All terms are held relative to e^{-r²/2t}: noth
 from __future__ import annotations
 
 import math
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from scorebed.analytic.heat.contour import circle
+from scorebed.analytic.heat.radial import REACH, Radial, graded, radial_of
+from scorebed.analytic.heat.sphere import log_area
+from scorebed.solvers.space import Hyperbolic
 
 TWO_PI = 2.0 * math.pi
 _DEEP = 80.0
@@ -124,3 +128,20 @@ def kernel(r: Any, t: float, d: int) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore"):
         slope = -TWO_PI * np.exp(ratio + log_sinhc(flat) + np.log(flat))
     return (log - 0.5 * flat * flat / t).reshape(distance.shape), slope.reshape(distance.shape)
+
+
+@cache
+def _radial(d: int) -> Radial:
+    offset = log_area(d - 1) if d > 1 else math.log(2.0)
+    return Radial(
+        pole=Hyperbolic(d).origin,
+        end=math.inf,
+        log_area=lambda r: (d - 1) * (log_sinhc(r) + np.log(r)) + offset,
+        kernel=partial(kernel, d=d),
+        breaks=lambda t: graded(t, math.inf, 2.0 / max(1, d - 1), REACH + math.sqrt(d) + (d - 1) * math.sqrt(t)),
+    )
+
+
+@radial_of.register
+def _(space: Hyperbolic) -> Radial:
+    return _radial(space.dim)

@@ -12,31 +12,58 @@ being ∂_r log K times -log_x(mean)/r; draws have a uniform direction and the r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
-from scorebed.analytic.heat import hyperbolic, rotation, sphere
-from scorebed.analytic.heat.radial import RadialLaw, radial_law
+from scorebed.analytic.heat import hyperbolic, rotation  # noqa: F401  with sphere and wrapped they enter radial_of
+from scorebed.analytic.heat.flow import Cover, line_flow, radial_flow
+from scorebed.analytic.heat.radial import Radial, radial_of
 from scorebed.analytic.heat.wrapped import reflected, wrapped
-from scorebed.solvers.space import SO3, Box, Euclidean, HalfSpace, Hyperbolic, Product, Space, Sphere, Torus
+from scorebed.solvers.space import Box, Euclidean, HalfSpace, Product, Space, Torus
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-class Kernel(Protocol):
+class Kernel(ABC):
     """What a space's heat kernel can do."""
 
-    def at(self, x: np.ndarray, means: np.ndarray, t: float) -> Pair: ...
-    def draw(self, means: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray: ...
+    space: Space
+
+    @abstractmethod
+    def at(self, x: np.ndarray, means: np.ndarray, t: float) -> Pair:
+        """log p_t(x | mean_k), (K, n), and its gradient in x, (K, n, *shape)."""
+
+    @abstractmethod
+    def draw(self, means: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
+        """One draw of p_t(· | mean_i) for each mean_i."""
+
+    def flow(self, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Where the probability flow of the mixture with these weights and means takes x, its components' times going from s to t.
+
+        Raises:
+            ValueError: a mixture whose flow has no closed form.
+        """
+        raise ValueError(
+            f"flow() has no closed form for k = {len(weights)} components on {self.space.name}: use one dimension, one component, "
+            "HeatProduct, a law symmetric about a pole, or integrate the flow with a tight tolerance"
+        )
 
 
-class _Flat:
-    """Coordinates x_i independent of each other given the mean."""
+class _Flat(Kernel):
+    """Coordinates x_i independent of each other given the mean; ``covers`` says how each lies on the line."""
 
-    def __init__(self, pair: Callable[[np.ndarray, np.ndarray, float], Pair], fold: Callable[[np.ndarray], np.ndarray]) -> None:
-        self._pair, self._fold = pair, fold
+    def __init__(
+        self,
+        space: Space,
+        pair: Callable[[np.ndarray, np.ndarray, float], Pair],
+        fold: Callable[[np.ndarray], np.ndarray],
+        covers: Sequence[Cover | None],
+    ) -> None:
+        self.space, self._pair, self._fold, self._covers = space, pair, fold, covers
 
     def at(self, x: np.ndarray, means: np.ndarray, t: float) -> Pair:
         log, slope = self._pair(x[None], means[:, None], t)
@@ -44,6 +71,12 @@ class _Flat:
 
     def draw(self, means: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
         return self._fold(means + math.sqrt(t) * rng.standard_normal(means.shape))
+
+    def flow(self, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+        if self.space.dim > 1 and len(weights) > 1:
+            return super().flow(weights, means, x, s, t)
+        columns = [line_flow(cover, weights, means[:, i], x[:, i], s, t) for i, cover in enumerate(self._covers)]
+        return self.space.project(np.stack(columns, axis=-1))
 
 
 def _normal(x: np.ndarray, mean: np.ndarray, t: float) -> Pair:
@@ -68,8 +101,10 @@ class _Interval:
         return log - np.log(self.length), slope / self.length
 
 
-class _Mirror:
+class _Mirror(Kernel):
     """The half-space {n·x <= c}: a normal and its mirror image."""
+
+    space: HalfSpace
 
     def __init__(self, space: HalfSpace) -> None:
         self.space = space
@@ -89,31 +124,36 @@ class _Mirror:
         return y + np.minimum(2.0 * self.space.gaps(y), 0.0) * self.space.outward
 
 
-class _Radial:
+class _Radial(Kernel):
     """A space that looks the same in all directions from every point."""
 
-    def __init__(self, space: Space, pair: Callable[[np.ndarray, float], Pair], law: Callable[[float], RadialLaw]) -> None:
-        self.space, self.pair, self.law = space, pair, law
+    def __init__(self, space: Space, radial: Radial) -> None:
+        self.space, self.radial = space, radial
 
     def at(self, x: np.ndarray, means: np.ndarray, t: float) -> Pair:
         trailing = (None,) * len(self.space.shape)
         points, centres = np.broadcast_arrays(x[None], means[:, None])
         r = self.space.distance(points, centres)
-        log, slope = self.pair(r, t)
+        log, slope = self.radial.kernel(r, t)
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.where(r > 0.0, slope / np.where(r > 0.0, r, 1.0), 0.0)
         return log, -rate[(..., *trailing)] * self.space.log(points, centres)
 
     def draw(self, means: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
-        r = self.law(t).sample(len(means), rng)
+        r = self.radial.law(t).sample(len(means), rng)
         v = self.space.noise(means, rng.standard_normal(means.shape))
         length = self.space.norm(means, v)
         trailing = (None,) * len(self.space.shape)
         return self.space.exp(means, (r / length)[(..., *trailing)] * v)
 
+    def flow(self, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return radial_flow(self.space, self.radial, weights, means, x, s, t)
 
-class _Parts:
+
+class _Parts(Kernel):
     """Side by side: logarithms add up, gradients stand beside each other."""
+
+    space: Product
 
     def __init__(self, space: Product) -> None:
         self.space, self.parts = space, [kernel_of(part) for part in space.spaces]
@@ -126,6 +166,12 @@ class _Parts:
     def draw(self, means: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
         return self.space.join([part.draw(m, t, rng) for part, m in zip(self.parts, self.space.split(means), strict=True)])
 
+    def flow(self, weights: np.ndarray, means: np.ndarray, x: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+        if len(weights) > 1:
+            return super().flow(weights, means, x, s, t)
+        columns = zip(self.parts, self.space.split(means), self.space.split(x), strict=True)
+        return self.space.join([part.flow(weights, mean, point, s, t) for part, mean, point in columns])
+
 
 def _fold(space: Any) -> Callable[[np.ndarray], np.ndarray]:
     def fold(y: np.ndarray) -> np.ndarray:
@@ -136,41 +182,43 @@ def _fold(space: Any) -> Callable[[np.ndarray], np.ndarray]:
     return fold
 
 
-def kernel_of(space: Space) -> Kernel:
-    """The heat kernel of a space.
+@singledispatch
+def kernel_of(space: Any) -> Kernel:
+    """The heat kernel of a space. A space of another kind registers its own: ``@kernel_of.register``, or a ``radial_of`` alone.
 
     Raises:
         TypeError: a space whose heat kernel is not known in closed form (polytopes and simplices among them).
     """
-    if isinstance(space, Product):
-        return _Parts(space)
-    if isinstance(space, Euclidean):
-        return _Flat(_normal, lambda y: y)
-    if isinstance(space, Torus):
-        return _Flat(_circle, space.project)
-    if isinstance(space, Box):
-        return _Flat(_Interval(space), _fold(space))
-    if isinstance(space, HalfSpace):
-        return _Mirror(space)
-    if radial_name(space):
-        return _Radial(space, *radial_of(space))
-    raise TypeError(
-        f"space = {space!r} has no heat kernel in closed form here: give Euclidean, Torus, Box, HalfSpace, Sphere, SU2, SO3, Hyperbolic, "
-        "or a Product of them"
-    )
+    radial = radial_of(space)
+    if radial is None:
+        raise TypeError(
+            f"space = {space!r} has no heat kernel in closed form here: give Euclidean, Torus, Box, HalfSpace, Sphere, SU2, SO3, "
+            "Hyperbolic, or a Product of them"
+        )
+    return _Radial(space, radial)
 
 
-def radial_name(space: Space) -> str:
-    """Which family of radial kernels a space has, or an empty string."""
-    return next((type_.__name__ for type_ in (Sphere, SO3, Hyperbolic) if isinstance(space, type_)), "")
+@kernel_of.register
+def _(space: Product) -> Kernel:
+    return _Parts(space)
 
 
-def radial_of(space: Space) -> tuple[Callable[[np.ndarray, float], Pair], Callable[[float], RadialLaw]]:
-    """The radial kernel of an isotropic space and its radial law, as functions of (r, t) and of t."""
-    name, d = radial_name(space), space.dim
-    kernels: dict[str, Callable[[np.ndarray, float], Pair]] = {
-        "Sphere": lambda r, t: sphere.kernel(r, t, d),
-        "SO3": rotation.kernel,
-        "Hyperbolic": lambda r, t: hyperbolic.kernel(r, t, d),
-    }
-    return kernels[name], lambda t: radial_law(name, d, t)
+@kernel_of.register
+def _(space: Euclidean) -> Kernel:
+    return _Flat(space, _normal, lambda y: y, [None] * space.dim)
+
+
+@kernel_of.register
+def _(space: Torus) -> Kernel:
+    return _Flat(space, _circle, space.project, [Cover(-math.pi, 2.0 * math.pi, mirrored=False)] * space.dim)
+
+
+@kernel_of.register
+def _(space: Box) -> Kernel:
+    covers = [Cover(float(a), 2.0 * float(b - a), mirrored=True) for a, b in zip(space.lower, space.upper, strict=True)]
+    return _Flat(space, _Interval(space), _fold(space), covers)
+
+
+@kernel_of.register
+def _(space: HalfSpace) -> Kernel:
+    return _Mirror(space)

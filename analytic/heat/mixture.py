@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from scorebed.analytic.gaussian.arrays import finite
-from scorebed.analytic.heat.flow import heat_flow
 from scorebed.analytic.heat.kernels import kernel_of
 from scorebed.analytic.heat.points import heat_time, points
 from scorebed.solvers.model import Array, pointwise, predicts
@@ -154,3 +153,22 @@ class HeatMixture:
     def flow(self, x: Array, s: Node, t: Node) -> Array:
         """The exact probability-flow map from node ``s`` to node ``t``, where it is known in closed form (``flow.py``)."""
         return heat_flow(self, x, s, t)
+
+
+def heat_flow(law: HeatMixture, x: Array, s: Node, t: Node) -> Array:
+    """Where the probability flow of ``law`` carries the points x, shape (..., *space.shape), from node ``s`` to node ``t``.
+
+    Raises:
+        ValueError: a node with alpha other than 1, a law singular at one of the nodes, or a law whose flow is not known: not in one
+            dimension, not of one component on a box, torus or Euclidean space, not symmetric about a pole.
+    """
+    flat, restore = points(x, law.space)
+    before, after = law.times + heat_time(s), law.times + heat_time(t)
+    live = law.weights > 0.0
+    if np.any(before[live] == 0.0):
+        raise ValueError("a component is a point mass at the node s: flow from a node with sigma > 0")
+    if np.any(after[live] == 0.0):
+        raise ValueError("a component is a point mass at the node t: flow to a node with sigma > 0")
+    if np.array_equal(before[live], after[live]):
+        return restore(flat.copy())
+    return restore(law.kernel.flow(law.weights[live], law.means[live], flat, before[live], after[live]))

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, singledispatch
+from typing import Any
 
 import numpy as np
 from scipy.special import eval_legendre
 
-from scorebed.analytic.heat import hyperbolic, rotation, sphere
-
 _ORDER = 24
-_REACH = 40.0  # standard deviations that a table covers, unless the space ends before
+REACH = 40.0  # standard deviations that a table covers, unless the space ends before
 _PANELS = 8_000
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_ORDER)
 _VALUES = np.stack([eval_legendre(k, _NODES) for k in range(_ORDER)])
@@ -144,17 +144,40 @@ def graded(t: float, end: float, widest: float, reach: float) -> np.ndarray:
     return np.array(out)
 
 
+@dataclass(frozen=True, eq=False)
+class Radial:
+    """The coordinate r of a space, the distance from a pole, and the law that Brownian motion gives it.
+
+    Attributes:
+        pole: where r = 0: the origin, or the lower wall of an interval.
+        end: the largest r; inf where there is none.
+        log_area: log A(r), A the area of the sphere of radius r (up to a factor where no table is asked for).
+        kernel: (r, t) -> (log K_t(r), ∂_r log K_t(r)).
+        breaks: t -> ends of the panels of the table of the law at t.
+        antipode: whether the points at ``end`` are one point, from which the space looks the same.
+    """
+
+    pole: np.ndarray
+    end: float
+    log_area: Callable[[np.ndarray], np.ndarray]
+    kernel: Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
+    breaks: Callable[[float], np.ndarray]
+    antipode: bool = False
+
+    def law(self, t: float) -> RadialLaw:
+        """The law of r at time t > 0; the latest tables are kept."""
+        return _table(self, t)
+
+
 @lru_cache(maxsize=256)
-def radial_law(name: str, d: int, t: float) -> RadialLaw:
-    """The radial law of "Sphere", "SO3" or "Hyperbolic" in dimension d at time t > 0; the latest tables are kept."""
-    if name == "Sphere":
-        breaks = graded(t, math.pi, 1.0 / math.sqrt(d), _REACH + math.sqrt(d))
-        offset = math.log(2.0) if d == 1 else sphere.log_area(d - 1)
-        return RadialLaw(lambda r: sphere.kernel(r, t, d)[0] + (d - 1) * np.log(np.sin(r)) + offset, breaks)
-    if name == "SO3":
-        return RadialLaw(
-            lambda r: rotation.kernel(r, t)[0] + 2.0 * np.log(np.sin(0.5 * r)) + math.log(16.0 * math.pi), graded(t, math.pi, 0.5, _REACH)
-        )
-    offset = math.log(2.0) if d == 1 else sphere.log_area(d - 1)
-    breaks = graded(t, math.inf, 2.0 / max(1, d - 1), _REACH + math.sqrt(d) + (d - 1) * math.sqrt(t))
-    return RadialLaw(lambda r: hyperbolic.kernel(r, t, d)[0] + (d - 1) * (hyperbolic.log_sinhc(r) + np.log(r)) + offset, breaks)
+def _table(radial: Radial, t: float) -> RadialLaw:
+    return RadialLaw(lambda r: radial.kernel(r, t)[0] + radial.log_area(r), radial.breaks(t))
+
+
+@singledispatch
+def radial_of(space: Any) -> Radial | None:
+    """The radial coordinate of a space that looks the same in all directions, or of one dimension; None for another.
+
+    A file of kernels registers that of its space: ``@radial_of.register``.
+    """
+    return None

@@ -13,11 +13,14 @@ The first line is what is computed: the images are sums of positive terms at eve
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from scorebed.analytic.heat import sphere
+from scorebed.analytic.heat.radial import REACH, Radial, graded, radial_of
+from scorebed.solvers.space import SO3
 
 LOG_VOLUME = math.log(8.0 * math.pi**2)
 
@@ -42,3 +45,19 @@ def characters(omega: Any, t: float) -> np.ndarray:
     l = np.arange(0.0, 3.0 + math.sqrt(80.0 / t))
     ratio = np.sinc((2.0 * l + 1.0) * half / math.pi) / np.sinc(half / math.pi) * (2.0 * l + 1.0)
     return ratio @ ((2.0 * l + 1.0) * np.exp(-0.5 * l * (l + 1.0) * t)) / math.exp(LOG_VOLUME)
+
+
+@cache
+def _radial() -> Radial:
+    return Radial(
+        pole=SO3().origin,
+        end=math.pi,
+        log_area=lambda r: 2.0 * np.log(np.sin(0.5 * r)) + math.log(16.0 * math.pi),
+        kernel=kernel,
+        breaks=lambda t: graded(t, math.pi, 0.5, REACH),
+    )
+
+
+@radial_of.register
+def _(space: SO3) -> Radial:
+    return _radial()

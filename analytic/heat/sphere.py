@@ -15,6 +15,7 @@ approximation.
 from __future__ import annotations
 
 import math
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from scipy.special import gammaln
 
 from scorebed.analytic.heat import sphere2, sphere3
 from scorebed.analytic.heat.contour import angle_shift, antipodal, circle, radius
+from scorebed.analytic.heat.radial import REACH, Radial, graded, radial_of
 from scorebed.analytic.heat.wrapped import TWO_PI, images, wrapped
+from scorebed.solvers.space import Sphere
 
 _BLOCK = 1 << 15
 
@@ -107,3 +110,21 @@ def kernel(theta: Any, t: float, d: int) -> tuple[np.ndarray, np.ndarray]:
         # the hand-over of d + 2 lies below that of d or the exact form takes over: both are the same function
         slope = -TWO_PI * np.sin(flat) * np.exp(relative(flat, t, d + 2) - log - 0.5 * d * t)
     return (log - 0.5 * flat * flat / t).reshape(angle.shape), slope.reshape(angle.shape)
+
+
+@cache
+def _radial(d: int) -> Radial:
+    offset = log_area(d - 1) if d > 1 else math.log(2.0)
+    return Radial(
+        pole=Sphere(d).origin,
+        end=math.pi,
+        log_area=lambda r: (d - 1) * np.log(np.sin(r)) + offset,
+        kernel=partial(kernel, d=d),
+        breaks=lambda t: graded(t, math.pi, 1.0 / math.sqrt(d), REACH + math.sqrt(d)),
+        antipode=True,
+    )
+
+
+@radial_of.register
+def _(space: Sphere) -> Radial:
+    return _radial(space.dim)

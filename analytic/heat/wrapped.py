@@ -19,6 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from scorebed.analytic.heat.radial import REACH, Radial, graded, radial_of
+from scorebed.solvers.space import Box, Torus
+
 TWO_PI = 2.0 * math.pi
 _DEEP = 80.0  # exponents further than half of this below the leading one are below round-off
 
@@ -64,3 +67,24 @@ def reflected(x: Any, y: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
     far, far_slope = wrapped(np.asarray(x) + y, t, 2.0)
     log = np.logaddexp(near, far)
     return log, np.exp(near - log) * near_slope + np.exp(far - log) * far_slope
+
+
+def _line(pole: np.ndarray, end: float, log_area: float) -> Radial:
+    """A circle about a point, or an interval about a wall, unfolded to a circle of twice its length."""
+    return Radial(
+        pole=pole,
+        end=end,
+        log_area=lambda r: log_area + 0.0 * r,
+        kernel=lambda r, t: (wrapped(r, t, 2.0 * end)[0] + math.log(2.0) - log_area, wrapped(r, t, 2.0 * end)[1]),
+        breaks=lambda t: graded(t, end, 0.5 * end, REACH),
+    )
+
+
+@radial_of.register
+def _(space: Torus) -> Radial | None:
+    return _line(space.origin, math.pi, math.log(2.0)) if space.dim == 1 else None
+
+
+@radial_of.register
+def _(space: Box) -> Radial | None:
+    return _line(space.lower, float(space.upper[0] - space.lower[0]), 0.0) if space.dim == 1 else None

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from scipy.special import eval_legendre
 
 from scorebed.analytic.heat import rotation, sphere
-from scorebed.analytic.heat.radial import radial_law
+from scorebed.analytic.heat.radial import radial_of
+from scorebed.solvers.space import Sphere
 from scorebed.toy.claims.common import sheet
 from scorebed.toy.claims.registry import Row, below, claim, near, order
 from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION
@@ -96,7 +97,9 @@ def varadhan(t: float, corrected: bool = False) -> float:
 
 def kolmogorov_smirnov(t: float, drawn_at: float, n: int = 4000) -> float:
     """√n times the KS distance of n radii on S² from the law at t, by quadrature of the kernel."""
-    r = np.sort(radial_law("Sphere", 2, drawn_at).sample(n, np.random.default_rng(3)))
+    radial = radial_of(Sphere(2))
+    assert radial is not None
+    r = np.sort(radial.law(drawn_at).sample(n, np.random.default_rng(3)))
     grid = np.linspace(0.0, math.pi, 501)
     density = 2.0 * math.pi * np.sin(grid) * exact(grid, t)
     total = np.concatenate([[0.0], np.cumsum(0.5 * np.diff(grid) * (density[1:] + density[:-1]))])

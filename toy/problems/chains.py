@@ -26,7 +26,6 @@ from scorebed.analytic.heat import HeatMixture, HeatProduct
 from scorebed.solvers import Node, Solver, sample
 from scorebed.solvers.base import advance
 from scorebed.solvers.noise import BrownianNoise
-from scorebed.solvers.space import Hyperbolic
 from scorebed.toy.problems.radial_law import Observable, RadialChain, count_draws
 from scorebed.toy.problems.walled_chain import WalledChain, followed
 
@@ -56,22 +55,31 @@ class Side(RadialChain):
 
     target: Any
 
+    @property
+    def line(self) -> Any:
+        """The first factor's space."""
+        return self.target.factors[0].space
+
+    def coordinate(self, x: np.ndarray) -> np.ndarray:
+        """u of the first coordinate."""
+        return super().coordinate(x[..., :1])
+
     def states(self, r: np.ndarray) -> np.ndarray:
         """A point at each r."""
-        return np.concatenate([r[:, None], np.full((len(r), self.space.dim - 1), 0.3)], axis=-1)
+        return np.concatenate([super().states(r), np.full((len(r), self.space.dim - 1), 0.3)], axis=-1)
 
     def normals(self, r: np.ndarray, z: np.ndarray) -> np.ndarray:
         """The noise along the coordinate and the rest of it across."""
-        rest = np.zeros((len(r), self.space.dim - 1))
+        rest = np.zeros((len(z), self.space.dim - 1))
         rest[:, 0] = z[:, 1]
-        return np.concatenate([z[:, :1], rest], axis=-1)
+        return np.broadcast_to(np.concatenate([z[:, :1], rest], axis=-1), (len(r), len(z), self.space.dim))
 
 
 @lru_cache(maxsize=32)
 def chains(target: Any, draws: int = 1) -> list[RadialChain]:
     """The chains of one coordinate: the radius, or each factor's. Kept, for they keep what they know of their target's scores."""
     if isinstance(target, HeatMixture):
-        return [RadialChain(target, points=64 if isinstance(target.space, Hyperbolic) else 40, rule=(9, 12))]
+        return [RadialChain(target, points=40 if target.space.compact else 64, rule=(9, 12))]
     return [RadialChain(factor, points=64, rule=(22 if draws == 1 else 10, 2)) for factor in target.factors]
 
 
@@ -85,7 +93,7 @@ def sides(target: HeatProduct) -> list[RadialChain]:
 
 def observables(chain: RadialChain | WalledChain) -> list[Observable]:
     """Functions of the chain's coordinate u."""
-    if isinstance(chain, RadialChain) and isinstance(chain.space, Hyperbolic):
+    if isinstance(chain, RadialChain) and math.isinf(chain.radial.end):
         return [partial(bell, s, chain) for s in (0.5, 1.0, 2.0)]
     return [partial(cosine, k) for k in (1, 2, 3)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scorebed.analytic.heat import HeatMixture
+from scorebed.analytic.heat.kernels import kernel_of
 from scorebed.solvers.space import Box, Product, Space
 
 
@@ -13,6 +14,15 @@ def away(space: Space, distance: float, rng: np.random.Generator) -> np.ndarray:
     x = space.origin
     v = space.noise(x, rng.standard_normal(space.shape))
     return np.asarray(space.move(x, (distance / float(space.norm(x, v))) * v))
+
+
+def has_kernel(space: Space) -> bool:
+    """Whether the heat kernel of the space is known."""
+    try:
+        kernel_of(space)
+    except TypeError:
+        return False
+    return True
 
 
 def states(space: Space) -> np.ndarray:

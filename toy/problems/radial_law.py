@@ -30,10 +30,10 @@ from scipy.interpolate import CubicSpline
 from scipy.special import roots_genlaguerre, roots_jacobi
 
 from scorebed.analytic.heat import HeatMixture
+from scorebed.analytic.heat.radial import Radial, radial_of
 from scorebed.solvers import Node, Solver
 from scorebed.solvers.base import advance
 from scorebed.solvers.model import pointwise
-from scorebed.solvers.space import SO3, Box, Hyperbolic, Sphere, Torus
 
 _REACH = 9.0
 Observable = Callable[[np.ndarray], np.ndarray]
@@ -41,10 +41,10 @@ Observable = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class RadialChain:
-    """The coordinate of one target that is symmetric about ``target.means[0]``: the base of its space, or any point of [0, 1].
+    """The coordinate of one target that is symmetric about the pole of its space, or on an interval.
 
     Args:
-        target: on ``Sphere``, ``SO3``, ``Hyperbolic`` with means at the base, on ``Torus(1)`` with means 0, or on ``Box(1)``.
+        target: with means at the pole of a space that has a ``radial_of``; anywhere in an interval.
         points: Chebyshev nodes in the coordinate.
         rule: nodes of the Gauss rules in the length of the noise and in its angle.
     """
@@ -55,40 +55,68 @@ class RadialChain:
 
     @property
     def space(self) -> Any:
-        """A space of one of the kinds above."""
+        """Where the target lies."""
         return self.target.space
+
+    @property
+    def line(self) -> Any:
+        """The space of the coordinate's own: its points are the first entries of a state."""
+        return self.space
+
+    @cached_property
+    def radial(self) -> Radial:
+        """The distance from the pole.
+
+        Raises:
+            TypeError: a space in which directions differ.
+        """
+        radial = radial_of(self.line)
+        if radial is None:
+            raise TypeError(
+                f"{self.line} has no radial coordinate: give a space that looks the same in all directions, or of one dimension"
+            )
+        return radial
 
     @cached_property
     def nodes(self) -> np.ndarray:
         """Chebyshev nodes of u in (-1, 1)."""
         return np.cos(math.pi * (np.arange(self.points) + 0.5) / self.points)
 
+    @property
+    def top(self) -> float:
+        """The largest r that is looked at."""
+        return min(self.radial.end, _REACH)
+
     def radius(self, u: np.ndarray) -> np.ndarray:
-        """The distance to the base, on the box the position."""
-        if isinstance(self.space, Hyperbolic):
+        """The distance to the pole, on the box the position."""
+        if math.isinf(self.radial.end):
             return _REACH * np.sqrt(0.5 * (1.0 - u))
-        angle = np.arccos(np.clip(u, -1.0, 1.0))
-        return angle / math.pi if isinstance(self.space, Box) else angle
+        return np.arccos(np.clip(u, -1.0, 1.0)) * (self.radial.end / math.pi)
+
+    @cached_property
+    def _rays(self) -> np.ndarray:
+        """Orthonormal tangent vectors at the pole: along the ray, and one across it where there is one; (1 or 2, *shape)."""
+        space, pole = self.line, self.radial.pole
+        made = space.noise(pole, np.eye(pole.size).reshape(-1, *pole.shape))
+        first = made[np.argmax(space.norm(pole, made) > 0.5)]
+        along = first / space.norm(pole, first)
+        if space.dim == 1:
+            return along[None]
+        left = made - space.inner(pole, made, along[None])[(..., *(None,) * pole.ndim)] * along
+        second = left[np.argmax(space.norm(pole, left) > 0.5)]
+        return np.stack([along, second / space.norm(pole, second)])
 
     def states(self, r: np.ndarray) -> np.ndarray:
         """A point at each radius, all on one ray."""
-        if isinstance(self.space, SO3):
-            return self.space.group_exp(np.stack([r, 0.0 * r, 0.0 * r], axis=-1))
-        if isinstance(self.space, (Box, Torus)):
-            return r[:, None]
-        cosine, sine = (np.cosh(r), np.sinh(r)) if isinstance(self.space, Hyperbolic) else (np.cos(r), np.sin(r))
-        return np.concatenate([np.stack([cosine, sine], axis=-1), np.zeros((len(r), self.space.dim - 1))], axis=-1)
+        v = r[(..., *(None,) * self.radial.pole.ndim)] * self._rays[0]
+        return np.asarray(self.line.exp(np.broadcast_to(self.radial.pole, v.shape), v))
 
     def coordinate(self, x: np.ndarray) -> np.ndarray:
         """u of points."""
-        if isinstance(self.space, SO3):
-            return 0.5 * (np.trace(x, axis1=-2, axis2=-1) - 1.0)
-        if isinstance(self.space, (Box, Torus)):
-            return np.cos(math.pi * x[..., 0] if isinstance(self.space, Box) else x[..., 0])
-        if isinstance(self.space, Sphere):
-            return x[..., 0]
-        r = np.arcsinh(np.linalg.norm(x[..., 1:], axis=-1))
-        return 1.0 - 2.0 * np.minimum(r / _REACH, 1.0) ** 2
+        r = self.line.distance(np.broadcast_to(self.radial.pole, x.shape), x)
+        if math.isinf(self.radial.end):
+            return 1.0 - 2.0 * np.minimum(r / _REACH, 1.0) ** 2
+        return np.cos(r * (math.pi / self.radial.end))
 
     def quadrature(self) -> tuple[np.ndarray, np.ndarray]:
         """(a, b), weights: normals along the ray and across it, (q, 2), of a standard normal in the dimension of the space."""
@@ -101,25 +129,23 @@ class RadialChain:
         return np.stack([length * cosine, length * sine], axis=-1).reshape(-1, 2), weights
 
     def normals(self, r: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Ambient normals whose tangent part at ``states(r)`` has the components z along the ray and across it."""
-        a, b = z[:, 0], z[:, 1]
-        if isinstance(self.space, SO3):
-            return self.space.from_algebra(self.states(r), np.stack([a, b, 0.0 * a], axis=-1)) / math.sqrt(2.0)
-        if isinstance(self.space, (Box, Torus)):
-            return a[:, None]
-        if isinstance(self.space, Hyperbolic):
-            along = np.stack([0.0 * a, a], axis=-1)
-        else:
-            along = np.stack([-np.sin(r) * a, np.cos(r) * a], axis=-1)
-        rest = np.zeros((len(r), self.space.dim - 1))
-        if self.space.dim > 1:
-            rest[:, 0] = b
-        return np.concatenate([along, rest], axis=-1)
+        """Ambient normals (len(r), q, *shape) whose tangent parts at ``states(r)`` have the components z (q, 2), along the ray and across.
+
+        noise(x, ·) is an isometry off its kernel, so its adjoint gives the normal of a tangent vector v: ⟨noise(x, e_i), v⟩ for each i.
+        """
+        x, pole, space = self.states(r), self.radial.pole, self.line
+        made = space.noise(x[:, None], np.eye(pole.size).reshape(-1, *pole.shape))
+        out = np.zeros((len(r), len(z), *pole.shape))
+        for part, ray in zip(z.T, self._rays, strict=False):
+            v = space.transport(np.broadcast_to(pole, x.shape), x, np.broadcast_to(ray, x.shape))
+            normal = space.inner(x[:, None], made, v[:, None]).reshape(x.shape)
+            out += part[(None, ..., *(None,) * pole.ndim)] * normal[:, None]
+        return out
 
     @pointwise
     def denoised(self, x: np.ndarray, node: Node) -> np.ndarray:
         """The target's, off a spline of its score in the radius where that is what costs."""
-        if isinstance(self.space, (Box, Torus)):
+        if self.line.dim == 1:
             return self.target.denoised(x, node)
         pole = self.target.means[0]
         r = self.space.distance(x, np.broadcast_to(pole, x.shape))
@@ -138,14 +164,15 @@ class RadialChain:
             raise ValueError(f"{solver.name} draws {draws} times in a step: its chain is followed on the line only")
         rules = np.array(np.meshgrid(*[np.arange(len(w))] * draws, indexing="ij")).reshape(draws, -1)
         weights = np.prod(w[rules], axis=0)
-        r = np.repeat(self.radius(self.nodes), len(weights))
-        values = [self.normals(r, np.tile(z[index], (self.points, 1))) for index in rules]
+        r = self.radius(self.nodes)
+        x = np.repeat(self.states(r), len(weights), axis=0)
+        values = [self.normals(r, z[index]).reshape(x.shape) for index in rules]
         seen: dict[tuple[float, float], np.ndarray] = {}
 
         def noise(s: Node, t: Node) -> np.ndarray:
             return seen.setdefault((s.lam, t.lam), values[len(seen)] if len(seen) < len(values) else values[-1])
 
-        x_t, _ = advance(solver, self.denoised, self.states(r), s, t, None, noise)
+        x_t, _ = advance(solver, self.denoised, x, s, t, None, noise)
         u = self.coordinate(x_t).reshape(self.points, -1)
         basis = chebyshev.chebvander(np.clip(u, -1.0, 1.0), self.points - 1)
         averaged = np.einsum("q,iqk->ik", weights, basis)
@@ -154,19 +181,11 @@ class RadialChain:
     def _means(self, f: np.ndarray, node: Node, bridge: HeatMixture | None = None) -> np.ndarray:
         """∫ p f over the exact law at ``node``, times the density of ``bridge``, for each column of values f at ``nodes``."""
         points, weights = np.polynomial.legendre.leggauss(200)
-        top = _REACH if isinstance(self.space, Hyperbolic) else 1.0 if isinstance(self.space, Box) else math.pi
-        r, w = 0.5 * top * (1.0 + points), 0.5 * top * weights
+        r, w = 0.5 * self.top * (1.0 + points), 0.5 * self.top * weights
         x = self.states(r)
         log = self.target.log_prob(x, node) + (0.0 if bridge is None else bridge.log_prob(x))
-        law = w * np.exp(log - log.max()) * self._area(r)
+        law = w * np.exp(log - log.max() + self.radial.log_area(r))
         return np.asarray(chebyshev.chebval(self.coordinate(x), self._fit(f)) @ law / law.sum())
-
-    def _area(self, r: np.ndarray) -> np.ndarray:
-        if isinstance(self.space, SO3):
-            return np.sin(0.5 * r) ** 2
-        if isinstance(self.space, (Box, Torus)):
-            return np.ones_like(r)
-        return (np.sinh(r) if isinstance(self.space, Hyperbolic) else np.sin(r)) ** (self.space.dim - 1)
 
     def error(self, solver: Solver, grid: Sequence[Node], *observables: Observable) -> float:
         """E f(u) under the method, from the exact law at the first node, minus E f(u) under the exact law at the last.
@@ -209,8 +228,7 @@ def length(off: np.ndarray) -> float:
 @lru_cache(maxsize=512)
 def _slope(chain: RadialChain, node: Node) -> CubicSpline:
     """(p'/p)/r as a function of r."""
-    top = 1.5 * _REACH if isinstance(chain.space, Hyperbolic) else math.pi
-    r = np.linspace(0.0, top, 900)
+    r = np.linspace(0.0, min(chain.radial.end, 1.5 * _REACH), 900)
     x = chain.states(r[1:])
     pole = np.broadcast_to(chain.target.means[0], x.shape)
     score = chain.target.score(x, node)

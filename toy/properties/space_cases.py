@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache, partial
 
+from scorebed.analytic.heat.radial import radial_of
 from scorebed.solvers.space import SO3, Box, Hyperbolic, Product, Sphere, Torus
 from scorebed.toy.problems.kernels import target_on
 from scorebed.toy.problems.on_space import SpaceProblem
@@ -30,5 +31,5 @@ def space_cases() -> tuple[SpaceProblem, ...]:
             closed=k == 1,
         )
         for space in spaces
-        for k in ((1, 2) if isinstance(space, (SO3, Sphere, Hyperbolic)) and space.dim in (2, 3) else (1,))
+        for k in ((1, 2) if space.dim > 1 and radial_of(space) is not None else (1,))
     )

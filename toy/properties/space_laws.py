@@ -21,7 +21,7 @@ from scorebed.toy.measure.runs import order_on
 from scorebed.toy.problems.on_space import SpaceProblem
 from scorebed.toy.problems.problem import enrolled
 from scorebed.toy.properties.registry import prop, require
-from scorebed.toy.properties.spaces import every_space, stays_at_home
+from scorebed.toy.properties.spaces import every_space, not_on_spaces
 
 _STEPS, _FINER, _SETTLED = (8, 16, 32), (64, 128), 0.2
 _MANY = (128, 256, 512)
@@ -33,7 +33,7 @@ _CLOSE = 2e-4
 
 def draws_none(solver: Solver) -> str | None:
     """The exemption of properties about stochastic methods on spaces."""
-    return stays_at_home(solver) or ("draws no noise" if solver.weak is None else None)
+    return not_on_spaces(solver) or ("draws no noise" if solver.weak is None else None)
 
 
 def transitions_forgotten(solver: Solver) -> str | None:
