@@ -25,7 +25,7 @@ ON_SPACES = [name for name in STOCHASTIC if SOLVERS[name].spaces]
 DENOISED = {name: method for name, method in SOLVERS.items() if method.takes == "denoised"}  # few-step maps: tests/test_maps.py
 METHODS = {f"{name} on {kind}": replace(method, on=(kind,)) for name, method in DENOISED.items() for kind in method.on}
 BODIES = {"drift": "gone = 1.1 * gone", "noise": "root = 0.9 * root"}
-EXACT = {"constant_denoiser", "point_mass", "straight", "close", "phase_point_mass", "bridge_point_mass"}
+EXACT = {"constant_denoiser", "point_mass", "straight", "close", "phase_point_mass", "bridge_point_mass", "map_path", "map_law"}
 ORDERS = {"order", "weak_order", "space_order", "space_weak_order", "phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"}
 
 

@@ -2,8 +2,8 @@ r"""Two mutants of every method, whatever it moves in: a tenth more drift, and a
 
 Both call the method's own step, its start's too, so that no source is needed:
 
-    drift   the model's D becomes x/α + c (D − x/α), which multiplies the score, σ² score = α D − x, by c; on processes with other
-            predictions these are multiplied themselves, which is their share of the drift
+    drift   the model's D becomes x/α + c (D − x/α), which multiplies the score, σ² score = α D − x, by c; predictions of
+            another kind are multiplied themselves, which is their share of the drift
     noise   the end x_t becomes exp_y(c log_y(x_t)), y the end of the step with all draws 0: what the draws do to the step, c times it.
             On R^d, where a step is smooth in its draws, they are multiplied themselves
 """
@@ -23,6 +23,7 @@ DRIFT, NOISE = 1.1, 0.9
 ASKED = (
     *("constant_denoiser", "point_mass", "straight", "space_increments", "close", "order", "weak_order"),
     *("space_order", "space_weak_order", "phase_point_mass", "bridge_point_mass"),
+    *("map_path", "map_law"),
     *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"),
 )
 """The properties that speak of drift or noise, the cheapest first."""
@@ -44,9 +45,9 @@ def wrong_drift(solver: Solver, factor: float = DRIFT) -> Solver:
 
     def make(method: Solver) -> Callable[..., Any]:
         def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any, **options: Any) -> Any:
-            def wrong(y: Any, node: Node) -> Any:
-                denoised = denoise(y, node)
-                if node.process is not None and node.process.kind != "gaussian":
+            def wrong(y: Any, node: Node, *to: Node) -> Any:
+                denoised = denoise(y, node, *to)
+                if method.takes != "denoised" or (node.process is not None and node.process.kind != "gaussian"):
                     return _times(factor, denoised)
                 return denoised + (factor - 1.0) * (denoised - (1.0 / node.alpha) * y)
 
