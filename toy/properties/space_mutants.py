@@ -174,7 +174,7 @@ EXPLAINED = {
     ("riemannian", "carrying"): (1, "the normal score, which is carried back through a wall, is almost 0 there"),
     ("riemannian_lie", "dexpinv"): (1, "1 % of the double bracket is too little to show in the order at these steps"),
     ("reflected", "penalised_euler"): (1, "a strength 1 % larger is another penalised method"),
-    ("reflected_second", "reflected_pc"): (1, "how long the corrector's step is, to second order, does not matter to a method of order 1"),
+    ("reflected_second", "reflected_pc"): (3, "a corrector's step of another length, with noise to match, is another corrector"),
     ("reflected_second", "_pair"): (4, _ROTATION),
 }
 """How many mutants of a function survive the properties, and why."""
