@@ -22,8 +22,7 @@ from scorebed.toy.properties.space_mutants import with_statement
 
 STOCHASTIC = [name for name, method in SOLVERS.items() if method.weak is not None]
 ON_SPACES = [name for name in STOCHASTIC if SOLVERS[name].spaces]
-DENOISED = {name: method for name, method in SOLVERS.items() if method.takes == "denoised"}  # few-step maps: tests/test_maps.py
-METHODS = {f"{name} on {kind}": replace(method, on=(kind,)) for name, method in DENOISED.items() for kind in method.on}
+METHODS = {f"{name} on {kind}": replace(method, on=(kind,)) for name, method in SOLVERS.items() for kind in method.on}
 BODIES = {"drift": "gone = 1.1 * gone", "noise": "root = 0.9 * root"}
 EXACT = {"constant_denoiser", "point_mass", "straight", "close", "phase_point_mass", "bridge_point_mass", "map_path", "map_law"}
 ORDERS = {"order", "weak_order", "space_order", "space_weak_order", "phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"}
@@ -47,7 +46,7 @@ def test_less_noise_is_caught(name: str) -> None:
     assert by != "constant_denoiser"
 
 
-@pytest.mark.parametrize("name", [name for name in DENOISED if SOLVERS[name].nonlinear is None][::4] + ON_SPACES)
+@pytest.mark.parametrize("name", [name for name in SOLVERS if SOLVERS[name].nonlinear is None][::4] + ON_SPACES)
 def test_a_factor_of_one_breaks_nothing(name: str) -> None:
     """The mutants are wrong by their factor, and by nothing that is around it."""
     method = SOLVERS[name]
