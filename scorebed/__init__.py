@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scorebed.toy.check.plugin import property
     from scorebed.toy.check.posterior import check_posterior
     from scorebed.toy.check.sde import check_sde_solver
+    from scorebed.toy.check.space import check_space
     from scorebed.toy.conform.grid import check_grid
     from scorebed.toy.tuning.advise import advise
     from scorebed.toy.tuning.tune import tune
@@ -41,6 +42,7 @@ _HOME = {
     "toy.check.plugin": ("property",),
     "toy.check.posterior": ("check_posterior",),
     "toy.check.sde": ("check_sde_solver",),
+    "toy.check.space": ("check_space",),
     "toy.conform.grid": ("check_grid",),
     "toy.tuning.advise": ("advise",),
     "toy.tuning.tune": ("tune",),
@@ -67,6 +69,7 @@ __all__ = [
     "check_posterior",
     "check_sde_solver",
     "check_solver",
+    "check_space",
     "denoiser",
     "from_data",
     "gpu",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from scorebed.toy.claims import registry
+from scorebed.toy.claims.families import FAMILIES
 from scorebed.toy.claims.registry import BROKEN, CLAIMS, FALSE, HOLDS, Claim, Row, Verdict, above, below, load, near
 from scorebed.toy.cli import main
 
@@ -158,6 +159,27 @@ def test_the_command_prints_saves_and_draws(tmp_path: Path) -> None:
     assert saved[1]["control"]["fails"] is True
     assert (tmp_path / "claims.csv").read_text(encoding="utf-8").startswith("id,paper,statement,quantity")
     assert {"claim_192.png", "claim_192.svg", "claim_183.png", "claim_183.svg"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_the_command_chooses_by_family_and_words(tmp_path: Path) -> None:
+    run = CliRunner()
+    done = run.invoke(main, ["claims", "--search", "er-sde", "--json", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    records = json.loads(done.stdout)
+    assert [(r["id"], r["family"], r["control"]["fails"]) for r in records] == [(192, "solvers-sde", True)]
+    listed = run.invoke(main, ["claims", "--family", "solvers-ode", "--list", "--json"])
+    assert {r["id"] for r in json.loads(listed.stdout)} == {i for i in CLAIMS if CLAIMS[i].family == "solvers-ode"}
+    assert "arXiv:2309.06169" in run.invoke(main, ["claims", "192", "--list"]).output
+    for wrong, words in ((["--family", "cooking"], "no family cooking"), (["--search", "zebra"], "has the words 'zebra'")):
+        refused = run.invoke(main, ["claims", *wrong])
+        assert refused.exit_code == 2
+        assert words in refused.output
+
+
+def test_every_claim_has_one_family() -> None:
+    numbers = [n for group in FAMILIES.values() for n in group]
+    assert len(numbers) == len(set(numbers))
+    assert {claim.id for claim in CLAIMS.values() if claim.family == "other"} == set()
 
 
 def test_the_command_ends_with_status_1_where_a_control_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,6 +236,7 @@ LONG = {
     "toy/check/likelihood.py": "one check: estimates of log p, with their faults",
     "toy/check/sde.py": "one check: solvers of general SDEs, with their faults",
     "toy/check/solver.py": "one call and the list of its checks",
+    "toy/check/space.py": "one check: functions of a manifold, with the laws they obey",
     "toy/claims/inversion.py": "claims of one subject that share their figures",
     "toy/conform/grid.py": "one check, with the table of its causes",
     "toy/conform/vectors.py": "one writer: all kinds of vectors with their schema",

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from scorebed.toy.claims.families import OF
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -151,6 +153,16 @@ class Claim:
     draw: Callable[[], Figure] | None = field(repr=False)
     expected: Expected = HOLDS
     when: str = ""
+
+    @property
+    def family(self) -> str:
+        """Its subject, a key of ``families.FAMILIES``; "other" for a number that no family has."""
+        return OF.get(self.id, "other")
+
+    def says(self, words: str) -> bool:
+        """Whether each of these words stands in its paper, reference, statement, control or family."""
+        text = " ".join([self.paper, self.reference, self.statement, self.control, self.when, self.family, self.measure.__doc__ or ""])
+        return all(word in text.lower() for word in words.lower().split())
 
     def run(self) -> Verdict:
         """Measure, and measure with the mechanism broken.

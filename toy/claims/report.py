@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,12 @@ def _control(row: Row, other: Row) -> tuple[str, str]:
     return f"{other.measured:.4g}", "[red]holds[/red]" if other.holds else "[green]fails[/green]"
 
 
+def heads(chosen: Sequence[Claim]) -> list[dict[str, Any]]:
+    """Which claims these are, without their verdicts."""
+    names = ("id", "paper", "reference", "family", "statement", "expected", "control")
+    return [{name: getattr(claim, name) for name in names} for claim in chosen]
+
+
 def record(claim: Claim, verdict: Verdict) -> dict[str, Any]:
     """A claim and its verdict as plain data; infinite bounds are null."""
 
@@ -54,6 +60,7 @@ def record(claim: Claim, verdict: Verdict) -> dict[str, Any]:
         "id": claim.id,
         "paper": claim.paper,
         "reference": claim.reference,
+        "family": claim.family,
         "statement": claim.statement,
         "verdict": verdict.sentence,
         "expected": claim.expected,

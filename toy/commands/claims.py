@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scorebed.toy.console import Backend, Force, Fresh, Jobs, Scheduler, bar, check_engine, keeping, main, one_thread, screen
 
+if TYPE_CHECKING:
+    from scorebed.toy.claims.registry import Claim
+
+
+def _chosen(ids: list[int] | None, family: list[str] | None, search: str | None) -> list[Claim]:
+    """The claims asked for by number, family and words; exit status 2 where nothing is meant."""
+    from scorebed.toy.claims.families import FAMILIES
+    from scorebed.toy.claims.registry import load
+
+    known = load()
+    unknown = [i for i in ids or () if i not in known]
+    if unknown:
+        wanted, numbers = ", ".join(map(str, unknown)), ", ".join(map(str, known))
+        raise typer.BadParameter(f"no claim {wanted}; the claims are {numbers}", param_hint="ID")
+    strange = [name for name in family or () if name not in FAMILIES]
+    if strange:
+        raise typer.BadParameter(f"no family {', '.join(strange)}; the families are {', '.join(FAMILIES)}", param_hint="--family")
+    chosen = [known[i] for i in dict.fromkeys(ids or known)]
+    chosen = [claim for claim in chosen if (not family or claim.family in family) and claim.says(search or "")]
+    if not chosen:
+        raise typer.BadParameter(f"no claim among them has the words {search!r}" if search else "no claim among them is in that family")
+    return chosen
+
 
 @main.command()
 def claims(
     ids: Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="Numbers of claims; all by default.")] = None,
+    family: Annotated[list[str] | None, typer.Option("--family", metavar="NAME", help="Only these subjects, e.g. guidance.")] = None,
+    search: Annotated[str | None, typer.Option("--search", metavar="WORDS", help="Only claims that have all these words.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one record for each claim.")] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="Say which claims these are, and measure nothing.")] = False,
     figures: Annotated[bool, typer.Option("--figures", help="Also draw the figure of each.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table, the record and the figures go.")] = Path("out/claims"),
     dark: Annotated[bool, typer.Option("--dark", help="With --figures: also for a dark slide.")] = False,
@@ -29,35 +57,42 @@ def claims(
 
     [dim]scorebed claims[/dim]
     [dim]scorebed claims 3 192 --figures[/dim]
+    [dim]scorebed claims --family inversion-editing --search flow --json[/dim]
     """
     one_thread()
-    from scorebed.toy.claims.registry import load
-    from scorebed.toy.claims.report import save_all, show
+    from scorebed.toy.claims.report import heads, record, save_all, show
     from scorebed.toy.claims.run import beside, run_claims
     from scorebed.toy.figures.style import save
     from scorebed.toy.store.files import ready
 
-    known = load()
-    unknown = [i for i in ids or () if i not in known]
-    if unknown:
-        wanted, numbers = ", ".join(map(str, unknown)), ", ".join(map(str, known))
-        raise typer.BadParameter(f"no claim {wanted}; the claims are {numbers}", param_hint="ID")
-    chosen = [known[i] for i in dict.fromkeys(ids or known)]
+    chosen = _chosen(ids, family, search)
+    if only_list:
+        if as_json:
+            typer.echo(json.dumps(heads(chosen), indent=1, ensure_ascii=False))
+        else:
+            for head in heads(chosen):
+                typer.echo(f"{head['id']:>4}  {head['family']:<18} {head['reference']:<18} {head['paper']}")
+        return
     check_engine(backend, scheduler)
     console, files = screen(), []
     with keeping(ready(out)), bar() as report:
         others = {} if fresh else beside(out, out, chosen, force)
         found, kept = run_claims(chosen, out, report, fresh=fresh, jobs=jobs, backend=backend, scheduler=scheduler)
         for claim, verdict in found.items():
-            show(claim, verdict, console)
+            if not as_json:
+                show(claim, verdict, console)
             if figures and claim.draw is not None:
                 files += save(claim.draw(), out, f"claim_{claim.id}", dark=dark)
         files = save_all({**found, **others}, out) + files
     wrong = [claim for claim, verdict in found.items() if not claim.as_it_must(verdict)]
     count = {status: sum(v.status == status for v in found.values()) for status in ("holds", "false as printed", "does not hold")}
     controls = sum(v.control_fails for v in found.values())
-    console.print("\n" + ", ".join(f"{n} {status}" for status, n in count.items() if n) + f"; {controls} of {len(found)} controls fail")
-    typer.echo(f"{kept} kept, {len(found) - kept} measured. Written to {out}: {len(files)} files, claims.json and claims.csv among them")
+    if as_json:
+        typer.echo(json.dumps([record(claim, verdict) for claim, verdict in found.items()], indent=1, ensure_ascii=False))
+    else:
+        console.print("\n" + ", ".join(f"{n} {status}" for status, n in count.items() if n) + f"; {controls} of {len(found)} controls fail")
+    written = f"Written to {out}: {len(files)} files, claims.json and claims.csv among them"
+    typer.echo(f"{kept} kept, {len(found) - kept} measured. {written}", err=as_json)
     if wrong:
         typer.echo("Not as it must be: " + ", ".join(str(claim.id) for claim in wrong), err=True)
         raise typer.Exit(1)
