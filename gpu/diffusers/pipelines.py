@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from scorebed.gpu.diffusers.levels import Levels
 from scorebed.gpu.diffusers.scheduler import ScorebedScheduler
-from scorebed.gpu.network.conditions import Scale
 from scorebed.gpu.network.wrap import Wrapped, compute_dtype, first
 from scorebed.solvers import BrownianNoise, Denoiser, Node, Schedule
+from scorebed.solvers.guide import Rule, Scale
 
 Call = Callable[..., Any]
 _START = 0x5C0BED
@@ -125,7 +125,7 @@ def from_pipeline(
     *,
     constant: Mapping[str, Any] | None = None,
     null: Mapping[str, Any] | None = None,
-    guidance: Scale = 1.0,
+    guidance: Rule | Scale = 1.0,
     chunk: int | None = None,
     round_timesteps: bool = False,
     dtype: torch.dtype | None = None,

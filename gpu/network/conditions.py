@@ -1,9 +1,8 @@
-r"""What a network is told besides (x, time), sample by sample: conditions, classifier-free guidance, and calls of bounded size.
+r"""What a network is told besides (x, time), sample by sample: conditions, both halves of guidance in one call, and calls of bounded size.
 
-    F = F_null + w (F_given - F_null)          (arXiv:2207.12598, eq. 6; w = 1 + the w there)
+    F = rule(F_given, F_null)
 
-with both halves in one call. Every prediction of ``solvers.model`` is affine in D with the same coefficients for both halves, so that the
-formula is the same for eps, v, score, flow and D. w = 0 and w = 1 need one half only.
+with a rule of ``solvers.guide``; one that is not linear joins E[x0 | x] = a x + b F. Where it needs one half only, one is called.
 
 Conditions are trees: tensors whose rows are the samples (one row goes for all), in dicts, lists and tuples; what is no tensor is handed
 over as it is.
@@ -11,7 +10,6 @@ over as it is.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,10 +19,9 @@ import torch
 from torch import Tensor
 
 from scorebed.gpu.chunks import check_chunk, chunks
+from scorebed.solvers.guide import CFG, Rule, Scale, rule_of
 from scorebed.solvers.schedule import Node
 
-Scale = float | Tensor | Callable[[Node], Any]
-"""w: a number, one for each sample, or a function of the node that gives either (an interval of guidance, arXiv:2404.07724)."""
 Call = Callable[[Tensor, Any], Tensor]
 """The network at some rows of the state, with the conditions of these rows."""
 
@@ -37,39 +34,47 @@ class Conditions:
 
     Attributes:
         given, null: trees of one structure with B rows, or one row for all; ``null=None``: no guidance.
-        scale: w.
+        guidance: a rule of ``solvers.guide``, or a scale.
         chunk: the most rows that the network sees in a call.
     """
 
     given: Any = None
     null: Any = None
-    scale: Scale = 1.0
+    guidance: Rule | Scale = 1.0
     chunk: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "chunk", check_chunk(self.chunk))
+        object.__setattr__(self, "guidance", rule_of(self.guidance))
         if self.null is not None:
             tree_map(lambda leaves: None, self.given, self.null)
-        if not callable(self.scale):
-            object.__setattr__(self, "scale", scale_of(self.scale))
-        if self.null is None and not (isinstance(self.scale, float) and self.scale == 1.0):
-            raise ValueError(f"guidance = {self.scale!r} needs null, the conditions of the unconditional half")
+        elif not (isinstance(self.guidance, CFG) and isinstance(self.guidance.scale, float) and self.guidance.scale == 1.0):
+            raise ValueError(f"guidance = {self.guidance!r} needs null, the conditions of the unconditional half")
 
-    def __call__(self, call: Call, x: Tensor, node: Node) -> Tensor:
-        n = x.shape[0]
-        w = 1.0 if self.null is None else self.scale
-        if callable(w):
-            w = scale_of(w(node))
-        if isinstance(w, float) and w in (0.0, 1.0):
-            return self._calls(call, x, spread(self.given if w else self.null, n, x.device))
+    def __call__(self, call: Call, x: Tensor, node: Node, means: tuple[Tensor, Any, Any] | None = None) -> Tensor:
+        """F at x.
+
+        Args:
+            means: (state, a, b) with E[x0 | state] = a state + b F, which a rule that is not linear needs.
+
+        Raises:
+            ValueError: a rule that is not linear without ``means``.
+        """
+        n, rule = x.shape[0], self.guidance
+        alone = 1.0 if self.null is None else rule.alone(node)
+        if alone is not None:
+            return self._calls(call, x, spread(self.given if alone else self.null, n, x.device))
         both = tree_map(torch.cat, *(spread(tree, n, x.device) for tree in (self.given, self.null)))
         value = self._calls(call, torch.cat((x, x)), both)
         value = value.to(torch.promote_types(value.dtype, torch.float32))
-        if isinstance(w, Tensor):
-            if w.shape[0] not in (1, n):
-                raise ValueError(f"guidance has {w.shape[0]} scales for a batch of {n}: give one for each sample, or a number")
-            w = w.to(value).view(-1, *[1] * (value.ndim - 1))
-        return torch.lerp(value[n:], value[:n], w)
+        given, null = value[:n], value[n:]
+        if rule.linear:
+            return rule(given, null, x, node)
+        if means is None:
+            raise ValueError(f"guidance = {rule!r} joins E[x0 | x], which this network's prediction does not tell: give a scale")
+        state, a, b = means[0].to(value.dtype), means[1], means[2]
+        base = a * state
+        return (rule(base + b * given, base + b * null, state, node) - base) / b
 
     def _calls(self, call: Call, x: Tensor, tree: Any) -> Tensor:
         """The network on all rows."""
@@ -87,30 +92,7 @@ class Conditions:
 
     def take(self, rows: Any) -> Conditions:
         """The conditions of these samples of the batch: a slice, a mask or positions."""
-        scale = take_rows(self.scale, rows) if isinstance(self.scale, Tensor) else self.scale
-        return replace(self, given=take_rows(self.given, rows), null=take_rows(self.null, rows), scale=scale)
-
-
-def scale_of(w: Any) -> float | Tensor:
-    """A guidance scale as a float, or as a vector of one for each sample.
-
-    Raises:
-        TypeError: neither a number nor a vector.
-        ValueError: nan or inf.
-    """
-    if isinstance(w, Tensor | np.ndarray | list | tuple) and (vector := torch.as_tensor(w)).ndim > 0:
-        if vector.ndim != 1 or vector.dtype.is_complex or vector.dtype == torch.bool:
-            raise TypeError(f"guidance has shape {tuple(vector.shape)}: give a number, or a vector of one for each sample")
-        if not bool(torch.isfinite(vector).all()):
-            raise ValueError("guidance has nan or inf entries: every scale must be finite")
-        return vector
-    try:
-        value = float(w)
-    except (TypeError, ValueError):
-        raise TypeError(f"guidance = {w!r}: give a number, or a vector of one for each sample") from None
-    if not math.isfinite(value):
-        raise ValueError(f"guidance = {w!r} must be finite")
-    return value
+        return replace(self, given=take_rows(self.given, rows), null=take_rows(self.null, rows), guidance=self.guidance.take(rows))
 
 
 def tree_map(f: Callable[[list[Tensor]], Any], *trees: Any) -> Any:

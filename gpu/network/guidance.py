@@ -1,9 +1,7 @@
-r"""Classifier-free guidance of a network that takes (x, node, condition), in one batched call.
+r"""Guidance of a network that takes (x, node, condition), in one batched call.
 
-    D = D_u + w (D_c - D_u)
-
-``conditions.py`` has the formula and the calls; ``gpu.wrap(network, …, null=…, guidance=w)`` is the same for a network with a time of its
-own.
+``solvers.guide`` has the rules and ``conditions.py`` the calls; ``gpu.wrap(network, …, null=…, guidance=w)`` is the same for a network with
+a time of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorebed.gpu.network.conditions import Conditions, Scale
+from scorebed.gpu.network.conditions import Conditions
+from scorebed.gpu.network.wrap import linear
+from scorebed.solvers.guide import Rule, Scale
 from scorebed.solvers.schedule import Node
 
 
@@ -26,7 +26,8 @@ class Guided:
         self.prediction = getattr(network, "prediction", "denoised")
 
     def __call__(self, x: Tensor, node: Node) -> Tensor:
-        value = self.conditions(lambda y, condition: self.network(y, node, condition), x, node)
+        means = None if self.conditions.guidance.linear else (x, *linear(self.prediction, node))
+        value = self.conditions(lambda y, condition: self.network(y, node, condition), x, node, means)
         return value.to(x.dtype) if torch.promote_types(x.dtype, torch.float32) != x.dtype else value  # formed in float32
 
     def take(self, rows: Any) -> Guided:
@@ -34,7 +35,7 @@ class Guided:
         return Guided(self.network, self.conditions.take(rows))
 
 
-def guided(network: Callable[..., Tensor], condition: Any, unconditional: Any, scale: Scale, *, chunk: int | None = None) -> Guided:
+def guided(network: Callable[..., Tensor], condition: Any, unconditional: Any, scale: Rule | Scale, *, chunk: int | None = None) -> Guided:
     """A denoiser (x, node) that calls ``network(x, node, condition)`` once, on both halves of a batch of 2 B.
 
     Args:
@@ -42,7 +43,7 @@ def guided(network: Callable[..., Tensor], condition: Any, unconditional: Any, s
             result.
         condition, unconditional: tensors (B, …), or with one row for all, or dicts, lists and tuples of them, of one structure. What is no
             tensor goes to the network as it is in ``condition``.
-        scale: w, one w for each sample, or a function of the node that gives either (guidance on an interval, arXiv:2404.07724).
+        scale: w, one w for each sample, a function of the node that gives either, or a rule of ``solvers.guide``.
         chunk: at most this many rows in a call, which bounds the memory.
 
     Raises:

@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scorebed.gpu.network.conditions import Conditions, Scale, tree_map
+from scorebed.gpu.network.conditions import Conditions, tree_map
 from scorebed.solvers import PREDICTIONS, Node, Schedule
+from scorebed.solvers.guide import Rule, Scale
 from scorebed.solvers.model import to_denoised
 
 ALIASES = {"x0": "denoised", "sample": "denoised", "epsilon": "eps", "v_prediction": "v", "flow_prediction": "flow"}
@@ -65,7 +66,7 @@ def wrap(
     condition: Mapping[str, Any] | None = None,
     per_sample: Mapping[str, Any] | None = None,
     null: Mapping[str, Any] | None = None,
-    guidance: Scale = 1.0,
+    guidance: Rule | Scale = 1.0,
     dtype: torch.dtype | None = None,
     chunk: int | None = None,
     scalar_time: bool = False,
@@ -84,8 +85,8 @@ def wrap(
         per_sample: keyword arguments, tensors with one row per sample (or one row for all), or dicts of such; floating ones are handed over
             in the network's dtype.
         null, guidance: classifier-free guidance, null + guidance (prediction − null), both halves in one call; ``null`` replaces the
-            entries of ``per_sample`` in the second half (arXiv:2207.12598, eq. 6 with w = guidance − 1). ``guidance`` is a number, one for
-            each sample, or a function of the node.
+            entries of ``per_sample`` in the second half. ``guidance`` is a number, one for each sample, a function of the node that gives
+            either, or a rule of ``solvers.guide``.
         dtype: what the network computes in. By default that of its parameters, where it can compute: a network whose weights are stored in
             float8 (layerwise casting) computes in the dtype that its hooks name, or else in the state's.
         chunk: the most rows that the network sees in one call.
@@ -178,7 +179,7 @@ class Wrapped:
         condition: Mapping[str, Any] | None = None,
         per_sample: Mapping[str, Any] | None = None,
         null: Mapping[str, Any] | None = None,
-        guidance: Scale = 1.0,
+        guidance: Rule | Scale = 1.0,
         dtype: torch.dtype | None = None,
         chunk: int | None = None,
         scalar_time: bool = False,
@@ -214,7 +215,7 @@ class Wrapped:
         c_in, time, a, b = self.numbers(node)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            value = self._predict(wide if c_in == 1.0 else c_in * wide, time, node, x.dtype)
+            value = self._predict(wide if c_in == 1.0 else c_in * wide, time, node, x.dtype, (wide, a, b))
             return (a * wide + b * value.to(wide.dtype)).to(x.dtype)
 
     def at(self, x: Tensor, nodes: Sequence[Node]) -> Tensor:
@@ -231,16 +232,18 @@ class Wrapped:
         rows = [torch.tensor(column, dtype=torch.float64) for column in zip(*map(self.numbers, nodes), strict=True)]
         c_in, a, b = (rows[i].to(wide).view(-1, *[1] * (x.ndim - 1)) for i in (0, 2, 3))
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            value = self._predict(c_in * wide, rows[1], nodes[0], x.dtype)
+            value = self._predict(c_in * wide, rows[1], nodes[0], x.dtype, (wide, a, b))
             return (a * wide + b * value.to(wide.dtype)).to(x.dtype)
 
     def raw(self, y: Tensor, node: Node) -> Tensor:
         """F(y, time) in y's dtype."""
+        c_in, time, a, b = self.numbers(node)
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            return self._predict(y, self.numbers(node)[1], node, y.dtype).to(y.dtype)
+            state = y if self.conditions.guidance.linear else y / c_in
+            return self._predict(y, time, node, y.dtype, (state, a, b)).to(y.dtype)
 
-    def _predict(self, y: Tensor, time: float | Tensor, node: Node, dtype: torch.dtype) -> Tensor:
-        """F in the network's own dtype, or in float32 after guidance; at one time, or at one for each row."""
+    def _predict(self, y: Tensor, time: float | Tensor, node: Node, dtype: torch.dtype, means: tuple[Tensor, Any, Any]) -> Tensor:
+        """F in the network's own dtype, or in float32 after guidance; at one time, or at one for each row. ``means``: as ``Conditions``."""
         conditions = self.conditions
         if isinstance(time, Tensor):  # which goes where its row goes
             given, null = ({**tree, _TIME: time} if tree is not None else None for tree in (conditions.given, conditions.null))
@@ -262,7 +265,7 @@ class Wrapped:
                 )
             return value
 
-        return conditions(call, y.to(self.dtype or dtype), node)
+        return conditions(call, y.to(self.dtype or dtype), node, means)
 
 
 def first(output: Any, x: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, SOLVERS, VP, Denoiser, Node, Solver, grid, sample
+from scorebed.solvers.guide import guided
 from scorebed.solvers.methods.momentum import heavy_ball
 from scorebed.toy.claims.common import refinements, sheet, slope
 from scorebed.toy.claims.registry import Row, above, below, claim, near, order
@@ -40,13 +42,9 @@ def _interval(r: int, beta: float) -> float:
 
 
 def _guided(scale: float, std: float) -> Denoiser:
-    """Classifier-free guidance between N(0, std²) and N(0, 1): D = D_u + w (D_c - D_u), the two exact."""
-
-    def denoise(x: np.ndarray, n: Node) -> np.ndarray:
-        wide, narrow = (n.alpha * v / (n.alpha**2 * v + n.sigma**2) for v in (1.0, std**2))
-        return (wide + scale * (narrow - wide)) * x
-
-    return denoise
+    """Classifier-free guidance between N(0, std²) and N(0, 1), the two exact."""
+    narrow, wide = (GaussianMixture([1.0], [[0.0]], v).denoised for v in (std**2, 1.0))
+    return guided(narrow, wide, scale)
 
 
 def growth(solver: Solver, scale: float = 7.5, steps: int = 10) -> float:

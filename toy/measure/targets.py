@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scorebed.solvers import Node
+from scorebed.solvers.guide import mix
 from scorebed.toy.problems import lines
 from scorebed.toy.problems.euclidean import diagonal, line, typical
 from scorebed.toy.problems.products import product2d
@@ -124,8 +125,7 @@ class Affine:
         slope, shift = self.parts(node, self.mean, self.variance)
         if self.strength != 1.0:
             slope0, shift0 = self.parts(node, 0.0 * self.mean, self.wide**2 * self.variance)
-            w = self.strength
-            slope, shift = w * slope - (w - 1.0) * slope0, w * shift - (w - 1.0) * shift0
+            slope, shift = mix(slope, slope0, self.strength), mix(shift, shift0, self.strength)
         return x * _like(slope, x) + _like(shift, x)
 
     @staticmethod

@@ -2,7 +2,7 @@ r"""Gaussian problems on which an error's way along a grid is exact: stiff, near
 
 Along a direction in which the data have variance v the denoiser of a Gaussian has the slope κ = α v/(α² v + σ²), under guidance
 
-    κ = κ_b + w (κ_n − κ_b),     D = D_b + w (D_n − D_b),   which scales eps = eps_b + w (eps_n − eps_b) alike,
+    κ = κ_b + w (κ_n − κ_b),     by ``solvers.guide.mix``,
 
 n the narrow (conditional) and b the broad (unconditional) law.
 """
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, VP, Node
+from scorebed.solvers.guide import mix
 from scorebed.toy.problems.euclidean import EuclideanProblem, diagonal
 
 Floats = NDArray[np.float64]
@@ -54,7 +55,7 @@ class GuidedGaussian(EuclideanProblem):
         def at(node: Node) -> Floats:
             inner = _gain(v, node)
             outer = np.zeros_like(inner) if self.broad is None else np.full_like(inner, _gain(np.array(self.broad), node))
-            return (outer + w[:, None] * (inner - outer)).ravel()
+            return np.concatenate([mix(inner, outer, float(scale)) for scale in w])
 
         return at
 
