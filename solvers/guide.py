@@ -3,8 +3,8 @@ r"""Guidance: a model made of two, for NumPy and torch alike.
     D = D_null + w (D_given − D_null)                         arXiv:2207.12598, eq. 6, with w = 1 + the w there
 
 ``guided(given, null, rule)`` asks both models and joins their answers by a *rule*: a number w, one for each sample, a function of the node,
-or a ``Rule`` (others are in ``solvers.methods.steering.rules``). The second model may be unconditional, negative, weaker, perturbed or
-degraded: autoguidance (arXiv:2406.02507) and perturbed attention (arXiv:2403.17377) are this rule with another ``null``. Every prediction of
+or a ``Rule`` (others are in ``solvers.methods.steering.rules``). The second model may be unconditional, negative, weaker or degraded:
+autoguidance (arXiv:2406.02507) and perturbed attention (arXiv:2403.17377) are this rule with another ``null``. Every prediction of
 ``solvers.model`` is affine in D with the same coefficients for both, so that a linear rule is the same for eps, v, score, flow and D; the
 others are rules of D.
 
