@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
     from scorebed.toy.check import check_solver, solver_test, solver_tests
     from scorebed.toy.check.likelihood import check_likelihood
+    from scorebed.toy.check.maps import check_map
     from scorebed.toy.check.plugin import property
     from scorebed.toy.check.posterior import check_posterior
     from scorebed.toy.check.sde import check_sde_solver
@@ -39,6 +40,7 @@ _HOME = {
     "analytic": ("GaussianMixture", "RotatedProduct", "from_data"),
     "toy.check": ("check_solver", "solver_test", "solver_tests"),
     "toy.check.likelihood": ("check_likelihood",),
+    "toy.check.maps": ("check_map",),
     "toy.check.plugin": ("property",),
     "toy.check.posterior": ("check_posterior",),
     "toy.check.sde": ("check_sde_solver",),
@@ -66,6 +68,7 @@ __all__ = [
     "analytic",
     "check_grid",
     "check_likelihood",
+    "check_map",
     "check_posterior",
     "check_sde_solver",
     "check_solver",
