@@ -19,6 +19,7 @@ def posterior(
     joint: Annotated[int, typer.Option(metavar="N", min=0, help="Pairs (x0, y) for calibration; 0 leaves it out.")] = 100,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of starts and draws.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/posterior"),
+    peers: Annotated[bool, typer.Option("--peers", help="Instead: the samplers of azula and diffusers by check_posterior.")] = False,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the three figures.")] = True,
     dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
 ) -> None:
@@ -26,9 +27,13 @@ def posterior(
 
     [dim]scorebed posterior[/dim]
     [dim]scorebed posterior --methods exact dps pigdm tmpd --problems mixture2d --steps 10 20 40 80[/dim]
+    [dim]scorebed posterior --peers[/dim]
     [dim]scorebed posterior --problems digits_mask --methods dps ddnm pnp_dm --steps 20 --samples 100 --joint 0[/dim]
     """
     one_thread()
+    if peers:
+        _peers(out, samples)
+        return
     from rich.table import Table
 
     from scorebed.solvers.inverse import METHODS
@@ -74,3 +79,27 @@ def posterior(
             found = [(m.name, study.calibrate(m, at, most, joint, 19, seed)) for m in chosen]
             files += save(draw.calibration(found), out, "calibration", dark=dark)
     typer.echo(f"Written to {out}: posterior.csv  " + "  ".join(path.name for path in files))
+
+
+def _peers(out: Path, samples: int) -> None:
+    from rich.table import Table
+
+    from scorebed.toy.peers.posterior import rows
+    from scorebed.toy.store.files import ready, replace_text
+
+    ready(out)
+    with bar() as report:
+        table = rows(report, samples=max(samples, 2500))
+    if table.empty:
+        typer.echo("neither azula nor diffusers is installed: python -m pip install azula diffusers", err=True)
+        raise typer.Exit(1)
+    replace_text(out / "peers.csv", table.to_csv(index=False))
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("sampler", "problem", "verdict", "mean", "cov", "mean far off", "cov far off", "ours", "mean", "cov", "cause"):
+        page.add_column(head, header_style="dim")
+    for row in table.to_dict("records"):
+        quantities = ("mean, y", "covariance, y", "mean, y far off", "covariance, y far off")
+        ours = (row[f"ours: {q}"] for q in quantities[:2])
+        page.add_row(row["sampler"], row["problem"], row["verdict"], *(row[q] for q in quantities), row["ours"], *ours, row["cause"])
+    screen().print(page)
+    typer.echo(f"Written to {out}: peers.csv")
