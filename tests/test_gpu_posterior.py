@@ -79,3 +79,27 @@ def test_a_galaxy_behind_a_mask_meets_its_data_and_the_cost_is_told(galaxy):
     assert (found["pigdm"]["nfe"], found["pigdm"]["vjp"]) == (7, 7)
     assert torch.isfinite(found["pigdm"]["x0"]).all()
     assert found["pigdm"]["seconds"] > 0.0
+
+
+@pytest.mark.parametrize("name", ["galaxy-hsc-32", "21cm"])
+def test_networks_behind_a_mask_against_a_long_run(name):
+    """The study's numbers: split Gibbs is nearest its own long run, DPS at 4 steps is told as what it is, products count."""
+    from scorebed.toy.studies.posterior_network import COLUMNS, Masked, reference, rows
+
+    problem = Masked(name, noise=0.05, samples=4)
+    truth = reference(problem, levels=4, inner=2)
+    assert 0.0 < truth.own < 20.0 * truth.chance
+    table = rows(problem, truth, ("ddnm", "dps", "pnp_dm"), (4,))
+    assert list(table.columns) == list(COLUMNS)
+    found = table.set_index("method")
+    assert (found.loc["ddnm", "vjp"], found.loc["ddnm", "nfe"]) == (0, 5)
+    assert found.loc["dps", "vjp"] > 0
+    assert found.loc["pnp_dm", "mean"] < found.loc["dps", "mean"]
+    assert found.loc["ddnm", "residual"] < 1e-3
+
+
+def test_a_study_of_nothing_is_refused():
+    from scorebed.toy.studies.posterior_network import Masked
+
+    with pytest.raises(ValueError, match="every = 1"):
+        Masked(every=1)

@@ -20,6 +20,9 @@ def posterior(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of starts and draws.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/posterior"),
     peers: Annotated[bool, typer.Option("--peers", help="Instead: the samplers of azula and diffusers by check_posterior.")] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Instead: a pretrained network behind a mask, against a long run.")
+    ] = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the three figures.")] = True,
     dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
 ) -> None:
@@ -28,11 +31,15 @@ def posterior(
     [dim]scorebed posterior[/dim]
     [dim]scorebed posterior --methods exact dps pigdm tmpd --problems mixture2d --steps 10 20 40 80[/dim]
     [dim]scorebed posterior --peers[/dim]
+    [dim]scorebed posterior --model galaxy-hsc-32 --methods ddnm pigdm pnp_dm --steps 10 40[/dim]
     [dim]scorebed posterior --problems digits_mask --methods dps ddnm pnp_dm --steps 20 --samples 100 --joint 0[/dim]
     """
     one_thread()
     if peers:
         _peers(out, samples)
+        return
+    if model is not None:
+        _network(model, methods, sorted(set(steps or (10, 40))), out, seed, dark)
         return
     from rich.table import Table
 
@@ -103,3 +110,40 @@ def _peers(out: Path, samples: int) -> None:
         page.add_row(row["sampler"], row["problem"], row["verdict"], *(row[q] for q in quantities), row["ours"], *ours, row["cause"])
     screen().print(page)
     typer.echo(f"Written to {out}: peers.csv")
+
+
+def _network(model: str, methods: list[str] | None, steps: list[int], out: Path, seed: int, dark: bool) -> None:
+    from rich.table import Table
+
+    from scorebed.solvers.inverse import METHODS
+    from scorebed.toy.figures.posterior_network import images
+    from scorebed.toy.figures.style import save
+    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.studies.posterior_network import DEFAULT, Masked, reference, rows
+
+    known(methods, METHODS, "posterior sampler", "--methods")
+    ready(out)
+    problem = Masked(model, seed=seed)
+    try:
+        problem.network  # noqa: B018
+    except (ValueError, ImportError) as problem_of_loading:
+        raise typer.BadParameter(str(problem_of_loading), param_hint="--model") from None
+    with bar() as report:
+        report(0, 1, "the long run")
+        truth = reference(problem)
+        moments = {"long run": (truth.mean, truth.std)}
+        table = rows(problem, truth, methods or DEFAULT, steps, report, moments)
+    replace_text(out / "network.csv", table.to_csv(index=False))
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("method", "steps", "NFE", "J^T v", "mean", "spread", "residual", "s"):
+        page.add_column(head, justify="left" if head == "method" else "right", header_style="dim")
+    for row in table.itertuples():
+        numbers = (f"{v:.3g}" for v in (row.mean, row.spread, row.residual, row.seconds))
+        page.add_row(row.method, str(row.steps), str(row.nfe), str(row.vjp), *numbers)
+    screen().print(page)
+    typer.echo(
+        f"Means in units of the long run's std. The long run ({truth.nfe} evaluations) is {truth.own:.2f} from one of half its length; "
+        f"{problem.samples} exact samples twice would be {truth.chance:.2f} apart. Seed {seed}."
+    )
+    files = save(images(moments, problem.seen, problem.y, problem.network.shape), out, "network", dark=dark)
+    typer.echo(f"Written to {out}: network.csv  " + "  ".join(path.name for path in files))
