@@ -135,7 +135,7 @@ def rows(
     tell: Callable[[int, int, str], object] | None = None,
     moments: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> pd.DataFrame:
-    """One row for each method and number of steps, in the order of ``COLUMNS``; ``moments`` is given mean and std by name, the last steps'."""
+    """One row for each method and number of steps, in the order of ``COLUMNS``; ``moments`` takes mean and std by name."""
     out, cells = [], [(m, n) for m in methods for n in steps]
     for i, (name, n) in enumerate(cells):
         if tell is not None:
