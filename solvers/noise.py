@@ -10,7 +10,8 @@ Without refinement, kind = b"interval" and what = (seed as uint64, the smaller a
 ties to even, int64), little-endian. So direction does not matter, nor does the round-off of lam: a grid made again from its own times has
 the same noise, whereas distinct intervals, overlapping or not, have independent normals. Ends closer than 2^-30 are refused.
 
-The second draw of an interval, of a process that has two, has kind = b"interval 1".
+The second draw of an interval, of a process that has two, has kind = b"interval 1". Uniform numbers, for draws of tokens, have
+kind = b"uniform k" for the k-th question of an interval (``philox.uniforms``).
 
 With refinement the noise is an increment of one Brownian path W per (seed, sample, element) in the clock tau = (sigma/alpha)² = e^{-2 lam},
 
@@ -46,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorebed.solvers.model import Array
-from scorebed.solvers.philox import normals
+from scorebed.solvers.philox import normals, uniforms
 from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
 
@@ -133,6 +134,12 @@ class BrownianNoise:
         if self._like is None:
             return values
         return values.astype(self._like.dtype, copy=False) if isinstance(self._like, np.ndarray) else self._like.new_tensor(values)
+
+    def uniforms(self, s: Point, t: Point, n: int, ask: int = 0) -> NDArray[np.float64]:
+        """The n uniform numbers of each sample, (B, n), for question ``ask`` of the interval; errors as for normals."""
+        what = interval_key(self.seed, *sorted((s.clock + 0.0, t.clock + 0.0)))
+        h0, h1, h2 = struct.unpack("<III", blake2b(what, digest_size=12, person=f"uniform {ask}".encode()).digest())
+        return uniforms(self.index, n, (h0, h1), h2)
 
     def take(self, rows: Sequence[int] | NDArray[Any]) -> BrownianNoise:
         """The noise of the samples at these positions of the batch: ``noise.take(rows)(s, t)`` equals ``noise(s, t)[rows]`` bit for bit.

@@ -43,6 +43,10 @@ class NoiseBySample:
             return values.astype(self._like.dtype, copy=False)
         return self._like.new_tensor(values)
 
+    def uniforms(self, s: Point, t: Point, n: int, ask: int = 0) -> NDArray[np.float64]:
+        """Uniform numbers, as ``BrownianNoise.uniforms``."""
+        return np.concatenate([one.uniforms(s, t, n, ask) for one in self._each])
+
     def take(self, rows: Sequence[int] | NDArray[Any] | slice) -> NoiseBySample:
         """The noise of the samples at these positions of the batch."""
         seeds = np.array(self.seeds, dtype=object)[rows]
@@ -56,10 +60,11 @@ def noise_from(noise: Any, x: Array) -> Any:
         TypeError: none of these, or seeds that are no integers.
         ValueError: another number of seeds than samples, or a seed out of range.
     """
+    like = x if (x.is_floating_point() if hasattr(x, "is_floating_point") else x.dtype.kind == "f") else None
     if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
-        return BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=x)
+        return BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=like)
     if isinstance(noise, list | tuple) or (isinstance(noise, np.ndarray) and noise.ndim == 1 and noise.dtype.kind in "iu"):
-        return NoiseBySample(noise, tuple(x.shape), like=x)
+        return NoiseBySample(noise, tuple(x.shape), like=like)
     if not callable(noise):
         raise TypeError(f"noise = {noise!r} is neither a seed nor a function of (s, t)")
     return noise

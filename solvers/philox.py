@@ -135,3 +135,20 @@ def _box_muller(radius: Words, angle: Words, out: NDArray[np.float64], work: NDA
     np.add(sine, _SINE[-1], sine)
     np.multiply(sine, turns, sine)
     np.multiply(r, sine, out.transpose(2, 1, 0))
+
+
+def uniforms(index: Words, n: int, key: tuple[int, int], stream: int) -> NDArray[np.float64]:
+    """Uniform numbers of [0, 1) with 53 bits, shape (len(index), n): row i, element j is number j % 2 of counter (j // 2, index_i, stream).
+
+    Of the words (w0, w1), and likewise (w2, w3), it is (2^26 (w0 >> 5) + (w1 >> 6)) 2^-53. Arguments as for ``normals``.
+    """
+    blocks = -(-n // 2)
+    even, odd = np.empty((2, 2, len(index), blocks), np.uint64)
+    even[0], even[1] = np.arange(blocks, dtype=np.uint64), (index >> _32)[:, None]
+    odd[0], odd[1] = stream, (index & _LOW)[:, None]
+    even, odd = even.reshape(2, -1), odd.reshape(2, -1)
+    philox(even, odd, key)
+    high = np.stack((even[0], even[1]), -1) >> np.uint64(5)  # words 0 and 2
+    low = np.stack((odd[1], odd[0]), -1) >> np.uint64(6)  # words 1 and 3
+    values = (high << np.uint64(26)) + low
+    return values.astype(np.float64).reshape(len(index), -1)[:, :n] * 2.0**-53

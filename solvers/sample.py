@@ -16,7 +16,7 @@ from scorebed.solvers.model import MAPS, Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise
 from scorebed.solvers.noise_by_sample import NoiseBySample, noise_from
 from scorebed.solvers.process import Point
-from scorebed.solvers.state import NonFinite, State, check_alike, check_like, is_finite, parts
+from scorebed.solvers.state import NonFinite, State, check_alike, is_finite, parts
 
 TERMINALS = ("denoise", "none")
 """``denoise``: one more evaluation, x0 = D(x, last node), the DDIM step to sigma = 0; on a Space, which D may leave, the move from x by the
@@ -128,12 +128,7 @@ class WatchedNoise:
         keyed = isinstance(self.noise, BrownianNoise | NoiseBySample)
         value = self.process.noise(self.noise, s, t) if keyed else self.noise(s, t)
         self.seed = (self.noise.seed if isinstance(self.noise, BrownianNoise) else self.noise.seeds) if keyed else None
-        if len(parts(value)) != self.process.draws:
-            raise ValueError(f"noise(s, t) on [{s.t}, {t.t}] has {len(parts(value))} parts, the process draws {self.process.draws}")
-        for part in parts(value):
-            check_like(part, self.x, f"noise(s, t) on [{s.t}, {t.t}]")
-        if not is_finite(value):
-            raise NonFinite(f"noise returned nan or inf on [{s.t}, {t.t}]")
+        self.process.check_noise(value, self.x, f"on [{s.t}, {t.t}]")
         return own(value)
 
 

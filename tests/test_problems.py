@@ -28,7 +28,7 @@ SOLVED = [*PROBLEMS.values(), *cases(), *space_cases(), *GAUSSIANS.values()]
 EVERY: list[Any] = [*SOLVED, *(INVERSE[name] for name in ("gaussian2d", "line", "product8d", "gain2d"))]
 
 
-@solver(order=1, reference="none: of another kind of process", on=("jump",), register=False)
+@solver(order=1, reference="none: of another kind of process", on=("phase",), register=False)
 def elsewhere(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> tuple[Any, Any]:
     return x, None
 
@@ -42,16 +42,16 @@ def test_a_problem_offers_what_is_asked_of_it(problem: Any) -> None:
     assert problem.reversed().ends == (t, s)
     assert problem.reversed().name == problem.name
     assert isinstance(problem.grid_name, str)
-    assert problem.process.kind == "gaussian"
-    x = problem.draw(3, seed=1)
-    assert np.array_equal(x, problem.draw(3, seed=1))
-    assert not np.array_equal(x, problem.draw(3, seed=2))
-    assert np.asarray(problem.model(x, s)).shape == x.shape
+    assert problem.process.kind in ("gaussian", "jump")
+    x = problem.draw(20, seed=1)
+    assert np.array_equal(x, problem.draw(20, seed=1))
+    assert not np.array_equal(x, problem.draw(20, seed=2))
+    assert np.asarray(problem.model(x, s)).shape == (x.shape if problem.process.kind == "gaussian" else (*x.shape, problem.process.size))
     assert problem.distance(x, x) < 1e-7
-    y = problem.draw(3, seed=2)
+    y = problem.draw(20, seed=2)
     assert 0.0 < problem.distance(x, y) == pytest.approx(problem.distance(y, x))
     assert problem.law_kind == ("law" if problem.space is None else "weak")
-    assert refusal(problem, elsewhere).startswith("elsewhere is made for jump processes, but")
+    assert refusal(problem, elsewhere).startswith("elsewhere is made for phase processes, but")
 
 
 @pytest.mark.parametrize("problem", [p for p in SOLVED if p.closed], ids=lambda p: p.name)
@@ -79,9 +79,11 @@ def test_methods_enrol_where_they_belong() -> None:
     def names(method: str) -> set[str]:
         return {p.name for p, _ in enrolled(PROBLEMS.values(), SOLVERS[method])}
 
-    flat = {name for name, p in PROBLEMS.items() if p.space is None}
+    tokens = {name for name, p in PROBLEMS.items() if p.process.kind == "jump"}
+    flat = {name for name, p in PROBLEMS.items() if p.space is None} - tokens
     assert names("heun") == flat
-    assert names("rkmk_4") == set(PROBLEMS)
+    assert names("jump_euler") == tokens != set()
+    assert names("rkmk_4") == set(PROBLEMS) - tokens
     assert names("reflected_heun") == {"box"}
     assert list(enrolled(PROBLEMS.values(), elsewhere)) == []
     moved = {p.name: method for p, method in enrolled(PROBLEMS.values(), SOLVERS["rkmk_4"])}

@@ -24,8 +24,19 @@ STOCHASTIC = [name for name, method in SOLVERS.items() if method.weak is not Non
 ON_SPACES = [name for name in STOCHASTIC if SOLVERS[name].spaces]
 METHODS = {f"{name} on {kind}": replace(method, on=(kind,)) for name, method in SOLVERS.items() for kind in method.on}
 BODIES = {"drift": "gone = 1.1 * gone", "noise": "root = 0.9 * root"}
-EXACT = {"constant_denoiser", "point_mass", "straight", "close", "phase_point_mass", "bridge_point_mass", "map_path", "map_law"}
+EXACT = {
+    "constant_denoiser",
+    "point_mass",
+    "straight",
+    "close",
+    "phase_point_mass",
+    "bridge_point_mass",
+    "map_path",
+    "map_law",
+    "jump_frequencies",
+}
 ORDERS = {"order", "weak_order", "space_order", "space_weak_order", "phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"}
+ORDERS |= {"jump_order"}
 
 
 def named(by: str, says: str, quantity: str) -> bool:

@@ -7,7 +7,7 @@ A ``Process`` knows how the state is noised. Kinds differ in what a state is, wh
     gaussian   x          denoised          lam = log(alpha/sigma)
     phase      (x, v)     x0, v0            integrated rate of the Langevin dynamics
     bridge     x          x0, x1            t
-    jump       integers   probabilities     log(alpha/(1 - alpha)) of the share alpha that is not absorbed
+    jump       integers   probabilities     the share alpha of tokens that have not jumped
 
 One component is the bare array, several are a tuple; so for states, for predictions and for draws of noise.
 """
@@ -77,9 +77,9 @@ class Process(Protocol):
     """What a process offers. ``t_min`` and ``t_max`` bound the grids made on it by default.
 
     ``kind`` is what a method's ``on`` names, ``state`` the names of the components of the state, ``gives`` those of what a model predicts,
-    ``draws`` how many arrays of noise an interval has. ``node(t)`` and ``at(clock)`` give its
-    points. ``check`` refuses a state, ``check_output`` a prediction, that cannot be; ``noise(source, s, t)`` are the draws of a step from
-    one keyed source of normals and uniforms (``solvers.noise``), ``clean`` is the state without noise that a prediction names.
+    ``draws`` how many arrays of noise an interval has. ``node(t)`` and ``at(clock)`` give its points. ``check`` refuses a state,
+    ``check_output`` a prediction, that cannot be; ``noise(source, s, t)`` are the draws of a step from one keyed source of normals and
+    uniforms (``solvers.noise``), which ``check_noise`` refuses where they cannot be; ``clean`` is the state that a prediction names.
     """
 
     @property
@@ -99,4 +99,5 @@ class Process(Protocol):
     def check(self, x: State, name: str = "x") -> None: ...
     def check_output(self, value: State, x: State, what: str) -> None: ...
     def noise(self, source: Any, s: Any, t: Any) -> State: ...
+    def check_noise(self, value: Any, x: Any, where: str) -> None: ...
     def clean(self, prediction: State) -> State: ...

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from scorebed.solvers.lagrange import monomials
-from scorebed.solvers.state import Array, State, bare, check_alike, check_like, check_state, parts
+from scorebed.solvers.state import Array, NonFinite, State, bare, check_alike, check_like, check_state, is_finite, parts
 
 Matrix = tuple[tuple[float, ...], ...]
 _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(16))
@@ -125,6 +125,15 @@ class LinearProcess:
     def noise(self, source: Any, s: Any, t: Any) -> State:
         """Unit normals of the state's shape, as many as there are draws."""
         return bare(tuple(source(s, t) if k == 0 else source(s, t, k) for k in range(self.draws)))
+
+    def check_noise(self, value: State, x: Array, where: str) -> None:
+        """Refuse draws that are not, each, a finite array of the shape and dtype of ``x``, a component of the state."""
+        if len(parts(value)) != self.draws:
+            raise ValueError(f"noise(s, t) {where} has {len(parts(value))} parts, the process draws {self.draws}")
+        for part in parts(value):
+            check_like(part, x, f"noise(s, t) {where}")
+        if not is_finite(value):
+            raise NonFinite(f"noise returned nan or inf {where}")
 
     def clean(self, prediction: State) -> State:
         """The components of the state among what is predicted, which come first."""

@@ -69,12 +69,12 @@ def study(
     """
     one_thread()
     check_engine(backend, scheduler)
-    from scorebed.solvers import GRIDS, methods_on
+    from scorebed.solvers import GRIDS
     from scorebed.toy.problems.registry import PROBLEMS
-    from scorebed.toy.studies.study import pairs, run_study
+    from scorebed.toy.studies.study import AT_CHOICE, pairs, run_study
 
     known(problems, PROBLEMS, "problem", "--problems")
-    known(solvers, methods_on(), "solver", "--solvers")
+    known(solvers, AT_CHOICE, "solver", "--solvers")
     known(grids, GRIDS, "grid", "--grids")
     try:
         pairs(problems, solvers)

@@ -31,6 +31,9 @@ def cost(problem: Problem, solver: Solver, steps: int, grid: str | None = None) 
     Methods that move in a space have no Plan; they are one-step methods, counted in one step.
     """
     try:
+        if problem.process.kind == "jump":  # counted in a run of one sample, on which it may depend
+            run = sample(solver, problem.model, problem.draw(1), problem.nodes(steps, grid), terminal="none", noise=0, record=True)
+            return run.nfe
         if problem.space is None:
             return trace(solver, problem.nodes(steps, grid)).nfe
         return steps * per_step(problem, problem.bind(solver))

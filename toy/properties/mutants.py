@@ -20,6 +20,7 @@ from scorebed.solvers.base import Step
 from scorebed.solvers.grid import uniform
 from scorebed.solvers.process import Point
 from scorebed.solvers.process.bridge import BrownianBridge
+from scorebed.solvers.process.jump import JumpProcess
 from scorebed.solvers.process.langevin import CLD
 from scorebed.solvers.schedule import VP
 from scorebed.toy.properties import PROPERTIES
@@ -28,7 +29,7 @@ from scorebed.toy.properties.sabotage import caught, sabotaged
 from scorebed.toy.properties.survivors import EXPLAINED
 
 _OFF = 1.01
-PROCESSES: dict[str, Any] = {"gaussian": VP(), "phase": CLD(), "bridge": BrownianBridge()}
+PROCESSES: dict[str, Any] = {"gaussian": VP(), "phase": CLD(), "bridge": BrownianBridge(), "jump": JumpProcess(2)}
 """Where the operations of a step are counted and two Plans compared, for each kind of process."""
 _COSTLY = (
     *("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite"),

@@ -3,9 +3,9 @@ r"""Two mutants of every method, whatever it moves in: a tenth more drift, and a
 Both call the method's own step, its start's too, so that no source is needed:
 
     drift   the model's D becomes x/α + c (D − x/α), which multiplies the score, σ² score = α D − x, by c; predictions of
-            another kind are multiplied themselves, which is their share of the drift
+            another kind are multiplied themselves, which is their share of the drift; of probabilities, their logarithms
     noise   the end x_t becomes exp_y(c log_y(x_t)), y the end of the step with all draws 0: what the draws do to the step, c times it.
-            On R^d, where a step is smooth in its draws, they are multiplied themselves
+            On R^d, where a step is smooth in its draws, they are multiplied themselves; of tokens, the uniform numbers behind them
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from typing import Any
+
+import numpy as np
 
 from scorebed.solvers import Node, NonFinite, Solver
 from scorebed.solvers.state import State, bare, parts
@@ -24,7 +26,7 @@ ASKED = (
     *("constant_denoiser", "point_mass", "straight", "space_increments", "close", "order", "weak_order"),
     *("space_order", "space_weak_order", "phase_point_mass", "bridge_point_mass"),
     *("map_path", "map_law"),
-    *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"),
+    *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order", "jump_order", "jump_frequencies"),
 )
 """The properties that speak of drift or noise, the cheapest first."""
 
@@ -37,7 +39,23 @@ def _with(solver: Solver, make: Callable[[Solver], Callable[..., Any]], what: st
 
 def _times(factor: float, value: State) -> State:
     """A state, a prediction or a draw, multiplied."""
+    if callable(value):
+        return _Lowered(factor, value)
     return bare(tuple(factor * part for part in parts(value)))
+
+
+class _Lowered:
+    """Draws of tokens made of ``factor`` times their uniform numbers: what is at the end of the line is drawn too rarely."""
+
+    def __init__(self, factor: float, draw: Any) -> None:
+        self.factor, self.draw = factor, draw
+
+    def __call__(self, p: Any) -> Any:
+        c = (p / p.sum(-1)[..., None]).cumsum(-1) / self.factor
+        return self.draw(np.diff(np.minimum(c, 1.0), prepend=0.0))
+
+    def uniform(self, n: int) -> Any:
+        return self.factor * self.draw.uniform(n)
 
 
 def wrong_drift(solver: Solver, factor: float = DRIFT) -> Solver:
@@ -47,6 +65,8 @@ def wrong_drift(solver: Solver, factor: float = DRIFT) -> Solver:
         def step(denoise: Any, x: Any, s: Node, t: Node, carry: Any, noise: Any, **options: Any) -> Any:
             def wrong(y: Any, node: Node, *to: Node) -> Any:
                 denoised = denoise(y, node, *to)
+                if node.process is not None and node.process.kind == "jump":
+                    return denoised**factor / (denoised**factor).sum(-1)[..., None]
                 if method.takes != "denoised" or (node.process is not None and node.process.kind != "gaussian"):
                     return _times(factor, denoised)
                 return denoised + (factor - 1.0) * (denoised - (1.0 / node.alpha) * y)

@@ -16,7 +16,9 @@ from scorebed.solvers import EDM, SOLVERS, VP, NotLinear, Solver, methods_on, sa
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.measure.convergence import Order, order_of
 from scorebed.toy.measure.runs import order_on
+from scorebed.toy.problems.problem import enrolled
 from scorebed.toy.properties.cases import cases
+from scorebed.toy.properties.jump import problems as jump_cases
 from scorebed.toy.properties.paths import path_errors
 from scorebed.toy.properties.registry import chooses_steps
 from scorebed.toy.properties.space_laws import bound
@@ -62,6 +64,12 @@ def space_weak_measured(solver: Solver) -> Order | None:
     return order_on(case, moving, law=True, steps=_CHAIN).order
 
 
+def jump_measured(solver: Solver) -> Order | None:
+    """Order in total variation of a method on tokens, on the first problem of its properties that it belongs on; None where it is exact."""
+    case, moving = next(enrolled(jump_cases(), solver))
+    return order_on(case, moving, law=True, steps=_CHAIN).order
+
+
 def evaluations(solver: Solver) -> int:
     """Evaluations per step of a method on spaces, counted in a run."""
     x, nodes = np.ones((1, 1)), uniform_lam(EDM(), 17)
@@ -86,7 +94,7 @@ def entry(name: str, measure: bool = True) -> Entry:
         short, long = (trace(s, uniform_lam(VP(), n)) for n in (16, 17))
         nfe, history = long.nfe - short.nfe, long.history
         start = short.nfe - 16 * nfe  # what the first steps of a multistep method cost beyond the others
-    except NotLinear:
+    except (NotLinear, ValueError):  # no Plan, or made for another kind of process
         nfe = evaluations(s) if s.spaces else None
     order: Order | None = None
     strong = interval = None
@@ -96,7 +104,7 @@ def entry(name: str, measure: bool = True) -> Entry:
         order = weak_measured(s)
         strong = order_of(_PATHS, path_errors(s, _PATHS)) if s.strong is not None else None
     elif measure and kind == "SDE":
-        order = space_weak_measured(s)
+        order = space_weak_measured(s) if s.spaces else jump_measured(s)
     return Entry(
         name=name,
         kind=kind,

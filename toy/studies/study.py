@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scorebed.solvers import GRIDS, SOLVERS, Solver, methods_on
+from scorebed.solvers import GRIDS, SOLVERS, Solver
 from scorebed.toy.problems.problem import Problem, refusal
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS
 from scorebed.toy.store import code
@@ -28,6 +28,8 @@ BUDGETS = (5, 10, 20, 40)
 DEFAULT = ("euler", "heun", "ddim", "dpm_solver_2", "dpmpp_2s", "dpmpp_2m", "deis_tab2", "ipndm_2", "ddpm", "dpmpp_2m_sde")
 """The solvers of a study that names none: one of each kind, so that a minute is enough. ``"all"`` takes the whole catalogue, on each
 problem the methods that belong there. A problem on a space has defaults of its own."""
+AT_CHOICE = {name: method for name, method in SOLVERS.items() if method.takes == "denoised"}
+"""The solvers that a study may name: those of every kind of process."""
 STUDY = "study"
 """The name of its rows in the store."""
 
@@ -62,7 +64,7 @@ def pairs(
     chosen = pick(problems or PLAIN, PROBLEMS, "problem")
     if not solvers:
         return [(p, pick(p.solvers or DEFAULT, SOLVERS, "solver")) for p in chosen]
-    methods = pick(solvers, methods_on(), "solver")
+    methods = pick(solvers, AT_CHOICE, "solver")
     why = {(p, s): refusal(p, s) for p in chosen for s in methods}
     if list(solvers) == ["all"]:
         return [(p, [s for s in methods if not why[p, s]]) for p in chosen]

@@ -1,0 +1,47 @@
+r"""Methods on jump processes: tokens that jump back, all at once in a step.
+
+With p = p(x0 | x_s) of the model every token has its reverse rates r(y) = ``process.rates(p, x, s)``, to all other values y, and its exact
+conditional P(x_t = y | x_s) = ``process.posterior(p, x, s, t)``, the other tokens standing still. Drawing all tokens of a step from these
+at once costs O(h²), in every step, so that one-stage methods have order 1 in total variation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from scorebed.solvers.base import solver
+from scorebed.solvers.state import Array
+
+DRAWS = "draws tokens, which is not linear in the state"
+
+
+@solver(order=1, weak=1, on=("jump",), nonlinear=DRAWS, inexact="clips rates", reference="SEDD, arXiv:2310.16834, Alg. 1 (Euler)")
+def jump_euler(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) -> tuple[Array, Any]:
+    r"""P(x_t = y) = h r(y),  P(x_t = x) = 1 − h Σ r,  h = s − t; where h Σ r > 1 the jumps share 1."""
+    process = s.process
+    jumps = (s.t - t.t) * process.rates(denoise(x, s), x, s)
+    all_jumps = jumps.sum(-1)[..., None]
+    stay = (1.0 - all_jumps) * (all_jumps < 1.0)
+    return noise(s, t)(jumps + stay * process.onehot(x, jumps)), carry
+
+
+@solver(order=1, weak=1, on=("jump",), nonlinear=DRAWS, inexact="freezes rates", reference="Campbell et al., arXiv:2205.14987, sec. 4.3")
+def tau_leaping(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) -> tuple[Array, Any]:
+    r"""P(x_t = y) = (1 − e^{−hR}) r(y)/R,  P(x_t = x) = e^{−hR},  R = Σ r, h = s − t: the last of jumps at constant rates."""
+    return noise(s, t)(leap(s.process.rates(denoise(x, s), x, s), s.t - t.t, x, s.process)), carry
+
+
+@solver(
+    order=1, weak=1, on=("jump",), nonlinear=DRAWS, reference="D3PM, arXiv:2107.03006, eq. 3 and 4; on masks MDLM, arXiv:2406.07524, eq. 7"
+)
+def jump_ancestral(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) -> tuple[Array, Any]:
+    r"""x_t^i ~ Σ_k p_k q(x_t^i | x_s^i, x0^i = k), all tokens at once: exact for one token in any step, for more of them of order 1."""
+    return noise(s, t)(s.process.posterior(denoise(x, s), x, s, t)), carry
+
+
+def leap(rates: Array, h: float, x: Array, process: Any) -> Array:
+    """The law of a token after jumps at constant ``rates`` (…, A) for a time h, of which the last says where it is."""
+    total = rates.sum(-1)[..., None]
+    stays = math.e ** (-h * total)
+    return (1.0 - stays) * rates / (total + (total <= 0.0)) + stays * process.onehot(x, rates)

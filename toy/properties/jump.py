@@ -1,0 +1,105 @@
+"""Properties of methods on jump processes: the exact law of the output is a vector, so that nothing is sampled but to check the draws."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+
+import numpy as np
+
+from scorebed.analytic.finite import TableLaw, total_variation
+from scorebed.solvers import BrownianNoise, Solver, sample
+from scorebed.solvers.base import advance
+from scorebed.solvers.process.jump import JumpProcess
+from scorebed.toy.measure.order import OrderResult
+from scorebed.toy.measure.runs import order_on
+from scorebed.toy.problems.jump import JumpProblem, masked, uniform
+from scorebed.toy.problems.problem import enrolled
+from scorebed.toy.problems.uneven import jagged, warped
+from scorebed.toy.properties.registry import inexact, prop, require
+
+_STEPS, _FINER = (16, 32, 64), (128, 256)
+_TIGHT, _PATHS = 1e-12, 20_000
+
+
+@cache
+def problems() -> tuple[JumpProblem, ...]:
+    """Bits under a mask, and tokens that jump anywhere, on grids that no method expects."""
+    return (
+        JumpProblem(name="masked bits, jagged", make=masked, process=JumpProcess(2), grid=jagged, start=0.95, end=0.05),
+        JumpProblem(name="uniform tokens, warped", make=uniform, process=JumpProcess(3, "uniform"), grid=warped, start=0.9, end=0.1),
+    )
+
+
+@prop(kind="jump")
+def jump_order(solver: Solver) -> None:
+    """The total variation between the exact law of the output and p_t falls with the claimed order, or is round-off."""
+    for problem, moving in enrolled(problems(), solver):
+        window = partial(OrderResult.inside, claim=solver.order, above=0.35)
+        result = order_on(problem, moving, law=True, steps=_STEPS, finer=_FINER, enough=lambda r, w=window: r.exact or w(r))  # type: ignore[misc]
+        kept = result.exact or window(result)
+        require(kept, solver, f"order {result} in total variation, claimed {solver.order}, on {problem.name}; errors {result.errors}")
+
+
+@prop(exempt=inexact, kind="jump")
+def jump_point_mass(solver: Solver) -> None:
+    """Where the data are one point, the whole way ends there, in any number of steps."""
+    for problem in problems():
+        p = np.zeros(problem.target.table.shape)
+        p[(1,) * p.ndim] = 1.0
+        point = JumpProblem(name="point", make=partial(TableLaw, p, problem.process), process=problem.process)
+        for n in (1, 2, 5):
+            found = point.law(solver, point.nodes(n))[(1,) * p.ndim]
+            require(abs(found - 1.0) < _TIGHT, solver, f"a point mass on {problem.name}, {n} steps: {found:.6g} of the mass arrives")
+
+
+@prop(kind="jump")
+def jump_empty_step(solver: Solver) -> None:
+    """A step of length zero is the identity."""
+    for problem in problems():
+        x, s = problem.states(problem.ends[0]), problem.nodes(3)[1]
+        still, _ = advance(solver, problem.model, x, s, s, None, lambda a, b: _First())
+        require(bool((still == x).all()), solver, f"step of length zero moves {x.tolist()} to {still.tolist()}")
+
+
+class _First:
+    """Draws the first value of positive probability, and u = 0."""
+
+    def __call__(self, p: np.ndarray) -> np.ndarray:
+        return np.asarray((p > 0.0).argmax(-1))
+
+    def uniform(self, n: int) -> np.ndarray:
+        return np.zeros((1, n))
+
+
+@prop(kind="jump")
+def jump_relabelling(solver: Solver) -> None:
+    """Permuting the values of the tokens permutes the law of the output, and so does permuting tokens where no order is preferred."""
+    for problem in problems():
+        turn = np.roll(np.arange(problem.process.size), 1)
+        table = problem.target.table
+        for i in range(table.ndim):
+            table = np.take(table, turn, i)
+        other = JumpProblem(name="turned", make=partial(TableLaw, table, problem.process), process=problem.process, start=0.9, end=0.1)
+        plain = JumpProblem(name="plain", make=problem.make, process=problem.process, start=0.9, end=0.1)
+        found, wanted = other.law(solver, other.nodes(3)), plain.law(solver, plain.nodes(3))
+        whole = np.arange(problem.process.alphabet)
+        whole[: problem.process.size] = turn
+        for i in range(table.ndim):
+            wanted = np.take(wanted, whole, i)
+        require(total_variation(found, wanted) < 1e-10, solver, f"values permuted, the law is not, on {problem.name}")
+
+
+@prop(kind="jump")
+def jump_frequencies(solver: Solver) -> None:
+    """What the loop draws has the law that is followed exactly, and a sample does not depend on the rest of its batch."""
+    problem = problems()[0]
+    nodes, x = problem.nodes(5), problem.draw(_PATHS)
+    noise = BrownianNoise(11, x.shape)
+    ends = sample(solver, problem.model, x, nodes, noise=noise, terminal="none")
+    law = problem.law(solver, nodes)
+    found = np.bincount(np.ravel_multi_index(tuple(ends.T), law.shape), minlength=law.size).reshape(law.shape) / len(x)
+    error, allowed = total_variation(found, law), 2.0 * float(np.sqrt(law / len(x)).sum())
+    require(error < allowed, solver, f"{_PATHS} paths are {error:.3g} off the exact law in total variation, {allowed:.3g} allowed")
+    some = np.array([7, 2, 4001])
+    again = sample(solver, problem.model, x[some], nodes, noise=noise.take(some), terminal="none")
+    require(bool((again == ends[some]).all()), solver, "a sample depends on the rest of its batch")
