@@ -2,6 +2,7 @@
 
     gpu.run(solver, denoise, x, grid, noise=seed)        any solver or Plan, in place, one fused pass per step
     gpu.Runner, gpu.Graph                                the same, kept for many batches; the whole loop in one CUDA graph
+    gpu.export                                           the whole loop as a program that needs torch alone
     gpu.GaussianMixture                                  exact mixtures of very many components
     gpu.guided, gpu.parallel.run         classifier-free guidance in one call; several processes, one batch
     gpu.wrap, gpu.edm_denoiser           any network as a denoiser
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scorebed.gpu.plan import parallel
     from scorebed.gpu.plan.backend import weighted_sum
     from scorebed.gpu.plan.execute import run
+    from scorebed.gpu.plan.export import export
     from scorebed.gpu.plan.function import function
     from scorebed.gpu.plan.graph import Graph
     from scorebed.gpu.plan.prediction import predicting
@@ -41,6 +43,7 @@ _HOME = {
     "Runner": "plan.runner",
     "ScorebedScheduler": "diffusers.scheduler",
     "edm_denoiser": "network.wrap",
+    "export": "plan.export",
     "function": "plan.function",
     "guided": "network.guidance",
     "predicting": "plan.prediction",
@@ -59,6 +62,7 @@ __all__ = [
     "Runner",
     "ScorebedScheduler",
     "edm_denoiser",
+    "export",
     "function",
     "guided",
     "parallel",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -22,20 +22,8 @@ def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None)
     or exported: sample i has the same noise in every batch.
     """
 
-    def loop(x: Tensor, drawn: dict[tuple[Node, Node], Tensor]) -> Tensor:
-        wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-
-        def combine(terms: list[tuple[float, Tensor]]) -> Tensor:
-            total = torch.zeros_like(x, dtype=wide)
-            for c, value in terms:
-                total = total + c * value.to(wide)
-            return total.to(x.dtype)
-
-        result: Tensor = plan.fold(x, denoise, lambda s, t: drawn[s, t], combine)
-        return result
-
     if not plan.stochastic:
-        return lambda x: loop(x, {})
+        return lambda x: looped(plan, denoise, x, {})
     given = noise if callable(noise) else None
     seed = fresh_seed() if noise is None else 0 if callable(noise) else int(noise)
     made: dict[tuple[int, ...], dict[tuple[Node, Node], Tensor]] = {}
@@ -48,6 +36,20 @@ def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None)
             for (s, t), value in draws.items():
                 check_like(value, x, f"the noise on [{s.t}, {t.t}]")
             made[shape] = draws
-        return loop(x, made[shape])
+        return looped(plan, denoise, x, made[shape])
 
     return whole
+
+
+def looped(plan: Plan, denoise: Denoiser, x: Tensor, drawn: Mapping[tuple[Node, Node], Tensor]) -> Tensor:
+    """The output of ``plan`` from ``x`` with the normals ``drawn`` by interval; sums in float32 at least."""
+    wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+
+    def combine(terms: list[tuple[float, Tensor]]) -> Tensor:
+        total = torch.zeros_like(x, dtype=wide)
+        for c, value in terms:
+            total = total + c * value.to(wide)
+        return total.to(x.dtype)
+
+    result: Tensor = plan.fold(x, denoise, lambda s, t: drawn[s, t], combine)
+    return result
