@@ -88,7 +88,17 @@ def _by_direction(plan: Program, target: GaussianMixture, mean: Any, covariance:
     basis = np.eye(target.d) if vectors is None else vectors
     centre = target.means[0] @ basis
     begin, spread = _initial(plan.grid[0], centre, spectrum, basis, mean, covariance)
-    d = target.d
+    rows = direction_rows(plan, spectrum, centre)
+    out_mean = rows[0] + rows[1] * begin
+    out_covariance = rows[1][:, None] * spread * rows[1] + np.diag(np.square(rows[2:]).sum(0))
+    turned = basis @ out_covariance @ basis.T
+    return basis @ out_mean, 0.5 * (turned + turned.T)
+
+
+def direction_rows(plan: Program, spectrum: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """The output along each eigendirection of N(centre, diag(spectrum)) with its exact denoiser: a constant, the coefficient of the initial
+    state, then those of the draws; shape (2 + draws, d)."""
+    d = len(spectrum)
 
     def evaluate(x: np.ndarray, node: Node) -> np.ndarray:
         if node.sigma == 0.0:
@@ -99,11 +109,7 @@ def _by_direction(plan: Program, target: GaussianMixture, mean: Any, covariance:
         return value
 
     x = np.stack([np.zeros(d), np.ones(d)])
-    rows = plan.fold(x, evaluate, _Drawn(2, d, np.ones((1, d)), 1), lambda terms: _sum(terms, 2, d))
-    out_mean = rows[0] + rows[1] * begin
-    out_covariance = rows[1][:, None] * spread * rows[1] + np.diag(np.square(rows[2:]).sum(0))
-    turned = basis @ out_covariance @ basis.T
-    return basis @ out_mean, 0.5 * (turned + turned.T)
+    return np.asarray(plan.fold(x, evaluate, _Drawn(2, d, np.ones((1, d)), 1), lambda terms: _sum(terms, 2, d)))
 
 
 class _Drawn:

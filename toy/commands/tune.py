@@ -22,7 +22,12 @@ PREDICTION = Annotated[str, typer.Option(metavar="NAME", help="What it predicts:
 LIBRARY = Annotated[str, typer.Option(metavar="NAME", help="The states that it takes: torch or numpy.")]
 
 
-def _setting(model: str, shape: str | None, schedule: str, prediction: str, library: str) -> Setting:
+def setting_of(model: str, shape: str | None, schedule: str, prediction: str, library: str) -> Setting:
+    """What the options of a command name.
+
+    Raises:
+        BadParameter: unknown names, or what is not installed.
+    """
     from scorebed.solvers import SCHEDULES
     from scorebed.toy.foreign.place import load
     from scorebed.toy.tuning.setting import named, own
@@ -67,7 +72,7 @@ def advise(
     from scorebed.toy.tuning.advise import advise as ask
 
     one_thread()
-    setting = _setting(model, shape, schedule, prediction, library)
+    setting = setting_of(model, shape, schedule, prediction, library)
     try:
         with bar() as report:
             advice = ask(setting, nfe, states=states, seed=seed, methods=solvers, grids=grids, report=report)
@@ -132,7 +137,7 @@ def tune(
         out.unlink()
     except OSError as problem:
         raise typer.BadParameter(f"{out} cannot be written: {problem}", param_hint="--out") from None
-    setting = _setting(model, shape, schedule, prediction, library)
+    setting = setting_of(model, shape, schedule, prediction, library)
     options: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "seed": seed, "states": states}
     try:
         plan = make(setting, nfe, parameters=parameters or PARTS, checkpoint=unfinished, report=typer.echo, **options)

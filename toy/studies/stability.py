@@ -8,6 +8,7 @@ in a row give x_0, x_1, x_2, … as linear functions of where they began, and fo
 
 whose roots decide: the region of absolute stability is where none of them exceeds one in modulus. That the recurrence also holds one step
 later is checked, so that a method that is not autonomous in rho (an exponential integrator in lam) is refused and not measured wrongly.
+A method whose steps repeat in cycles, such as one with cached evaluations, is looked at once in a ``period``.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _PROBE = -0.3141 + 0.2718j  # a point where no root is special
 _EDGE = 1e-10  # a root may exceed one by this: round-off at a root of modulus one
 
 
-def _nodes() -> list[Node]:
-    n = _WARM + _LONGEST + 3
+def _nodes(period: int) -> list[Node]:
+    n = period * (_WARM + _LONGEST + 3)
     return [EDM().node(float(n + 2 - i)) for i in range(n + 1)]
 
 
@@ -49,20 +50,20 @@ def _replaced(value: Any, fill: Any) -> Any:
     return type(value)(_replaced(v, fill) for v in value) if type(value) in (tuple, list) else value
 
 
-def _orbits(solver: Solver, z: NDArray[np.complex128], steps: int) -> NDArray[np.complex128]:
-    """x_0 … x_steps for every z and every unit vector of (x, arrays of the carry): shape (steps + 1, z, unknowns)."""
+def _orbits(solver: Solver, z: NDArray[np.complex128], steps: int, period: int) -> NDArray[np.complex128]:
+    """x after 0 … ``steps`` periods for every z and every unit vector of (x, arrays of the carry): shape (steps + 1, z, unknowns)."""
     if solver.weak is not None or solver.nonlinear is not None:
         raise ValueError(
             f"{solver.name} {'draws noise' if solver.weak is not None else solver.nonlinear}: it has no region of absolute stability"
         )
-    nodes = _nodes()
+    nodes, warm = _nodes(period), period * _WARM
 
     def denoise(rates: NDArray[np.complex128]) -> Any:
         return lambda x, node: x + node.rho * rates * x  # h = -1, so lambda = -z
 
     carry: Any = None
     x = np.ones((1, 1), complex)
-    for s, t in pairwise(nodes[: _WARM + 1]):
+    for s, t in pairwise(nodes[: warm + 1]):
         x, carry = advance(solver, denoise(np.array([[_PROBE]])), x, s, t, carry, _no_noise)
     count = 1
 
@@ -75,19 +76,19 @@ def _orbits(solver: Solver, z: NDArray[np.complex128], steps: int) -> NDArray[np
     x = next(units)
     carry = _replaced(carry, lambda: next(units))
     orbit = [x]
-    for s, t in pairwise(nodes[_WARM : _WARM + steps + 1]):
+    for s, t in pairwise(nodes[warm : warm + period * steps + 1]):
         x, carry = advance(solver, denoise(z[:, None]), x, s, t, carry, _no_noise)
         orbit.append(x)
-    return np.array(orbit)
+    return np.array(orbit[::period])
 
 
-def recurrence_length(solver: Solver) -> int:
+def recurrence_length(solver: Solver, period: int = 1) -> int:
     """k, the number of roots: 1 for a one-step method.
 
     Raises:
         ValueError: stochastic, nonlinear, or not autonomous in rho.
     """
-    orbit = _orbits(solver, np.array([_PROBE]), _LONGEST + 1)[:, 0]
+    orbit = _orbits(solver, np.array([_PROBE]), _LONGEST + 1, period)[:, 0]
     for k in range(1, _LONGEST + 1):
         coefficients, *_ = np.linalg.lstsq(orbit[:k].T, orbit[k], rcond=1e-10)
         if all(
@@ -98,11 +99,11 @@ def recurrence_length(solver: Solver) -> int:
     raise ValueError(f"{solver.name} obeys no recurrence with constant coefficients on equal steps of rho: it is not autonomous in rho")
 
 
-def roots(solver: Solver, z: ArrayLike) -> NDArray[np.complex128]:
-    """The roots of the recurrence at each z = lambda h; shape (…, k)."""
+def roots(solver: Solver, z: ArrayLike, period: int = 1) -> NDArray[np.complex128]:
+    """The roots of the recurrence at each z = lambda h, from one period to the next; shape (…, k)."""
     flat = np.atleast_1d(np.asarray(z, complex)).ravel()
-    k = recurrence_length(solver)
-    orbit = np.moveaxis(_orbits(solver, flat, k), 0, -1)
+    k = recurrence_length(solver, period)
+    orbit = np.moveaxis(_orbits(solver, flat, k, period), 0, -1)
     coefficients = (np.linalg.pinv(orbit[..., :k], rcond=1e-11) @ orbit[..., k:])[..., 0]
     companion = np.zeros((len(flat), k, k), complex)
     companion[:, range(k - 1), range(1, k)] = 1.0
@@ -110,12 +111,12 @@ def roots(solver: Solver, z: ArrayLike) -> NDArray[np.complex128]:
     return np.asarray(np.linalg.eigvals(companion), complex).reshape(*np.shape(z), k)
 
 
-def amplification(solver: Solver, z: ArrayLike) -> NDArray[np.float64]:
-    """The largest modulus of a root at each z = lambda h: below one, the solution decays as it should."""
-    return np.abs(roots(solver, z)).max(axis=-1)
+def amplification(solver: Solver, z: ArrayLike, period: int = 1) -> NDArray[np.float64]:
+    """The largest modulus of a root at each z = lambda h, for one step: below one, the solution decays as it should."""
+    return np.asarray(np.abs(roots(solver, z, period)).max(axis=-1) ** (1.0 / period))
 
 
-def real_interval(solver: Solver, longest: float = 1000.0, step: float = 0.02) -> float:
+def real_interval(solver: Solver, longest: float = 1000.0, step: float = 0.02, period: int = 1) -> float:
     """The length of the interval (-length, 0) of real z in which the method is stable, to about 1e-9.
 
     The first crossing is looked for at multiples of ``step`` that grow by 1 % and then found by bisection; ``longest`` where there is none.
@@ -124,14 +125,14 @@ def real_interval(solver: Solver, longest: float = 1000.0, step: float = 0.02) -
     while marks[-1] < longest:
         marks.append(min(longest, max(marks[-1] + step, 1.003 * marks[-1])))
     # off the round numbers, where roots may coincide
-    outside = np.flatnonzero(amplification(solver, -np.array(marks) * (1.0 + 1e-7)) > 1.0 + _EDGE)
+    outside = np.flatnonzero(amplification(solver, -np.array(marks) * (1.0 + 1e-7), period) > 1.0 + _EDGE)
     if not len(outside):
         return longest
     first = int(outside[0])
     low, high = (marks[first - 1] if first else 0.0), marks[first]
     while high - low > 1e-10 * high:
         middle = 0.5 * (low + high)
-        if amplification(solver, -middle) > 1.0 + _EDGE:
+        if amplification(solver, -middle, period) > 1.0 + _EDGE:
             high = middle
         else:
             low = middle
