@@ -2,6 +2,7 @@
 
     gpu.run(solver, denoise, x, grid, noise=seed)        any solver or Plan, in place, one fused pass per step
     gpu.Runner, gpu.Graph                                the same, kept for many batches; the whole loop in one CUDA graph
+    gpu.many                                             very many trajectories of a Plan on an exact mixture, one kernel
     gpu.export                                           the whole loop as a program that needs torch alone
     gpu.GaussianMixture                                  exact mixtures of very many components
     gpu.guided, gpu.parallel.run         classifier-free guidance in one call; several processes, one batch
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from scorebed.gpu.plan.export import export
     from scorebed.gpu.plan.function import function
     from scorebed.gpu.plan.graph import Graph
+    from scorebed.gpu.plan.many import many
     from scorebed.gpu.plan.prediction import predicting
     from scorebed.gpu.plan.program import Program
     from scorebed.gpu.plan.runner import Runner
@@ -46,6 +48,7 @@ _HOME = {
     "export": "plan.export",
     "function": "plan.function",
     "guided": "network.guidance",
+    "many": "plan.many",
     "predicting": "plan.prediction",
     "run": "plan.execute",
     "start": "noise",
@@ -65,6 +68,7 @@ __all__ = [
     "export",
     "function",
     "guided",
+    "many",
     "parallel",
     "predicting",
     "run",
