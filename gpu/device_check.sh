@@ -20,5 +20,7 @@ timeout 150 "$PY" -m scorebed.gpu.bench.device cuda 2>&1 | tee "$OUT/checks.txt"
 timeout 90 "$PY" -m scorebed.toy.cli bench --device cuda --out "$OUT/float32" || failed=1
 timeout 60 "$PY" -m scorebed.toy.cli bench --device cuda --dtype bfloat16 --sections step loop --out "$OUT/bfloat16" || failed=1
 timeout 45 "$PY" -m scorebed.toy.cli bench --device cuda --sections step --shape 1 4 64 64 --out "$OUT/single" || failed=1
+timeout 60 "$PY" -m scorebed.toy.cli study --device cuda --trajectories 1000000 --nfe 10 --out "$OUT/many" 2>&1 | tee "$OUT/many.txt" || failed=1
+cp -f "$OUT/many/many.csv" "$OUT/many.csv" 2>/dev/null
 for kind in float32 bfloat16 single; do cp -f "$OUT/$kind/bench.json" "$OUT/bench-$kind.json" 2>/dev/null; done
 exit "$failed"

@@ -134,3 +134,20 @@ def test_the_kernel_compiles_for_a_gpu(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     wide = json.loads(done.stdout)
     assert wide["float32"] == 0 < wide["float64"]
+
+
+def test_the_study_of_output_laws():
+    """Errors fall with steps to what chance leaves; exact draws are at chance."""
+    from scorebed.toy.studies.many import COLUMNS, plain, study
+
+    table = study(("mixture1d",), ("dpmpp_2m", "ddpm"), ("uniform_lam",), (5, 80), n=4000)
+    assert list(table.columns) == list(COLUMNS)
+    few, more = (table[table.steps == k] for k in (5, 80))
+    assert (more.kolmogorov.to_numpy() < 0.6 * few.kolmogorov.to_numpy()).all()
+    assert table.chance.between(0.2 / 63, 2.5 / 63).all()
+    law = plain("product2d")
+    assert (law.d, law.k) == (2, 6)
+    with pytest.raises(ValueError, match="dormand_prince have no Plan"):
+        study(solvers=("dormand_prince",))
+    with pytest.raises(ValueError, match=r"of R\^d"):
+        study(("sphere",))

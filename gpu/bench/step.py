@@ -24,23 +24,27 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from scorebed import analytic
 from scorebed.gpu.bench.peers import DIFFUSERS, KDIFFUSION, diffusers_run, kdiffusion_run
 from scorebed.gpu.mixture import GaussianMixture
 from scorebed.gpu.network.wrap import wrap
 from scorebed.gpu.noise import Brownian
 from scorebed.gpu.plan.execute import run
+from scorebed.gpu.plan.function import looped
 from scorebed.gpu.plan.graph import Graph
+from scorebed.gpu.plan.many import many
 from scorebed.gpu.plan.prediction import predicting
 from scorebed.gpu.plan.runner import Runner
 from scorebed.solvers import EDM, SOLVERS, VP, Node, trace
 from scorebed.solvers.grid import uniform_lam
 
-SECTIONS = ("step", "loop", "score", "noise")
+SECTIONS = ("step", "loop", "score", "noise", "many")
 SIZES = {"K": 10_000, "B": 256, "d": 784}
 """Of the mixture in ``score``."""
 
@@ -266,6 +270,27 @@ def noise(x: Tensor, repeats: int) -> list[Row]:
     return [Row("noise", "normals of an interval / torch.randn", a / b, ours=a, other=b)]
 
 
+def trajectories(device: torch.device, count: int) -> list[Row]:
+    """``count`` trajectories in one kernel (without CUDA: in fused passes) against the same loop for one sample under ``torch.vmap``."""
+    law = analytic.GaussianMixture([0.3, 0.7], [[-1.0, 0.2], [1.0, -0.4]], [[0.1, 0.2], [0.2, 0.1]])
+    means, variances, logs = (
+        torch.tensor(np.array(a), dtype=torch.float32, device=device) for a in (law.means, law.covariances, np.log(law.weights))
+    )
+    plan = trace(SOLVERS["dpmpp_2m"], uniform_lam(VP(), 20, end=0.01), terminal="denoise")
+
+    def one(x: Tensor, node: Node) -> Tensor:
+        c = node.alpha**2 * variances + node.sigma**2
+        rest = x - node.alpha * means
+        weights = torch.softmax(logs - 0.5 * (rest * rest / c + torch.log(c)).sum(-1), 0)
+        return (weights[:, None] * (means + node.alpha * variances / c * rest)).sum(0)
+
+    each = torch.vmap(lambda x: looped(plan, one, x, {}))
+    x = plan.grid[0].sigma * torch.randn((count, 2), device=device)
+    ours, other = seconds([lambda: many(plan, law, x), lambda: each(x)], device, 2)
+    wanted = 20.0 if device.type == "cuda" else None
+    return [Row("many", f"dpmpp_2m, 20 steps, {count:,} trajectories: torch.vmap / ours", other / ours, "×", wanted, True, ours, other)]
+
+
 def bench(
     shape: Sequence[int] = (64, 4, 64, 64),
     steps: int = 10,
@@ -302,6 +327,7 @@ def bench(
         "loop": lambda: loop(x[: max(1, len(x) // 8)].contiguous(), steps, max(2, repeats // 3)),
         "score": lambda: score(at, torch.float64 if dtype == torch.float64 else torch.float32, repeats, sizes or SIZES),
         "noise": lambda: noise(x, repeats),
+        "many": lambda: trajectories(at, 1_000_000 if at.type == "cuda" else 20_000),
     }
     rows: list[Row] = []
     for i, section in enumerate(sections):

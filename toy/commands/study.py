@@ -50,6 +50,10 @@ def study(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and figures go.")] = Path("out"),
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states.")] = 0,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Instead: output laws by very many trajectories on this device, cuda or cpu.")
+    ] = None,
+    trajectories: Annotated[int, typer.Option(metavar="N", min=2, help="With --device: of every run.")] = 1_000_000,
     jobs: Jobs = None,
     backend: Backend = "local",
     scheduler: Scheduler = None,
@@ -65,8 +69,12 @@ def study(
     [dim]scorebed study --problems mixture1d product2d --solvers heun dpmpp_2m --nfe 6 12 24[/dim]
     [dim]scorebed study --problems digits --grids uniform_lam karras --out out/digits[/dim]
     [dim]scorebed study --problems sphere so3 torus box hyperbolic --out out/spaces[/dim]
+    [dim]scorebed study --device cuda --problems product8d --nfe 10 20 40 80 --out out/many[/dim]
     [dim]scorebed study --problems mixture1d --solvers heun --grids align_gaussian tangent flow_shift --out out/grids[/dim]
     """
+    if device is not None:
+        _many(device, trajectories, problems, solvers, grids, nfe, out, seed)
+        return
     one_thread()
     check_engine(backend, scheduler)
     from scorebed.solvers import GRIDS
@@ -95,3 +103,42 @@ def study(
     typer.echo(f"{table.attrs['kept']} rows kept, {table.attrs['made']} measured in {took:.0f} s", nl=False)
     typer.echo(f", {time.perf_counter() - began:.0f} s with tables and figures. Written to {out}:")
     typer.echo("  " + "  ".join(path.name for path in files))
+
+
+def _many(
+    device: str,
+    n: int,
+    problems: list[str] | None,
+    solvers: list[str] | None,
+    grids: list[str] | None,
+    steps: list[int] | None,
+    out: Path,
+    seed: int,
+) -> None:
+    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.studies.many import DEFAULT_GRIDS, DEFAULT_SOLVERS
+    from scorebed.toy.studies.many import study as study_many
+
+    ready(out)
+    began = time.perf_counter()
+    try:
+        with bar() as report:
+            table = study_many(
+                problems or ("mixture1d", "product2d"),
+                solvers or DEFAULT_SOLVERS,
+                grids or DEFAULT_GRIDS,
+                sorted(set(steps or (10, 40))),
+                n=n,
+                device=device,
+                seed=seed,
+                tell=report,
+            )
+    except (ValueError, RuntimeError) as problem:  # torch's own word where it knows no such device
+        raise typer.BadParameter(str(problem).splitlines()[0], param_hint="--device, --problems, --solvers or --grids") from None
+    replace_text(out / "many.csv", table.to_csv(index=False))
+    best = table.sort_values("kolmogorov").groupby(["problem", "steps"], sort=True).head(3)
+    screen().print(best.sort_values(["problem", "steps", "kolmogorov"]).to_string(index=False, float_format=lambda v: f"{v:.3g}"))
+    typer.echo(
+        f"{len(table)} runs of {n:,} trajectories in {time.perf_counter() - began:.0f} s, {table.seconds.sum():.1f} s of them the runs; "
+        f"the best three of each are shown; seed {seed}. Written to {out}: many.csv"
+    )
