@@ -72,6 +72,8 @@ class GaussianMixture:
         if dtype not in _HARMLESS:
             raise ValueError(f"dtype = {dtype}: give torch.float32 or torch.float64; states may have any floating type")
         self.dtype, self.device, self.memory = dtype, torch.device(device), int(memory)
+        if widest(self.device) != torch.float64:
+            raise ValueError(f"device = {device}: it has no float64, in which residuals are formed: give device='cpu'")
         if self.memory < 1 << 20:
             raise ValueError(f"memory = {memory!r}: give at least 2^20 bytes")
         self.means = torch.as_tensor(means, device=self.device).to(dtype).contiguous()

@@ -132,6 +132,8 @@ class Solver:
             raise TypeError(f"{self.name} has no option {', '.join(sorted(unknown))}; its options: {known}")
         if self.spaces and options.get("space") is not None:
             self._check_space(options["space"])
+        # coefficients are Python's: a float32 state times a number of NumPy would be float64
+        options = {k: v.item() if getattr(v, "ndim", None) == 0 and hasattr(v, "item") else v for k, v in options.items()}
         for k, value in options.items():
             if k in self.choices and value not in self.choices[k]:
                 raise ValueError(f"{self.name}: {k} = {value!r} must be one of {', '.join(map(repr, self.choices[k]))}")

@@ -53,6 +53,11 @@ class NoiseBySample:
         return NoiseBySample(seeds.tolist(), (len(seeds), *self.shape[1:]), like=self._like, refine=self.refine)
 
 
+def many_seeds(noise: Any) -> bool:
+    """Whether these are to be the seeds of several samples."""
+    return isinstance(noise, list | tuple) or (isinstance(noise, np.ndarray) and noise.ndim == 1 and noise.dtype.kind in "iu")
+
+
 def noise_from(noise: Any, x: Array) -> Any:
     """What a caller gives as noise for the state x, as a ``Noise``: a seed, one for each sample, None for a fresh one, or a ``Noise``.
 
@@ -63,7 +68,7 @@ def noise_from(noise: Any, x: Array) -> Any:
     like = x if (x.is_floating_point() if hasattr(x, "is_floating_point") else x.dtype.kind == "f") else None
     if noise is None or (isinstance(noise, Integral) and not isinstance(noise, bool)):
         return BrownianNoise(fresh_seed() if noise is None else int(noise), tuple(x.shape), like=like)
-    if isinstance(noise, list | tuple) or (isinstance(noise, np.ndarray) and noise.ndim == 1 and noise.dtype.kind in "iu"):
+    if many_seeds(noise):
         return NoiseBySample(noise, tuple(x.shape), like=like)
     if not callable(noise):
         raise TypeError(f"noise = {noise!r} is neither a seed nor a function of (s, t)")

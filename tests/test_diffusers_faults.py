@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -18,6 +19,7 @@ from scorebed.solvers.noise_by_sample import NoiseBySample
 diffusers.utils.logging.set_verbosity_error()
 
 from scorebed.gpu import ScorebedScheduler  # noqa: E402
+from scorebed.gpu.diffusers.configs import TABLE  # noqa: E402
 from scorebed.gpu.diffusers.run import evaluates_first  # noqa: E402
 
 SD: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -216,6 +218,26 @@ def test_every_class_of_diffusers_is_honoured_or_refused_by_name() -> None:
     assert ScorebedScheduler.from_config({**SD, "tensor_format": None}).config.beta_end == 0.012
 
 
+@pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
+def test_spacings_are_those_of_their_class(spacing: str) -> None:
+    """The levels of each class that has a table, up to its rounding of timesteps; some leave out the last of N + 1."""
+    seen = set()
+    for kind in (getattr(diffusers, name) for name in (*TABLE, "DPMSolverMultistepInverseScheduler")):
+        if "timestep_spacing" not in inspect.signature(kind.__init__).parameters or kind is diffusers.DPMSolverSDEScheduler:
+            continue
+        more = {} if "CogVideoX" in kind.__name__ else {**SD, "skip_prk_steps": True} if kind is diffusers.PNDMScheduler else SD
+        theirs = kind(**{**more, "timestep_spacing": spacing, "steps_offset": 1})
+        own = ScorebedScheduler.from_config(theirs.config, solver="ddim")
+        for scheduler in (theirs, own):
+            scheduler.set_timesteps(7)
+        if "KDPM2" in kind.__name__ or ("Inverse" in kind.__name__ and spacing != "linspace"):  # stages between; 0 is where data are
+            continue
+        told = sorted(set(theirs.timesteps.tolist()))
+        torch.testing.assert_close(torch.sort(own.timesteps).values.double(), torch.tensor(told).double(), rtol=0.0, atol=0.6)
+        seen.add(own.config.table_levels)
+    assert seen == {"all", "dpm"}
+
+
 # inversion
 
 
@@ -238,7 +260,23 @@ def test_inversion_is_the_flow_backwards(name: str) -> None:
         errors.append(float((run(forth, noise, level, "epsilon") - data).abs().median()))
         assert float(noise.std()) == pytest.approx(1.0, abs=0.2 if n > 50 else 0.6)
     assert errors[3] < (0.015 if name == "ddim" else 0.006)
-    assert errors[3] < errors[1] / (2.0 if name == "ddim" else 4.0)
+    assert errors[3] < errors[0] / (2.0 if name == "ddim" else 8.0)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("n", [2, 5, 50])
+def test_inversion_ends_where_a_run_begins(spacing: str, n: int) -> None:
+    """At the level of theirs, and of our run from noise of as many steps, whose other levels it passes too."""
+    theirs = diffusers.DDIMInverseScheduler(**SD, timestep_spacing=spacing)
+    back, forth = (ScorebedScheduler.from_config(theirs.config, solver="ddim", **more) for more in ({}, {"inverse": False}))
+    for scheduler in (theirs, back, forth):
+        scheduler.set_timesteps(n)
+    end = back.levels.told(back._full.grid[-1])
+    assert end == pytest.approx(float(theirs.timesteps[-1]), abs=1e-3)
+    assert end == pytest.approx(float(forth.timesteps[0]), abs=1e-3)
+    told = [*back.timesteps.tolist(), end]
+    assert all(min(abs(t - own) for own in told) < 1e-3 for t in forth.timesteps.tolist())
+    assert len(back.timesteps) == n
 
 
 # edits

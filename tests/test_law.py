@@ -90,7 +90,23 @@ def test_the_prior_is_another_beginning() -> None:
     assert abs(exact.mean - prior.mean) > 1e-2
 
 
-@pytest.mark.parametrize(("name", "order"), [("ddpm", 1.0), ("dpmpp_2s_ancestral", 2.0)])
+@pytest.mark.parametrize("terminal", ["none", "denoise"])
+@pytest.mark.parametrize("name", ["heun", "dpmpp_2m", "rk4", "unipc_3"])
+def test_without_noise_the_law_is_the_initial_one_moved(name: str, terminal: str) -> None:
+    """However steep the map between the modes: E f against a fine quadrature of the initial law through ``sample``."""
+    nodes = grid.uniform_lam(VP(), 40, end=0.03)
+    found, line = law(SOLVERS[name], TARGET, nodes, terminal=terminal), TARGET.line(nodes[0])
+    x = np.linspace((line.means - 9 * line.scales).min(), (line.means + 9 * line.scales).max(), 30_001)
+    w = np.exp(np.asarray(TARGET.log_prob(x[:, None], nodes[0])))
+    y = sample(SOLVERS[name], TARGET.denoised, x[:, None], nodes, terminal=terminal)[:, 0]
+    for k in range(1, 5):
+        assert found.moment(k) == pytest.approx(float(w @ y**k / w.sum()), abs=2e-7)
+    assert (np.diff(y) > 0).all()
+    below = (np.cumsum(w) - 0.5 * w) / w.sum()
+    np.testing.assert_allclose(found.cdf(y[::300]), below[::300], atol=2e-6)
+
+
+@pytest.mark.parametrize(("name", "order"), [("ddpm", 1.0), ("dpmpp_2s_ancestral", 2.0), ("heun", 2.0), ("rk4", 4.0)])
 def test_weak_orders(name: str, order: float) -> None:
     grids = [grid.uniform_lam(VP(), n, end=0.05) for n in (20, 40, 80)]
     table = weak_errors(SOLVERS[name], TARGET, grids, (2,))

@@ -21,6 +21,9 @@ DDIMParallelScheduler DDPMParallelScheduler CogVideoXDDIMScheduler CogVideoXDPMS
 FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "LTXEulerAncestralRFScheduler")
 EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler", "CosineDPMSolverMultistepScheduler")
 INVERSE = ("DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler")
+FIRST_OF_ONE_MORE = """DPMSolverMultistepScheduler DPMSolverSinglestepScheduler DEISMultistepScheduler UniPCMultistepScheduler
+SASolverScheduler DPMSolverMultistepInverseScheduler""".split()
+"""They space N + 1 timesteps of the table and leave out the last."""
 
 REFUSED = {
     "AmusedScheduler": "it moves tokens",
@@ -121,5 +124,7 @@ def _by_class(name: str, held: dict[str, Any], kwargs: dict[str, Any]) -> None:
         kwargs.setdefault("inverse", True)
     elif name not in TABLE:
         raise ValueError(f"{name} is no scheduler that is known here: give one of {', '.join((*TABLE, *FLOW, *EDM, *INVERSE))}, or a dict")
+    if name in FIRST_OF_ONE_MORE:
+        kwargs.setdefault("table_levels", "dpm")
     if name == "EulerDiscreteScheduler" and held.get("timestep_type") == "continuous" and held.get("prediction_type") != "v_prediction":
         held["timestep_type"] = "discrete"  # which is how it reads it

@@ -20,6 +20,7 @@ from scorebed.solvers import Node
 from scorebed.solvers import grid as grids
 
 SPACINGS = ("linspace", "leading", "trailing")
+TABLE_LEVELS = ("all", "dpm")
 FLOW_LEVELS = ("match", "unipc", "dpm")
 SPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
 
@@ -72,7 +73,7 @@ def respaced(config: Mapping[str, Any], sigmas: list[float], flow: bool) -> list
 
 def table_times(config: Mapping[str, Any], levels: Levels, n: int) -> list[float]:
     """n real-valued timesteps of the table, from noise to data (arXiv:2305.08891, table 2), none with a log-SNR below
-    ``lambda_min_clipped``.
+    ``lambda_min_clipped``. ``table_levels = "dpm"``: the first n of n + 1, as DPM-Solver's and those modelled on it have them.
 
     Raises:
         ValueError: unknown spacing, or n too large for it.
@@ -80,6 +81,13 @@ def table_times(config: Mapping[str, Any], levels: Levels, n: int) -> list[float
     spacing, total = config["timestep_spacing"], levels.total
     if config["lambda_min_clipped"] > -math.inf:  # as DPM-Solver's clips it, at an integer
         total -= sum(1 for t in range(levels.total) if levels.schedule.node(float(t)).lam < config["lambda_min_clipped"])
+    if config["table_levels"] not in TABLE_LEVELS:
+        raise ValueError(f"table_levels = {config['table_levels']!r}: give one of {', '.join(TABLE_LEVELS)}")
+    if config["table_levels"] == "dpm":
+        if any(config[key] for key in SPACED):
+            spacing = "linspace"  # whose ends are all that counts
+        elif spacing in ("linspace", "leading"):
+            return table_times({**config, "table_levels": "all"}, levels, n + 1)[:-1]
     if spacing == "linspace":
         return [(total - 1) * (1.0 - i / (n - 1)) for i in range(n)] if n > 1 else [float(total - 1)]
     if spacing == "trailing":
@@ -125,6 +133,18 @@ def nodes_of(
         return _falling([levels.node(t) for t in values])
     count = len(values) if values else int(n or 0)
     return _falling(_spaced(config, levels, count, values, mu))
+
+
+def with_a_first_step(grid: list[Node], end: Node) -> list[Node]:
+    """The grid, and where it ends at the last level of training ``end`` one more level just before.
+
+    An inverse run of as many steps as asked for then reaches the levels of a run of that many steps, and no other ones: theirs steps from
+    the data to the level ``end`` first, which is where the data are taken to be here.
+    """
+    if grid[-1].lam < end.lam or len(grid) < 2:
+        return grid
+    near = end.schedule.at_lam(end.lam - min(math.log(1.5), 0.5 * (end.lam - grid[-2].lam)))
+    return [*grid[:-1], near, grid[-1]]
 
 
 def _spaced(config: Mapping[str, Any], levels: Levels, n: int, sigmas: list[float], mu: float | None) -> list[Node]:

@@ -36,7 +36,7 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, Sch
 from torch import Tensor
 
 from scorebed.gpu.diffusers.configs import adopted
-from scorebed.gpu.diffusers.grid import nodes_of
+from scorebed.gpu.diffusers.grid import nodes_of, with_a_first_step
 from scorebed.gpu.diffusers.levels import Levels, betas
 from scorebed.gpu.diffusers.noising import Noising
 from scorebed.gpu.diffusers.plans import method_of, unroll
@@ -60,6 +60,8 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         timestep_type: ``discrete``; ``continuous``: told ln(sigma/alpha)/4; ``edm``: that, with EDM preconditioning of ``sigma_data``,
             spaced by ``sigma_schedule`` and ``rho``.
         noise_label: ``log``, or ``atan`` for 2 atan(sigma/alpha)/pi instead.
+        table_levels: N timesteps of a table (``all``), or the first N of N + 1 spaced alike, as DPM-Solver, DEIS, UniPC and SA-Solver
+            have them (``dpm``).
         flow_levels: even levels of a flow as FlowMatchEuler (``match``), UniPC (``unipc``) or the others with ``use_flow_sigmas`` (``dpm``)
             have them.
         round_timesteps: hand over the nearest integer timesteps.
@@ -108,6 +110,7 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         dynamic_thresholding_ratio: float = 0.995,
         sample_max_value: float = 1.0,
         shift: float = 1.0,
+        table_levels: str = "all",
         flow_levels: str = "match",
         use_dynamic_shifting: bool = False,
         time_shift_type: str = "exponential",
@@ -183,8 +186,8 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         """
         self.grid = nodes_of(self._settings, self.levels, num_inference_steps, timesteps, sigmas, mu)
         self.num_inference_steps = len(self.grid)
-        if self._settings.inverse and timesteps is None and sigmas is None and self.grid[-1].lam >= self.levels.cleanest.lam:
-            self.grid = nodes_of(self._settings, self.levels, len(self.grid) + 1, mu=mu)  # as many steps
+        if self._settings.inverse and timesteps is None and sigmas is None:
+            self.grid = with_a_first_step(self.grid, self.levels.cleanest)
         nodes = self._nodes = self._ends(list(self.grid))
         self._full = unroll(nodes, self.method, self._terminal)
         levels = [self.levels.level(node) for node in (nodes if self._settings.inverse else self.grid)]

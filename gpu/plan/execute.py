@@ -28,7 +28,7 @@ from scorebed.solvers.base import Solver
 from scorebed.solvers.levels import by_sample
 from scorebed.solvers.model import MAPS, Denoiser, denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
-from scorebed.solvers.noise_by_sample import NoiseBySample
+from scorebed.solvers.noise_by_sample import NoiseBySample, many_seeds
 from scorebed.solvers.plan import Plan
 from scorebed.solvers.process.linear import SCALAR
 from scorebed.solvers.sample import StepDone, check_mark, check_run, end, sample
@@ -102,8 +102,8 @@ def run(
         backend = "compile"
     chunk = check_chunk(chunk)
     like, n = parts(x)[0], parts(x)[0].shape[0]
-    if isinstance(noise, Sequence | np.ndarray) and not isinstance(noise, str):
-        noise = NoiseBySample(list(noise), tuple(like.shape), like=like)
+    if many_seeds(noise):
+        noise = NoiseBySample(noise, tuple(like.shape), like=like)
     plan = _plan(method, grid, terminal)
     marked = getattr(denoise, "prediction", prediction)
     if method.takes != "denoised" or marked in MAPS:

@@ -31,6 +31,7 @@ _LIMIT = 400_000_000  # entries of a joint law
 _NODES = 16  # half the trapezoidal nodes of a draw that is used inside a step; more where the evaluations ask for it
 _MOST = 600
 _FINE = 256  # trapezoidal nodes of a draw that nothing smooths afterwards
+_MASS, _MOST_POINTS = 4e-3, 200_000  # of a law without noise at its end: the largest mass of a point, and how many there may be
 _SPLINE = 7
 POINTS = 1.6  # of a grid per standard deviation of the noise that made it: sums are integrals to 1e-16
 NOW, OLD, XI = (frozenset({name}) for name in ("now", "old", "xi"))
@@ -233,6 +234,19 @@ class Ensemble:
         self.x = {register: Smeared(x, {}, NOW)}
         self.weights, self.now, self.nodes = p / p.sum(), np.arange(len(x)), []
 
+    def summed(self, points: np.ndarray) -> None:
+        """Where no noise smooths the last map, sums over the grid must be integrals of it: small masses, and the same with every second one."""
+        largest, mass = float(self.weights.max()), self.weights / self.weights.sum()
+        if largest > _MASS:
+            raise TooCoarse(self.made, 1.1 * largest / _MASS)
+        half = mass[::2] / mass[::2].sum()
+        size = float(np.abs(points).max(initial=1.0, where=mass > 1e-16))
+        off = max(abs(mass @ (points / size) ** k - half @ (points[::2] / size) ** k) for k in range(1, 5))
+        if off > 1e-10 and points.size < _MOST_POINTS:
+            raise TooCoarse(self.made, 2.0)
+        if off > 1e-6:
+            raise ValueError(f"{self.plan.solver}: the last map is too steep for {points.size} points; give more steps")
+
     def finish(self) -> tuple[np.ndarray, np.ndarray, float, np.ndarray | None]:
         if not self.x[self.plan.result].draws and XI & self.x[self.plan.result].on:
             self.spline(self.plan.result)
@@ -243,6 +257,8 @@ class Ensemble:
         s = value.s
         if s > 0.0:
             self.resolved(points, s)
+        else:
+            self.summed(points)
         if points.size > _MANY and s > 0.0:
             x, _, column, self.weights = _deposit(points, self.weights, np.zeros(points.size, np.int64), s, s / 10.0)
             points = x[column]

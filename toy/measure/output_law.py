@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import make_interp_spline
+from scipy.interpolate import CubicHermiteSpline, make_interp_spline
 from scipy.special import ndtr
 
 from scorebed.analytic import GaussianMixture
@@ -66,6 +66,13 @@ class Law:
         keep = self.at_points > 1e-15 * self.at_points.max()
         return make_interp_spline(self.points[keep], np.log(self.at_points[keep]), k=5)
 
+    @cached_property
+    def _primitive(self) -> Any:
+        """The distribution function where the last map is monotone: its points are those of a uniform grid, moved."""
+        i = np.arange(len(self.points))
+        total = make_interp_spline(i, self.weights, k=5).antiderivative()(i)
+        return CubicHermiteSpline(self.points, total / total[-1], self.at_points)
+
     def density(self, x: np.ndarray) -> np.ndarray:
         """The density at points x, zero where there is no mass."""
         x = np.asarray(x, np.float64)
@@ -79,6 +86,8 @@ class Law:
         x = np.asarray(x, np.float64)
         if self.s > 0.0:
             return self._mix(x, ndtr)
+        if self.at_points is not None:
+            return np.where(x <= self.points[0], 0.0, np.where(x >= self.points[-1], 1.0, np.clip(self._primitive(x), 0.0, 1.0)))
         total = np.cumsum(self.weights)
         middle = total - 0.5 * self.weights  # half of a point's mass lies to its left
         return np.interp(x, self.points, middle, left=0.0, right=1.0)
