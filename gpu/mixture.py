@@ -24,6 +24,7 @@ from torch import Tensor
 
 from scorebed.gpu.mixture_gradient import Differentiable, check_differentiable
 from scorebed.gpu.mixture_parts import HALF_LOG_2PI, structure
+from scorebed.gpu.noise import widest
 from scorebed.solvers.model import pointwise, predicts
 from scorebed.solvers.schedule import Node
 
@@ -53,7 +54,8 @@ class GaussianMixture:
         memory: bytes that an evaluation may take, besides the parameters and the result.
 
     Raises:
-        ValueError: shapes that do not match, nan or inf, weights that are no distribution, negative variances, full covariances.
+        ValueError: shapes that do not match, nan or inf, weights that are no distribution, negative variances, full covariances, a
+            device without float64.
 
     States x have shape (..., d) and any floating type; results come back in it. Gradients in x are those of the exact functions
     (``mixture_gradient.py``), once, and not for low-rank covariances; parameters have none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class NoiseBySample:
         return NoiseBySample(seeds.tolist(), (len(seeds), *self.shape[1:]), like=self._like, refine=self.refine)
 
 
-def many_seeds(noise: Any) -> bool:
+def many_seeds(noise: Any) -> TypeGuard[Sequence[int]]:
     """Whether these are to be the seeds of several samples."""
     return isinstance(noise, list | tuple) or (isinstance(noise, np.ndarray) and noise.ndim == 1 and noise.dtype.kind in "iu")
 

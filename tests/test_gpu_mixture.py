@@ -277,3 +277,9 @@ def test_gradients_that_are_not_there_are_refused_at_the_call() -> None:
         mixture.denoised(x, VP().node(0.5))
     single = gpu.GaussianMixture([0.5, 0.5], [[0.0, 0.0], [1.0, 0.0]], 0.1)
     assert single.denoised(x, VP().node(0.5)).requires_grad
+
+
+def test_a_device_without_float64_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scorebed.gpu.mixture.widest", lambda device: torch.float32)
+    with pytest.raises(ValueError, match="device = cpu: it has no float64, in which residuals are formed"):
+        gpu.GaussianMixture([1.0], [[0.0]], [1.0])

@@ -121,3 +121,12 @@ def test_what_belongs_together() -> None:
         heavy_ball(SOLVERS["heun"], 2.0)
     with pytest.raises(ValueError, match=r"zeta = 1\.5 must lie in \(0, 1\]"):
         rex(SOLVERS["heun"], 1.5)
+
+
+@EACH
+def test_numbers_of_numpy_are_those_of_python(made: Solver, name: str) -> None:
+    """float32 times np.float64 is float64: coefficients are Python floats whatever was given."""
+    value = made.options[name]
+    one = made(**{name: np.int64(value) if isinstance(value, int) else np.float64(value)})
+    assert type(one.options[name]) is type(value)
+    assert one.name == made(**{name: value}).name

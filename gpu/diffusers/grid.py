@@ -135,15 +135,16 @@ def nodes_of(
     return _falling(_spaced(config, levels, count, values, mu))
 
 
-def with_a_first_step(grid: list[Node], end: Node) -> list[Node]:
-    """The grid, and where it ends at the last level of training ``end`` one more level just before.
+def with_a_first_step(grid: list[Node], levels: Levels) -> list[Node]:
+    """The grid, and where it ends at the last level of training one more level just before.
 
     An inverse run of as many steps as asked for then reaches the levels of a run of that many steps, and no other ones: theirs steps from
-    the data to the level ``end`` first, which is where the data are taken to be here.
+    the data to that level first, which is where the data are taken to be here.
     """
+    end = levels.cleanest
     if grid[-1].lam < end.lam or len(grid) < 2:
         return grid
-    near = end.schedule.at_lam(end.lam - min(math.log(1.5), 0.5 * (end.lam - grid[-2].lam)))
+    near = levels.schedule.at_lam(end.lam - min(math.log(1.5), 0.5 * (end.lam - grid[-2].lam)))
     return [*grid[:-1], near, grid[-1]]
 
 

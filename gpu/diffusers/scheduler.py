@@ -187,7 +187,7 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         self.grid = nodes_of(self._settings, self.levels, num_inference_steps, timesteps, sigmas, mu)
         self.num_inference_steps = len(self.grid)
         if self._settings.inverse and timesteps is None and sigmas is None:
-            self.grid = with_a_first_step(self.grid, self.levels.cleanest)
+            self.grid = with_a_first_step(self.grid, self.levels)
         nodes = self._nodes = self._ends(list(self.grid))
         self._full = unroll(nodes, self.method, self._terminal)
         levels = [self.levels.level(node) for node in (nodes if self._settings.inverse else self.grid)]

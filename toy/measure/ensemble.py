@@ -235,7 +235,7 @@ class Ensemble:
         self.weights, self.now, self.nodes = p / p.sum(), np.arange(len(x)), []
 
     def summed(self, points: np.ndarray) -> None:
-        """Where no noise smooths the last map, sums over the grid must be integrals of it: small masses, and the same with every second one."""
+        """Where no noise smooths the last map, sums over the grid must be integrals: small masses, and the same with every second."""
         largest, mass = float(self.weights.max()), self.weights / self.weights.sum()
         if largest > _MASS:
             raise TooCoarse(self.made, 1.1 * largest / _MASS)
