@@ -32,6 +32,7 @@ SMALL = "study --problems mixture1d --solvers ddim --nfe 5 --no-figures --jobs 1
         "trajectories --out",
         "law --out",
         "budget --out",
+        "likelihood --out",
         "posterior --out",
         "bench --out",
         "peers --out",

@@ -3,7 +3,22 @@
 The tests enrol every solver in every property, and the mutants are held against them. ``PROPERTIES`` maps names to properties.
 """
 
-from scorebed.toy.properties import adaptive, bridge, exact, jump, maps, mixtures, order, paths, phase, robust, space_laws, spaces, straight
+from scorebed.toy.properties import (
+    adaptive,
+    bridge,
+    exact,
+    jump,
+    likelihood,
+    maps,
+    mixtures,
+    order,
+    paths,
+    phase,
+    robust,
+    space_laws,
+    spaces,
+    straight,
+)
 from scorebed.toy.properties.registry import PROPERTIES, Broken, Property, prop
 
 __all__ = [
@@ -14,6 +29,7 @@ __all__ = [
     "bridge",
     "exact",
     "jump",
+    "likelihood",
     "maps",
     "mixtures",
     "order",

@@ -32,7 +32,7 @@ _OFF = 1.01
 PROCESSES: dict[str, Any] = {"gaussian": VP(), "phase": CLD(), "bridge": BrownianBridge(), "jump": JumpProcess(2)}
 """Where the operations of a step are counted and two Plans compared, for each kind of process."""
 _COSTLY = (
-    *("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite"),
+    *("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite", "likelihood_order"),
     *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order", "bridge_weak_order_on_a_mixture"),
 )
 """Properties that are asked last."""
