@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scorebed.toy.check.maps import check_map
     from scorebed.toy.check.plugin import property
     from scorebed.toy.check.posterior import check_posterior
+    from scorebed.toy.check.rollout import check_rollout
     from scorebed.toy.check.sde import check_sde_solver
     from scorebed.toy.check.space import check_space
     from scorebed.toy.conform.grid import check_grid
@@ -45,6 +46,7 @@ _HOME = {
     "toy.check.maps": ("check_map",),
     "toy.check.plugin": ("property",),
     "toy.check.posterior": ("check_posterior",),
+    "toy.check.rollout": ("check_rollout",),
     "toy.check.sde": ("check_sde_solver",),
     "toy.check.space": ("check_space",),
     "toy.conform.grid": ("check_grid",),
@@ -73,6 +75,7 @@ __all__ = [
     "check_likelihood",
     "check_map",
     "check_posterior",
+    "check_rollout",
     "check_sde_solver",
     "check_solver",
     "check_space",

@@ -160,6 +160,45 @@ class Transitions:
         return found
 
 
+def log_ratio(new: Sequence[Transition], old: Sequence[Transition]) -> Array:
+    """log p_new(path) − log p_old(path) of each sample, (n,): the importance ratio of two policies on the states of ``old``.
+
+    Args:
+        new: ``score`` of the new model on the states that ``old`` went through.
+        old: ``rollout`` of the old one.
+
+    Raises:
+        ValueError: a step without noise, or roll-outs of different length.
+    """
+    return _total(new, old, lambda a, b: a.log_prob - b.log_prob)
+
+
+def kl(new: Sequence[Transition], old: Sequence[Transition]) -> Array:
+    """Σ_steps KL(p_old(· | past) ‖ p_new(· | past)) of each sample, (n,), exactly: ½ |m_old − m_new|² in the metric of the noise, which two
+    models of one Plan share. Its mean over roll-outs of ``old`` is the KL of the paths.
+
+    Raises:
+        ValueError: as ``log_ratio``.
+    """
+    return _total(new, old, lambda a, b: 0.5 * _square(parts(a.mean), parts(b.mean), np.linalg.inv(b.covariance)))
+
+
+def _total(new: Sequence[Transition], old: Sequence[Transition], term: Any) -> Any:
+    if len(new) != len(old) or not old:
+        raise ValueError(f"new has {len(new)} steps, old has {len(old)}: give two policies on the same grid")
+    for i, (a, b) in enumerate(zip(new, old, strict=True)):
+        if a.log_prob is None or b.log_prob is None:
+            raise ValueError(f"step {i} has no noise, and so no density: begin after it, or take a stochastic method")
+    first, *rest = (term(a, b) for a, b in zip(new, old, strict=True))
+    return sum(rest, first)
+
+
+def _square(a: tuple[Any, ...], b: tuple[Any, ...], precision: np.ndarray) -> Any:
+    """(a − b)ᵀ P (a − b) of each sample, over all entries."""
+    gaps = [(one - other).reshape(one.shape[0], -1) for one, other in zip(a, b, strict=True)]
+    return sum(float(precision[i, j]) * (gaps[i] * gaps[j]).sum(1) for i in range(len(gaps)) for j in range(len(gaps)))
+
+
 def _resolved(value: _Value, values: dict[int, Any]) -> Any:
     """What is known of the value, older draws included."""
     out = value.known
@@ -174,8 +213,6 @@ def _log_density(means: tuple[Any, ...], after: tuple[Any, ...], factor: np.ndar
     covariance = factor @ factor.T
     if factor.shape[1] == 0 or np.linalg.matrix_rank(covariance) < len(means):
         return None
-    precision = np.linalg.inv(covariance)
-    gaps = [(a - m).reshape(len(m), -1) for a, m in zip(after, means, strict=True)]
-    square = sum(float(precision[i, j]) * (gaps[i] * gaps[j]).sum(1) for i in range(len(gaps)) for j in range(len(gaps)))
-    entries, (_, log_det) = gaps[0].shape[1], np.linalg.slogdet(2.0 * math.pi * covariance)
+    square = _square(after, means, np.linalg.inv(covariance))
+    entries, (_, log_det) = math.prod(means[0].shape[1:]), np.linalg.slogdet(2.0 * math.pi * covariance)
     return -0.5 * square - 0.5 * entries * float(log_det)

@@ -26,7 +26,7 @@ EXACT = INK
 
 _STOCHASTIC = (
     *("ancestral", "centred", "churn", "er_sde", "euler_maruyama", "langevin", "reversible_sde"),
-    *("sa_solver", "sde_dpm", "seeds", "splitting", "stochastic_rk"),
+    *("flow_sde", "sa_solver", "sde_dpm", "seeds", "splitting", "stochastic_rk"),
     *("reflected", "reflected_second", "riemannian_sde"),
 )
 _RUNGE_KUTTA = (
