@@ -75,8 +75,7 @@ def test_ratios_of_two_policies() -> None:
 
 @pytest.mark.parametrize("method", STOCHASTIC, ids=lambda s: s.name)
 def test_log_probabilities_are_densities_by_quadrature(method: Any) -> None:
-    """On the line: exp(log p) of the last step integrates to 1, has the mean and the std of the solver's own steps, to 1e-10; and so have the
-    integrals of two steps one after the other, the law of the chain."""
+    """On the line: exp(log p) of the last step integrates to 1, with the mean and the std of the solver's own steps, to 1e-10."""
     line = GaussianMixture([0.4, 0.6], [[-1.0], [0.8]], 0.1)
     nodes = uniform_lam(VP(), 3, 0.7, 0.3)
     made = trace(method, nodes).transitions(line.denoised)
