@@ -19,11 +19,8 @@ from scorebed.solvers import PREDICTIONS, RectifiedFlow, Schedule, Solver
 from scorebed.toy.check.finding import Finding, judged
 from scorebed.toy.check.findings import Findings
 from scorebed.toy.check.rollout_candidate import Floats, Roller, Rollout
-from scorebed.toy.check.rollout_causes import RIGHT, WRONG, StepRead, limit, log_causes, nearest, tau, wrong_end
-
-_SAMPLES, _D = 4000, 3
-_FROM, _TO = -3.0, 3.0
-"""λ of the first and the last node."""
+from scorebed.toy.check.rollout_causes import RIGHT, WRONG, limit, log_causes, nearest, wrong_end
+from scorebed.toy.check.rollout_read import SAMPLES, D, NotRead, Seen, grids, read, start
 
 
 def check_rollout(
@@ -64,14 +61,14 @@ def check_rollout(
     roller = Roller(sampler, prediction, library)
     result = Findings(name or str(roller.name), "roll-out")
     place = schedule or RectifiedFlow()
-    nodes, finer = _grids(place, steps)
+    nodes, finer = grids(place, steps)
     with np.errstate(all="ignore"):
         if not _runs(roller, nodes, result):
             return result
         replayed = _replay(roller, nodes, by_sample, result)
         try:
-            coarse, fine = (_read(roller, g, replayed) for g in (nodes, finer))
-        except _NotRead as problem:
+            coarse, fine = (read(roller, g, replayed) for g in (nodes, finer))
+        except NotRead as problem:
             result.findings.append(Finding("step", "skip", f"{steps} steps", str(problem), "one evaluation, at the state of the step"))
             return result
         _judge_nodes(coarse, result)
@@ -81,38 +78,6 @@ def check_rollout(
     return result
 
 
-def _grids(place: Schedule, steps: int) -> tuple[list[Any], list[Any]]:
-    """Long and short steps of λ by turns, on which formulas with their sigma at the other end are told apart; and each step in four."""
-    lengths = np.where(np.arange(steps) % 2, 0.6, 1.4)
-    lam = _FROM + (_TO - _FROM) * np.concatenate([[0.0], np.cumsum(lengths)]) / lengths.sum()
-    finer = np.interp(np.arange(4 * steps + 1) / 4.0, np.arange(steps + 1), lam)
-    return [place.at_lam(float(one)) for one in lam], [place.at_lam(float(one)) for one in finer]
-
-
-class _NotRead(Exception):
-    pass
-
-
-class _Answers:
-    """A model whose answers have nothing to do with x: one array for each node, and a record of where it was asked."""
-
-    def __init__(self, seed: int, shape: tuple[int, ...]) -> None:
-        self.seed, self.shape = seed, shape
-        self.asked: list[tuple[Floats, Any]] = []
-
-    def of(self, node: Any) -> Floats:
-        key = round(node.lam * 1e6) & 0xFFFFFFFF
-        return np.random.default_rng((self.seed, key)).standard_normal(self.shape)
-
-    def __call__(self, x: Floats, node: Any) -> Floats:
-        self.asked.append((x.copy(), node))
-        return self.of(node)
-
-
-def _start(n: int, seed: int, d: int = _D) -> Floats:
-    return np.random.default_rng(seed).standard_normal((n, d))
-
-
 def _smooth(x: Floats, node: Any) -> Floats:
     """E[x0 | x] of two points, each entry by itself."""
     return np.tanh(node.alpha * x / node.sigma**2)
@@ -120,7 +85,7 @@ def _smooth(x: Floats, node: Any) -> Floats:
 
 def _runs(roller: Roller, nodes: Sequence[Any], result: Findings) -> bool:
     try:
-        out = roller.run(_smooth, _start(8, 1), nodes, 3)
+        out = roller.run(_smooth, start(8, 1), nodes, 3)
     except Exception as problem:
         said = f"{type(problem).__name__}: {problem}"
         result.findings.append(Finding("runs", "fail", f"{len(nodes) - 1} steps, 8 samples", said, "states and log-probabilities"))
@@ -141,7 +106,7 @@ def _same(a: Rollout, b: Rollout) -> bool:
 
 def _replay(roller: Roller, nodes: Sequence[Any], by_sample: bool, result: Findings) -> bool:
     """Same seed, same bits; another seed, others; and each sample the same in every batch."""
-    x = _start(6, 2)
+    x = start(6, 2)
     first, again, other = (roller.run(_smooth, x, nodes, seed) for seed in (5, 5, 6))
     kept, moved = _same(first, again), not np.array_equal(first.states, other.states)
     words = "the same seed twice, and another"
@@ -172,52 +137,7 @@ def _replay(roller: Roller, nodes: Sequence[Any], by_sample: bool, result: Findi
     return kept
 
 
-class _Seen:
-    """The steps of one run, read: (p, q, ς), the squares of the noise, the log-probabilities, and where the model was asked."""
-
-    def __init__(self) -> None:
-        self.steps: list[StepRead] = []
-        self.squares: list[Floats] = []
-        self.scale: list[float] = []
-        self.elsewhere: list[tuple[Any, Any]] = []
-        self.logs: Floats | None = None
-        self.rest = 0.0
-
-
-def _read(roller: Roller, nodes: Sequence[Any], replayed: bool) -> _Seen:
-    runs, seen = [], _Seen()
-    for which in (0, 1):
-        x = _start(_SAMPLES, 20 + which)
-        answers = _Answers(30 + which, x.shape)
-        runs.append((roller.run(answers, x, nodes, 7), answers))
-    a, b = runs[0][0].states, runs[1][0].states
-    seen.logs = runs[0][0].log_probs
-    for i in range(len(nodes) - 1):
-        s, t = nodes[i], nodes[i + 1]
-        asked = [node for x, node in runs[0][1].asked if np.array_equal(x, a[i])]
-        if len(asked) != 1:
-            raise _NotRead(f"the model is asked {len(asked)} times at the state of step {i}: a step of several evaluations is not read")
-        at = asked[0]
-        if abs(at.lam - s.lam) > 1e-9:
-            seen.elsewhere.append((s, at))
-        answer = [answers.of(at) for _, answers in runs]
-        if replayed:
-            rows, after = np.stack([(a[i] - b[i]).ravel(), (answer[0] - answer[1]).ravel()], 1), (a[i + 1] - b[i + 1]).ravel()
-        else:
-            rows, after = np.stack([a[i].ravel(), answer[0].ravel()], 1), a[i + 1].ravel()
-        (on_x, on_d), *_ = np.linalg.lstsq(rows, after, rcond=None)
-        noise = a[i + 1] - on_x * a[i] - on_d * answer[0]
-        std, scale = float(np.sqrt(np.mean(noise**2))), t.alpha + t.sigma
-        seen.rest = max(seen.rest, float(np.sqrt(np.mean((after - rows @ (on_x, on_d)) ** 2))) / scale if replayed else 0.0)
-        seen.steps.append(StepRead(tau(s), tau(t), t.lam - s.lam, (on_x * s.alpha + on_d) / scale, on_x * s.sigma / scale, std / scale))
-        seen.squares.append((noise**2).sum(1) / std**2 if std else (noise**2).sum(1))
-        seen.scale.append(scale)
-    if seen.rest > 1e-6:
-        raise _NotRead(f"a step is not linear in state, answer and draws: {seen.rest:.1e} is left")
-    return seen
-
-
-def _judge_nodes(seen: _Seen, result: Findings) -> None:
+def _judge_nodes(seen: Seen, result: Findings) -> None:
     kept = not seen.elsewhere
     said = (
         "at the node of the state" if kept else "at λ = {:.3g} with a state of λ = {:.3g}".format(*(n.lam for n in seen.elsewhere[0][::-1]))
@@ -229,7 +149,7 @@ def _judge_nodes(seen: _Seen, result: Findings) -> None:
         result.causes.append("model asked at the wrong node")
 
 
-def _judge_law(coarse: _Seen, fine: _Seen, result: Findings) -> None:
+def _judge_law(coarse: Seen, fine: Seen, result: Findings) -> None:
     few, many = coarse.steps, fine.steps[::4]
     still = np.array([b.rate / a.rate if a.rate else 1.0 for a, b in zip(few, many, strict=True)])
     growth = float(np.median(still))
@@ -267,8 +187,8 @@ def _judge_law(coarse: _Seen, fine: _Seen, result: Findings) -> None:
         result.causes.append({"noise beside a whole DDIM step": "missing drift"}.get(named, named))
 
 
-def _judge_log(seen: _Seen, ours: bool, result: Findings) -> None:
-    words = f"{len(seen.steps)} steps, {_SAMPLES} samples"
+def _judge_log(seen: Seen, ours: bool, result: Findings) -> None:
+    words = f"{len(seen.steps)} steps, {SAMPLES} samples"
     if seen.logs is None:
         result.findings.append(Finding("log-probability", "skip", words, "not returned", "log p of every step"))
         return
@@ -281,11 +201,11 @@ def _judge_log(seen: _Seen, ours: bool, result: Findings) -> None:
         rest = max(rest, float(np.std(log - rows @ (slope, constant)) / max(1e-12, np.std(log))))
     slope, constant, scale = np.array(slopes), np.array(constants), np.array(seen.scale)
     std = np.array([k.std for k in seen.steps]) * scale
-    whole = -_D * np.log(std * np.sqrt(2.0 * np.pi))
+    whole = -D * np.log(std * np.sqrt(2.0 * np.pi))
     factor, gap = float(np.abs(slope - 1.0).max()), float(np.abs(constant - whole).max())
-    kept = rest < 0.02 and factor < 0.06 and gap < 0.06 * _D
+    kept = rest < 0.02 and factor < 0.06 and gap < 0.06 * D
     said = f"the square {factor:.2g} off, the constant {gap:.2g} nats, {rest:.1g} unexplained"
     detail = "it is not the density of the step that was made"
     result.findings.append(judged(kept, "log-probability", words, said, "0.06, 0.18, 0.02", detail))
     if not kept:
-        result.causes.append("log-probability about another mean" if rest >= 0.02 else log_causes(seen.steps, slope, constant, scale, _D))
+        result.causes.append("log-probability about another mean" if rest >= 0.02 else log_causes(seen.steps, slope, constant, scale, D))
