@@ -14,11 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import Node, Plan, Schedule
+from scorebed.solvers import Denoiser, Node, Plan, Schedule
+from scorebed.solvers.ops import total
 from scorebed.solvers.plan import Combine, Evaluate, Op
+from scorebed.solvers.plan_file import from_dict, to_dict
+from scorebed.solvers.state import Array
 
 PARTS = ("nodes", "times", "weights")
 """What may be tuned."""
@@ -76,6 +80,29 @@ class Form:
         terms = [(register, rest * float(w)) for register, w in zip(evaluations, row, strict=True) if w != 0.0]
         return Combine(((0, scale), *terms))
 
+    def run(self, denoise: Denoiser, x: Array, known: Sequence[Array] = ()) -> tuple[Array, list[Array]]:
+        """(output, evaluations) from the state ``x``; the first evaluations may be known, which saves them."""
+        made = list(known)
+        for i in range(len(made), self.m):
+            u = self._mixed(self.schedule.at_lam(float(self.lams[i])), self.weights[i, :i], x, made) if i else x
+            made.append(denoise(u, self.schedule.at_lam(float(self.told[i]))))
+        return self._mixed(self.last, self.weights[self.m], x, made), made
+
+    def _mixed(self, node: Node, row: np.ndarray, x: Array, made: Sequence[Array]) -> Array:
+        (_, scale), *terms = self._sum(node, row, range(1, len(row) + 1)).terms
+        return total([(scale, x), *((c, made[register - 1]) for register, c in terms)])
+
+    def touches(self, parts: Sequence[str]) -> list[int]:
+        """For each number of ``free`` the first evaluation that it changes; m for those that change the output alone."""
+        out: list[int] = []
+        if "nodes" in parts:
+            out += range(1, self.m)
+        if "times" in parts:
+            out += range(self.m)
+        if "weights" in parts:
+            out += [i for i in range(2, self.m + 1) for _ in range(i - 1)]
+        return out
+
     def free(self, parts: Sequence[str]) -> np.ndarray:
         """The numbers that may move, as one vector."""
         out: list[np.ndarray] = []
@@ -105,6 +132,16 @@ class Form:
                 at += i - 1
         low, high = sorted((self.first.lam, self.last.lam))
         return replace(self, lams=lams, told=np.clip(lams + offsets, low, high), weights=weights)
+
+    def save(self) -> dict[str, Any]:
+        """As plain JSON: the Plan and its numbers."""
+        return {"plan": to_dict(self.plan()), "lams": self.lams.tolist(), "told": self.told.tolist(), "weights": self.weights.tolist()}
+
+    @classmethod
+    def load(cls, made: dict[str, Any]) -> Form:
+        """What ``save`` wrote."""
+        first, *_, last = from_dict(Plan, made["plan"]).grid
+        return cls(first.process, first, last, *(np.array(made[k], dtype=float) for k in ("lams", "told", "weights")))
 
     @property
     def ordered(self) -> bool:

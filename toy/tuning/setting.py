@@ -13,7 +13,8 @@ from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.problems.registry import PROBLEMS
 
 Array = Any
-_TEACHER, _LEVELS, _AGREE = "dpmpp_3m", (80, 160, 320), 1e-4
+_TEACHER, _LEVELS, _AGREE = "dpmpp_3m", (80, 160, 320), 7e-4
+"""A method of order 3, whose error is a seventh of what it changes when the steps are halved: so the answers are right to 1e-4."""
 
 
 @dataclass(frozen=True)
