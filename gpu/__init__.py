@@ -4,7 +4,7 @@
     gpu.Runner, gpu.Graph                                the same, kept for many batches; the whole loop in one CUDA graph
     gpu.many                                             very many trajectories of a Plan on an exact mixture, one kernel
     gpu.export                                           the whole loop as a program that needs torch alone
-    gpu.GaussianMixture                                  exact mixtures of very many components
+    gpu.GaussianMixture, gpu.HeatMixture                 exact mixtures of very many components, and on circles, boxes, spheres, SO(3)
     gpu.guided, gpu.parallel.run         classifier-free guidance in one call; several processes, one batch
     gpu.wrap, gpu.edm_denoiser           any network as a denoiser
     gpu.ScorebedScheduler                                any solver as a scheduler of diffusers
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scorebed.gpu.diffusers.scheduler import ScorebedScheduler
+    from scorebed.gpu.heat import HeatMixture
     from scorebed.gpu.mixture import GaussianMixture
     from scorebed.gpu.network.guidance import Guided, guided
     from scorebed.gpu.network.wrap import edm_denoiser, wrap
@@ -43,6 +44,7 @@ _HOME = {
     "Guided": "network.guidance",
     "Program": "plan.program",
     "Runner": "plan.runner",
+    "HeatMixture": "heat",
     "ScorebedScheduler": "diffusers.scheduler",
     "edm_denoiser": "network.wrap",
     "export": "plan.export",
@@ -61,6 +63,7 @@ __all__ = [
     "GaussianMixture",
     "Graph",
     "Guided",
+    "HeatMixture",
     "Program",
     "Runner",
     "ScorebedScheduler",

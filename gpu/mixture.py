@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from scorebed.gpu.mixture_gradient import Differentiable, check_differentiable
-from scorebed.gpu.mixture_parts import HALF_LOG_2PI, structure
+from scorebed.gpu.mixture_parts import HALF_LOG_2PI, dense, full_rank, structure
 from scorebed.gpu.noise import widest
 from scorebed.solvers.model import pointwise, predicts
 from scorebed.solvers.schedule import Node
@@ -109,12 +109,14 @@ class GaussianMixture:
 
     @classmethod
     def from_exact(cls, exact: Any, **options: Any) -> GaussianMixture:
-        """The same mixture as an ``analytic.GaussianMixture``, its parameters rounded to ``dtype``.
+        """The same mixture as an ``analytic.GaussianMixture``, conditioned or tilted ones too; its parameters are rounded to ``dtype``.
 
-        Raises:
-            ValueError: full covariances.
+        Full and rotated covariances become F F^T + δ I, δ the least eigenvalue of each and F of rank d.
         """
-        return cls(exact.weights, exact.means, exact.covariances, **options)
+        given = exact.covariances
+        if hasattr(given, "basis") or getattr(given, "ndim", 0) == 3:
+            given = full_rank(dense(given))
+        return cls(exact.weights, exact.means, given, **options)
 
     @classmethod
     def from_data(cls, points: Any, bandwidth: float, **options: Any) -> GaussianMixture:

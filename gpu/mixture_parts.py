@@ -18,8 +18,10 @@ components; nothing of size components × batch × d is held.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -221,6 +223,29 @@ class LowRankPart:
 
 
 Structure = Isotropic | Diagonal | LowRank
+
+
+@dataclass(frozen=True)
+class Spread:
+    """factor factor^T + diag(diagonal), of every component: (K, d, r) and (K, d)."""
+
+    factor: np.ndarray
+    diagonal: np.ndarray
+
+
+def dense(covariances: Any) -> np.ndarray:
+    """Full covariances (K, d, d): as they are, or of a common ``basis`` (d, d) with ``variance`` (K, d)."""
+    if not hasattr(covariances, "basis"):
+        return np.asarray(covariances)
+    basis, variance = np.asarray(covariances.basis), np.asarray(covariances.variance)
+    return (basis * variance[:, None, :]) @ basis.T
+
+
+def full_rank(covariances: np.ndarray) -> Spread:
+    """The same covariances as F F^T + δ I with δ the least eigenvalue."""
+    values, vectors = np.linalg.eigh(covariances)
+    least = np.maximum(values[:, :1], 0.0)
+    return Spread(vectors * np.sqrt(np.maximum(values - least, 0.0))[:, None, :], np.repeat(least, values.shape[1], 1))
 
 
 def structure(covariances: Any, k: int, d: int, dtype: torch.dtype, device: torch.device) -> Structure:
