@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scorebed.analytic.heat.radial import radial_of
-from scorebed.solvers.space import Sphere
+from scorebed.solvers.space import SO3, SU2, Sphere
 
 _DEGREE = 11
 _FINEST = 8192
@@ -57,20 +57,20 @@ def radial_table(space: Any, t: float, device: torch.device, dtype: torch.dtype)
     Raises:
         ValueError: a time so short that the table would have more than 8192 panels.
     """
-    return _device_table(space.name, type(space), space.dim, float(t), device, dtype)
+    return _device_table(type(space).__name__, space.dim, float(t), device, dtype)
 
 
 @lru_cache(maxsize=512)
-def _device_table(name: str, kind: Any, dim: int, t: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.as_tensor(_table(name, kind, dim, t), device=device).to(dtype)
+def _device_table(kind: str, dim: int, t: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.as_tensor(_table(kind, dim, t), device=device).to(dtype)
 
 
 @lru_cache(maxsize=512)
-def _table(name: str, kind: Any, dim: int, t: float) -> np.ndarray:
-    space = kind(dim) if kind is Sphere else kind()
+def _table(kind: str, dim: int, t: float) -> np.ndarray:
+    space: Any = Sphere(dim) if kind == "Sphere" else {"SU2": SU2, "SO3": SO3}[kind]()
     panels = max(24, math.ceil(2.0 * math.pi / t))
     if panels > _FINEST:
-        raise ValueError(f"time = {t:g} on {name} needs a table of {panels} panels: give a longer one, {2 * math.pi / _FINEST:.1e}")
+        raise ValueError(f"time = {t:g} on {space.name} needs a table of {panels} panels: give a longer one, {2 * math.pi / _FINEST:.1e}")
     radial = radial_of(space)
     assert radial is not None
     nodes = np.cos((np.arange(_DEGREE + 1) + 0.5) * math.pi / (_DEGREE + 1))
