@@ -20,7 +20,7 @@ ROOMS := solvers analytic toy gpu tests notebooks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help site study test kill check format mutants figures clean distclean venv
+.PHONY: help site study test kill check format mutants museum figures clean distclean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,10 +33,10 @@ site: $(DEV) ## build the site into out/site/html
 	cd "$(OUT)/site" && NO_MKDOCS_2_WARNING=1 "$(CURDIR)/$(PY)" -m mkdocs build --strict --quiet -f mkdocs.yml
 
 # One BLAS thread per process: the processes already fill the cores.
-test kill mutants: export OMP_NUM_THREADS = 1
-test kill mutants: export OPENBLAS_NUM_THREADS = 1
-test kill mutants: export MKL_NUM_THREADS = 1
-test kill mutants: export VECLIB_MAXIMUM_THREADS = 1
+test kill mutants museum: export OMP_NUM_THREADS = 1
+test kill mutants museum: export OPENBLAS_NUM_THREADS = 1
+test kill mutants museum: export MKL_NUM_THREADS = 1
+test kill mutants museum: export VECLIB_MAXIMUM_THREADS = 1
 test kill mutants figures: export MPLBACKEND = Agg
 
 test: $(DEV) ## install what the tests need, run all of them
@@ -56,6 +56,9 @@ format: $(DEV) ## put the code in form, mend what the linter can mend
 
 mutants: $(DEV) ## corrupt every coefficient of every solver by 1 % and see a property fail
 	$(SCOREBED) mutants
+
+museum: $(DEV) ## look at every public defect of the museum: found, and its mended twin not flagged
+	$(SCOREBED) museum
 
 figures: $(DEV) ## draw every picture again: the studies into out/, the README's from them, the notebooks in place
 	$(SCOREBED) study --out "$(OUT)" $(STUDY)

@@ -181,7 +181,7 @@ FLOORS = (
     ("properties",),
     ("studies", "tuning"),
     ("figures",),
-    ("check", "peers", "claims", "conform"),
+    ("check", "peers", "claims", "conform", "museum"),
     ("commands",),
 )
 """The rooms of ``toy``, from the ground up; a room imports those on its own floor and below."""

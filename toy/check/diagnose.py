@@ -118,9 +118,12 @@ def _inside(setting: Setting) -> Setting:
 
 
 def _coarse(candidate: Candidate) -> Switch | None:
-    """Whether the candidate does not even answer moves of its nodes by a hundredth of a step in proportion."""
+    """Whether the candidate does not even answer moves of its nodes by a hundredth of a step in proportion.
+
+    A wrong formula may answer a tenth of a step by less than in proportion, as it bends; what is rounded jumps however small the move.
+    """
     answers = moves(candidate, (0.1, 0.01, 3e-3, 1e-3))
-    if all(0.5 < a < 2.0 for a in answers):
+    if all(0.5 * answers[1] < a < 2.0 * answers[1] for a in answers[2:]):
         return None
     shown = ", ".join(f"{a:.2g}" for a in answers)
     return Switch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,18 @@ def finite(candidate: Candidate, quick: bool = False, seconds: float = 60.0) -> 
     """For N = 1…64 steps nothing overflows."""
     counts = _COUNTS if quick else tuple(range(1, 65))
     kinds, tried = failures(candidate, counts, seconds)
-    bad = sorted(n for at in kinds.values() for n in at)
-    said = "".join(f"; at N = {at[0]}: {kind}" for kind, at in kinds.items() if kind not in ("nan", "inf"))
+    if "zero" in candidate.interface.ends[1:] and candidate.interface.grid:  # as users run it: the last step goes to sigma = 0
+        for n in range(1, 9):
+            grid = some_setting(candidate).nodes(8)[:n]
+            done = guarded(partial(candidate.run, modes().denoised, modes().states(grid[0]), grid, end="zero"), seconds / 2)
+            if done.hung or done.error is not None or not np.isfinite(done.value.x).all():
+                kinds.setdefault(said(done.error) if done.error is not None else "not finite in the step to 0", []).append(n)
+    bad = sorted({n for at in kinds.values() for n in at})
+    texts = "".join(f"; at N = {at[0]}: {kind}" for kind, at in kinds.items() if kind not in ("nan", "inf"))
     short = f", the first {len(tried)} of {len(counts)} in {seconds:g} s" if len(tried) < len(counts) else ""
     words = f"N = {counts[0]}…{counts[-1]} steps on 3 modes" + (f", {len(counts)} of them" if quick else "") + short
     measured = "finite everywhere" if not bad else f"not finite or an error at N = {_ranges(bad)}"
-    detail = f"look at the first and last steps of short runs: memory that is not there yet, a division by a step of length zero{said}"
+    detail = f"look at the first and last steps of short runs: memory that is not there yet, a division by a step of length zero{texts}"
     return judged(not bad, "finite", words, measured, "finite", detail)
 
 

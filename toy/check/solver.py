@@ -150,7 +150,14 @@ def _runs(candidate: Candidate, out: Report, told: bool, end: str | None) -> boo
     out.findings.append(Finding("runs", "pass", f"{tried}, {candidate.library}", f"{done.nfe} evaluations", "", candidate.remark))
     if candidate.remark:
         out.findings.append(Finding("grid", "note", "its sigmas replaced by ours", "nothing changed", "our grid", candidate.remark))
-    if candidate.stochastic is None and keeps_memory(candidate) == "memory":
+    try:
+        spoilt = candidate.stochastic is None and keeps_memory(candidate) == "memory"
+    except Exception as problem:  # the first run was fine
+        detail = "it keeps something from run to run; begin each run with empty memory"
+        out.findings.append(Finding("memory", "fail", "the same run again", said(problem), "the same answer", detail))
+        out.blame(orders.spoilt())
+        return False
+    if spoilt:
         candidate.stochastic = False
         out.blame(orders.spoilt())
     if candidate.stochastic is None:

@@ -199,17 +199,22 @@ def _precision(result: Findings, values: list[float], rule: Convention) -> None:
         detail = "integers move every level by up to half a unit: a method of order 2 and more stalls there; give real numbers"
         _fault(result, "rounded to integers", Finding("precision", status, "bits of the numbers", "integers", "at least float32", detail))
         return
-    used = [_bits(v) for v in inner]
+    low, rounded = _rounded(inner)
+    error = 2.0 ** -_PRECISIONS.get(low, 53)
+    detail = f"every level has been through {low}: relative error up to {error:.1e}; make the grid in float32 or float64 and cast last"
+    text = f"{low}, {max(map(_bits, inner))} bits"
+    _fault(result, f"rounded to {low}", judged(not rounded, "precision", "bits of the numbers", text, "at least float32", detail))
+
+
+def _rounded(values: Sequence[float]) -> tuple[str, bool]:
+    """The least precision that holds all the numbers, and whether it is a half one that they have been rounded to.
+
+    Numbers like k/16 have few bits without that: rounding shows in that many of them use all that there are.
+    """
+    used = [_bits(v) for v in values]
     low = next((name for name, bits in _PRECISIONS.items() if max(used) <= bits), "float64")
-    # numbers like k/16 have few bits without having been rounded: rounding shows in that most of them use all that there are
     full = _PRECISIONS.get(low, 53)
-    rounded = low in ("bfloat16", "float16") and sum(b >= full - 1 for b in used) >= max(2, len(used) // 4)
-    detail = f"every level has been through {low}: relative error up to {2.0**-full:.1e}; make the grid in float32 or float64 and cast last"
-    _fault(
-        result,
-        f"rounded to {low}",
-        judged(not rounded, "precision", "bits of the numbers", f"{low}, {max(used)} bits", "at least float32", detail),
-    )
+    return low, low in ("bfloat16", "float16") and sum(b >= full - 1 for b in used) >= max(2, len(used) // 4)
 
 
 def _fit(taus: Sequence[float]) -> tuple[float, float]:
@@ -294,7 +299,9 @@ def _told(result: Findings, values: list[float], told: list[float], rule: Conven
         "timesteps reversed": off([1000.0 - v for v in told]),
     }
     cause = min(reasons, key=lambda key: reasons[key])
-    cause = cause if reasons[cause] < 1e-3 else "timesteps of other levels"
+    low, rounded = _rounded(told)
+    other = f"timesteps rounded to {low}" if rounded and off(told) < 0.01 else "timesteps of other levels"
+    cause = cause if reasons[cause] < 1e-3 else other
     first = next(i for i, (a, b) in enumerate(zip(told, expected, strict=True)) if abs(a - b) > 1e-3 * scale)
     detail = f"at evaluation {first} the network is told {told[first]:.6g} at a level of {expected[first]:.6g}: {cause}"
     _fault(result, cause, Finding("timesteps", "fail", tried, f"off by {off(told):.2g} of the range", "the same levels", detail))
