@@ -59,6 +59,16 @@ def _first_bad(p: Array) -> str:
     return f"row {bad[0]} is {np.array2string(rows[bad[0]], threshold=8)}" if len(bad) else "shape " + str(tuple(p.shape))
 
 
+def alike(a: Any, p: Array) -> Array:
+    """A NumPy array in the library, device and dtype of p."""
+    return p.new_tensor(np.ascontiguousarray(a)) if hasattr(p, "new_tensor") else np.asarray(a).astype(p.dtype, copy=False)
+
+
+def onehot(k: Array, n: int, p: Array) -> Array:
+    """e_k of n values, (…, n), in the library, device and dtype of p."""
+    return alike(np.eye(n), p)[k]
+
+
 class KeyedDraws:
     """The draws of the interval between ``s`` and ``t`` from a source of ``solvers.noise``."""
 

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
+from scorebed.analytic.finite import TableLaw
 from scorebed.solvers import SOLVERS, BrownianNoise, Solver, grid, methods_on, sample
 from scorebed.solvers.draws import categorical
+from scorebed.solvers.methods.jump_exact import TIMES
 from scorebed.solvers.philox import uniforms
 from scorebed.solvers.process import Process
 from scorebed.solvers.process.jump import SHARES, JumpProcess
-from scorebed.toy.problems.jump import PROBLEMS, JumpProblem
+from scorebed.toy.measure.runs import order_on
+from scorebed.toy.problems.jump import PROBLEMS, JumpProblem, random_table
 from scorebed.toy.problems.jump_law import outcomes
+from scorebed.toy.problems.problem import refusal
 from scorebed.toy.properties import PROPERTIES, Broken
 from scorebed.toy.properties.jump import problems
 from scorebed.toy.properties.sabotage import wrong_drift, wrong_noise
@@ -25,6 +29,10 @@ CHAIN = ((-1.0, 1.0, 0.0), (0.5, -1.5, 1.0), (0.0, 2.0, -2.0))
 
 def test_jump_order(solver: Solver) -> None:
     PROPERTIES["jump_order"](solver)
+
+
+def test_jump_times(solver: Solver) -> None:
+    PROPERTIES["jump_times"](solver)
 
 
 def test_jump_point_mass(solver: Solver) -> None:
@@ -76,7 +84,7 @@ def test_draws_that_the_batch_shares_are_seen() -> None:
 
         return step(denoise, x, s, t, carry, lambda a, b: draw)
 
-    planted = with_step(lambda step, d, x, s, t, c, n: shared(step, d, x, s, t, c, n) if len(x) > 100 else step(d, x, s, t, c, n))
+    planted = with_step(lambda step, d, x, s, t, c, n: shared(step, d, x, s, t, c, n) if len(x) > 1000 else step(d, x, s, t, c, n))
     with pytest.raises(Broken, match=r"paths are .* off the exact law|rest of its batch"):
         PROPERTIES["jump_frequencies"](planted)
 
@@ -87,6 +95,52 @@ def test_a_step_that_moves_when_it_should_stand_is_seen() -> None:
 
     with pytest.raises(Broken, match="step of length zero"):
         PROPERTIES["jump_empty_step"](with_step(moved))
+
+
+# orders that the properties do not tell
+
+
+def weak(process: JumpProcess, sharp: float) -> JumpProblem:
+    target = TableLaw(random_table(process.size, 5 - process.size, 1, sharp), process)
+    return JumpProblem(name="weak", make=lambda: target, process=process, start=0.9, end=0.2)
+
+
+@pytest.mark.parametrize("process", [JumpProcess(2), JumpProcess(3, "uniform")], ids=lambda p: p.kernel)
+def test_theta_methods_in_total_variation(process: JumpProcess) -> None:
+    """Trapezoidal: order 2 where one jump halves no rate, and 1 where one does, since rates are clipped. RK2: order 1 everywhere."""
+    problem = weak(process, 0.3)
+    assert order_on(problem, SOLVERS["theta_trapezoidal"], law=True, steps=(32, 64, 128)).inside(2.0)
+    assert order_on(problem, SOLVERS["theta_rk2"], law=True, steps=(32, 64, 128)).inside(1.0)
+    strong = weak(process, 2.0)
+    assert order_on(strong, SOLVERS["theta_trapezoidal"], law=True, steps=(128, 256, 512)).inside(1.0)
+    gain = (
+        strong.law_error(SOLVERS["jump_euler"], strong.nodes(64)).error
+        / strong.law_error(SOLVERS["theta_trapezoidal"], strong.nodes(64)).error
+    )
+    assert gain > 2.0  # a smaller constant all the same
+
+
+def test_caching_asks_the_model_where_a_token_has_changed() -> None:
+    """n (1 − (1 − 1/n)^L) evaluations in n steps of a linear share (arXiv:2406.03736): the mean over samples that run alone."""
+    problem, n, runs = problems()[0], 6, 300
+    whole = JumpProblem(name="whole", make=problem.make, process=problem.process)
+    nodes, x = whole.nodes(n), whole.draw(1)
+    counts = [
+        sample(SOLVERS["cached_ancestral"], whole.known, x, nodes, noise=seed, terminal="none", record=True).nfe for seed in range(runs)
+    ]
+    # asked at the first step, and after each step but the last that changed a token
+    d = whole.d
+    expected = 1.0 + (n - 1) * (1.0 - (1.0 - 1.0 / n) ** d)
+    assert np.mean(counts) == pytest.approx(expected, abs=4.0 * np.std(counts) / np.sqrt(runs))
+
+
+@pytest.mark.parametrize("name", ["first_hitting", "remdm"])
+def test_methods_for_masks_say_so(name: str) -> None:
+    problem = problems()[1]
+    with pytest.raises(ValueError, match="this process has no mask: use kernel='absorbing'"):
+        problem.bind(SOLVERS[name])
+    with pytest.raises(ValueError, match="end the grid before"):
+        sample(SOLVERS["uniformisation"], problem.model, problem.draw(2), grid.uniform(problem.process, 2, 0.5, 0.0), noise=0)
 
 
 # the process
@@ -228,7 +282,9 @@ def test_outcomes_are_the_product_law() -> None:
 def test_torch_runs_the_same_draws(problem: JumpProblem) -> None:
     torch = pytest.importorskip("torch")
     nodes, x = problem.nodes(6), problem.draw(50)
-    for method in methods_on("jump").values():
+    for method in methods_on("jump", aliases=False).values():
+        if method.nonlinear == TIMES or refusal(problem, method):
+            continue
         plain = sample(method, problem.model, x, nodes, noise=3, terminal="none")
         there = sample(method, lambda y, n: torch.tensor(problem.model(y.numpy(), n)), torch.tensor(x), nodes, noise=3, terminal="none")
         np.testing.assert_array_equal(there.numpy(), plain)

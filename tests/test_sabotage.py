@@ -34,6 +34,7 @@ EXACT = {
     "map_path",
     "map_law",
     "jump_frequencies",
+    "jump_times",
 }
 ORDERS = {"order", "weak_order", "space_order", "space_weak_order", "phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"}
 ORDERS |= {"jump_order"}

@@ -75,6 +75,8 @@ class TableLaw:
         Raises:
             ValueError: a state with a value that no data lead to.
         """
+        if self.process.absorbing:  # the conditional given a state does not depend on time
+            node = self.process.at(0.5)
         x, k = np.asarray(x), self.process.forward(node)
         prior = np.broadcast_to(self.table, (len(x), *self.table.shape))
         joint, alone = prior, np.ones((1,) * (self.d + 1))
@@ -125,6 +127,23 @@ class TableLaw:
     def entropy(self) -> float:
         """H(π) in nats."""
         return entropy(self.table)
+
+
+class Known:
+    """The exact model of a law, by look-up in a table for each node; on masks one for all."""
+
+    def __init__(self, law: TableLaw) -> None:
+        self.law, self.shape = law, (law.process.alphabet,) * law.d
+        self.every = np.stack(np.unravel_index(np.arange(math.prod(self.shape)), self.shape), -1)
+        self.tables: dict[float, np.ndarray] = {}
+
+    def __call__(self, x: Any, node: Instant) -> np.ndarray:
+        """p(x0^i = k | x_t = x), (B, L, S)."""
+        key = 0.5 if self.law.process.absorbing else node.clock
+        if key not in self.tables:
+            self.tables = {**self.tables, key: self.law.probabilities(self.every, node)} if len(self.tables) < 8 else {}
+            return self(x, node)
+        return np.asarray(self.tables[key][np.ravel_multi_index(tuple(np.asarray(x).T), self.shape)])
 
 
 def entropy(p: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scorebed.solvers.base import solver
+from scorebed.solvers.base import alias, solver
 from scorebed.solvers.state import Array
 
 DRAWS = "draws tokens, which is not linear in the state"
@@ -38,6 +38,49 @@ def tau_leaping(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any)
 def jump_ancestral(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) -> tuple[Array, Any]:
     r"""x_t^i ~ Σ_k p_k q(x_t^i | x_s^i, x0^i = k), all tokens at once: exact for one token in any step, for more of them of order 1."""
     return noise(s, t)(s.process.posterior(denoise(x, s), x, s, t)), carry
+
+
+@solver(
+    order=1,
+    weak=1,
+    on=("jump",),
+    nonlinear=DRAWS,
+    inexact="clips rates",
+    reference="discrete flow matching, arXiv:2407.15595, Alg. 1, eq. 24",
+)
+def flow_euler(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) -> tuple[Array, Any]:
+    r"""P(x_t = y) = h (−α'/(1 − α)) p_y: the mixture path's velocity, with the marginals of the reverse process and fewer jumps back.
+
+    It is made for the kernels whose x_t is x0 with probability α and else drawn afresh: absorbing and uniform.
+    """
+    process, p = s.process, denoise(x, s)
+    free = (x == process.mask)[..., None] if process.absorbing else 1.0
+    jumps = (s.t - t.t) * process.flow_rate(s) * free * process.widened(p) * (1.0 - process.onehot(x, p))
+    all_jumps = jumps.sum(-1)[..., None]
+    stay = (1.0 - all_jumps) * (all_jumps < 1.0)
+    return noise(s, t)(jumps + stay * process.onehot(x, jumps)), carry
+
+
+@solver(order=1, weak=1, on=("jump",), nonlinear=DRAWS, reference="MDLM, arXiv:2406.07524, sec. 4.1 (caching)")
+def cached_ancestral(denoise: Any, x: Array, s: Any, t: Any, carry: Any, noise: Any) -> tuple[Array, Any]:
+    r"""``jump_ancestral``, which asks the model only where a token has changed since it was asked: on masks p does not depend on time."""
+    known = carry is not None and s.process.absorbing and bool((carry[0] == x).all())
+    p = carry[1] if known else denoise(x, s)
+    return noise(s, t)(s.process.posterior(p, x, s, t)), (x, p)
+
+
+alias(
+    "tweedie_leaping",
+    jump_ancestral,
+    reference="SEDD, arXiv:2310.16834, eq. 19 (Tweedie tau-leaping)",
+    formula="x_t^i ~ (exp((σ_t − σ_s) Q) s)_y exp((σ_s − σ_t) Q)(x_s, y) with the concrete score s: Bayes, written in ratios.",
+)
+alias(
+    "absorbing_ancestral",
+    jump_ancestral,
+    reference="MDLM, arXiv:2406.07524, eq. 7",
+    formula="A masked token is x0 ~ p with probability (α_t − α_s)/(1 − α_s), and else stays.",
+)
 
 
 def leap(rates: Array, h: float, x: Array, process: Any) -> Array:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import expm
 
-from scorebed.solvers.draws import KeyedDraws
+from scorebed.solvers.draws import KeyedDraws, alike, onehot
 from scorebed.solvers.process.base import Instant
 from scorebed.solvers.state import Array, is_finite
 
@@ -146,20 +146,41 @@ class JumpProcess:
         """P(x_t = y | x_s = x) of every token, the others standing still, (…, A); ``t`` is cleaner. Linear in p."""
         w = _posterior(self, s.clock, t.clock)
         if not self.absorbing:
-            return (p[..., None] * _like(w, p)[x]).sum(-2)
+            return (p[..., None] * alike(w, p)[x]).sum(-2)
         masked = (x == self.size)[..., None]
-        return masked * (p @ _like(w[self.size], p)) + ~masked * self.onehot(x, p)
+        return masked * (p @ alike(w[self.size], p)) + ~masked * self.onehot(x, p)
 
     def rates(self, p: Array, x: Array, node: Instant) -> Array:
         """The rates in time of the reverse jumps x → y at ``node``, (…, A), 0 where y = x. Linear in p."""
         w = SHARES[self.share].falls(node.t) * _rates(self, node.clock)
         if not self.absorbing:
-            return (p[..., None] * _like(w, p)[x]).sum(-2)
-        return (x == self.size)[..., None] * (p @ _like(w[self.size], p))
+            return (p[..., None] * alike(w, p)[x]).sum(-2)
+        return (x == self.size)[..., None] * (p @ alike(w[self.size], p))
+
+    def flow_rate(self, node: Instant) -> float:
+        """−α'/(1 − α), at which a mixture path puts tokens in their place; infinite at the data."""
+        return SHARES[self.share].falls(node.t) / (1.0 - node.clock) if node.clock < 1.0 else math.inf
+
+    def forward_rates(self, x: Array, node: Instant, like: Array) -> Array:
+        """The rates in time of the forward jumps x → y at ``node``, (…, A), 0 where y = x."""
+        q = self.generator()
+        return self.beta(node) * alike(q - np.diag(np.diag(q)), like)[x]
+
+    def fastest(self, node: Instant) -> float:
+        """The largest total rate of reverse jumps that a token can have at ``node``, whatever the model says."""
+        if self.absorbing:
+            return self.flow_rate(node)
+        if node.clock >= 1.0:
+            return math.inf
+        return SHARES[self.share].falls(node.t) * float(_rates(self, node.clock).sum(-1).max())
 
     def onehot(self, x: Array, like: Array) -> Array:
         """e_x of the alphabet, (…, A), in dtype and library of ``like``."""
-        return _like(np.eye(self.alphabet), like)[x]
+        return onehot(x, self.alphabet, like)
+
+    def widened(self, p: Array) -> Array:
+        """Probabilities of the S values as ones of the alphabet, (…, A): the mask has none."""
+        return p @ alike(np.eye(self.size, self.alphabet), p)
 
     # what the loop asks
 
@@ -235,7 +256,3 @@ def _rates(process: JumpProcess, alpha: float) -> np.ndarray:
     w = np.where(here.T[:, :, None] > 0.0, w, 0.0)
     w[range(n), :, range(n)] = 0.0
     return w
-
-
-def _like(a: np.ndarray, p: Array) -> Array:
-    return p.new_tensor(np.ascontiguousarray(a)) if hasattr(p, "new_tensor") else a.astype(p.dtype, copy=False)

@@ -18,8 +18,8 @@ from scorebed.solvers import Solver
 from scorebed.solvers.base import advance
 
 FAINT = 1e-16
-"""Rows of less weight than this are left out; what is lost is counted."""
-_QUADRATURE = 4
+"""Courses of less weight than this are left out."""
+_QUADRATURE = 2
 
 
 class _Ask(BaseException):
@@ -55,7 +55,17 @@ class Answers:
         return np.asarray(0.5 + 0.5 * places[chosen])
 
 
-def outcomes(p: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class FirstOf:
+    """Draws the first value of positive probability, and u = 0: enough to see whether a step can be made at all."""
+
+    def __call__(self, p: Any) -> Any:
+        return (p > 0.0).argmax(-1)
+
+    def uniform(self, n: int) -> np.ndarray:
+        return np.zeros((1, n))
+
+
+def outcomes(p: np.ndarray, weight: np.ndarray, faint: float = FAINT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All joint values of independent entries: (row, values (R, entries), weight), for p (rows, entries, values) and weights of the rows.
 
     Raises:
@@ -68,7 +78,7 @@ def outcomes(p: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     rows, values = np.arange(len(p)), np.empty((len(p), 0), dtype=np.int64)
     for m in range(p.shape[1]):
         q = weight[:, None] * p[rows, m]
-        at, value = np.nonzero(q > FAINT)
+        at, value = np.nonzero(q > faint)
         rows, values, weight = rows[at], np.column_stack((values[at], value)), q[at, value]
     return rows, values, weight
 
@@ -80,7 +90,7 @@ def taken(value: Any, rows: np.ndarray) -> Any:
     return value[rows] if getattr(value, "ndim", 0) > 0 else value
 
 
-def branch(run: Callable[[np.ndarray, Answers], Any], weight: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+def branch(run: Callable[[np.ndarray, Answers], Any], weight: np.ndarray, faint: float = FAINT) -> tuple[Any, np.ndarray, np.ndarray]:
     """What ``run(rows, draws)`` gives in every course of its draws: (result, rows, weight)."""
     rows, answers = np.arange(len(weight)), list[np.ndarray]()
     while True:
@@ -89,7 +99,7 @@ def branch(run: Callable[[np.ndarray, Answers], Any], weight: np.ndarray) -> tup
             draws.rows = len(rows)
             return run(rows, draws), rows, weight
         except _Ask as asked:
-            at, values, weight = outcomes(asked.p, weight)
+            at, values, weight = outcomes(asked.p, weight, faint)
             rows, answers = rows[at], [*(a[at] for a in answers), values]
 
 
@@ -107,11 +117,11 @@ def _arrays(value: Any, n: int) -> list[np.ndarray]:
 
 
 def follow(
-    solver: Solver, model: Any, start: np.ndarray, nodes: Sequence[Any], wrap: Callable[[Any], Any] = lambda draw: draw
+    solver: Solver, model: Any, start: np.ndarray, nodes: Sequence[Any], wrap: Callable[[Any], Any] = lambda d: d, faint: float = FAINT
 ) -> tuple[np.ndarray, np.ndarray]:
     """The law of the method's output along a grid as weighted states: ((R, L), (R,)), from the law ``start``, a table (A,) * L.
 
-    ``wrap`` changes the draws, for controls.
+    ``wrap`` changes the draws, for controls; courses of less weight than ``faint`` are left out.
     """
     x = np.argwhere(start > 0.0)
     weight, carry = start[start > 0.0], None
@@ -120,16 +130,14 @@ def follow(
         def run(rows: np.ndarray, draws: Answers, x: Any = x, carry: Any = carry, s: Any = s, t: Any = t) -> Any:
             return advance(solver, model, x[rows], s, t, taken(carry, rows), lambda a, b: wrap(draws))
 
-        (x, carry), _, weight = branch(run, weight)
+        (x, carry), _, weight = branch(run, weight, faint)
         x, carry, weight = merged(x, carry, weight)
     return x, weight
 
 
-def output_table(
-    solver: Solver, model: Any, start: np.ndarray, nodes: Sequence[Any], wrap: Callable[[Any], Any] = lambda d: d
-) -> np.ndarray:
+def output_table(solver: Solver, model: Any, start: np.ndarray, nodes: Sequence[Any], **how: Any) -> np.ndarray:
     """The law of the method's output as a table of the alphabet, (A,) * L."""
-    x, weight = follow(solver, model, start, nodes, wrap)
+    x, weight = follow(solver, model, start, nodes, **how)
     table = np.zeros(start.shape)
     np.add.at(table, tuple(x.T), weight)
     return table

@@ -26,7 +26,7 @@ ASKED = (
     *("constant_denoiser", "point_mass", "straight", "space_increments", "close", "order", "weak_order"),
     *("space_order", "space_weak_order", "phase_point_mass", "bridge_point_mass"),
     *("map_path", "map_law"),
-    *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order", "jump_order", "jump_frequencies"),
+    *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order", "jump_order", "jump_times", "jump_frequencies"),
 )
 """The properties that speak of drift or noise, the cheapest first."""
 
