@@ -15,7 +15,8 @@ from scorebed.solvers.draws import categorical
 from scorebed.solvers.methods.jump_exact import TIMES
 from scorebed.solvers.philox import uniforms
 from scorebed.solvers.process import Process
-from scorebed.solvers.process.jump import SHARES, JumpProcess
+from scorebed.solvers.process.jump import JumpProcess
+from scorebed.solvers.process.share import SHARES
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.problems.jump import PROBLEMS, JumpProblem, random_table
 from scorebed.toy.problems.jump_law import outcomes

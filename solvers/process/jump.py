@@ -18,39 +18,19 @@ exact where the other tokens stand still, which is all that a step of many token
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.linalg import expm
 
 from scorebed.solvers.draws import KeyedDraws, alike, onehot
 from scorebed.solvers.process.base import Instant
+from scorebed.solvers.process.share import SHARES
 from scorebed.solvers.state import Array, is_finite
 
 Matrix = tuple[tuple[float, ...], ...]
-
-
-class Share(NamedTuple):
-    """α(t), −α'(t) and t(α)."""
-
-    alpha: Callable[[float], float]
-    falls: Callable[[float], float]
-    time: Callable[[float], float]
-
-
-SHARES = {
-    "linear": Share(lambda t: 1.0 - t, lambda t: 1.0, lambda a: 1.0 - a),
-    "cosine": Share(
-        lambda t: 1.0 - math.sin(0.5 * math.pi * t),
-        lambda t: 0.5 * math.pi * math.cos(0.5 * math.pi * t),
-        lambda a: math.asin(1.0 - a) / (0.5 * math.pi),
-    ),
-    "square": Share(lambda t: 1.0 - t * t, lambda t: 2.0 * t, lambda a: math.sqrt(1.0 - a)),
-}
-"""How the share that has not jumped falls: 1 − t (log-linear noise), 1 − sin(πt/2) (MaskGIT's cosine), 1 − t²."""
 
 
 @dataclass(frozen=True)
