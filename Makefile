@@ -20,7 +20,7 @@ ROOMS := solvers analytic toy gpu tests notebooks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help site study test kill check format mutants museum figures clean distclean venv
+.PHONY: help site study test kill check format mutants museum learned figures clean distclean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ mutants: $(DEV) ## corrupt every coefficient of every solver by 1 % and see a pr
 
 museum: $(DEV) ## look at every public defect of the museum: found, and its mended twin not flagged
 	$(SCOREBED) museum
+
+learned: $(DEV) ## train the small networks into out/learned once, and split their error
+	$(SCOREBED) learned --out "$(OUT)/learned"
 
 figures: $(DEV) ## draw every picture again: the studies into out/, the README's from them, the notebooks in place
 	$(SCOREBED) study --out "$(OUT)" $(STUDY)

@@ -33,6 +33,7 @@ SMALL = "study --problems mixture1d --solvers ddim --nfe 5 --no-figures --jobs 1
         "law --out",
         "budget --out",
         "likelihood --out",
+        "learned --out",
         "posterior --out",
         "bench --out",
         "peers --out",

@@ -1,0 +1,259 @@
+r"""What did a network learn wrong? The exact error budget of trained networks on data sets whose score is known.
+
+A data set smoothed by a bandwidth is a mixture, so the score s of its noised law is exact at every point and the error e = s̃ − s of a
+network is known pointwise. Reverse chains x_s ~ N(x_t + Δ s̃, v I) with Δ = sigma_t² − sigma_s² bound log p from below, and by Tweedie
+E[x_s − x_t − Δ s | x_t] = 0, so that the gap of the bound, in nats, is exactly
+
+    E[log p(x) − bound] =  KL of the prior  +  price of the steps (the gap with s)  +  Σ ½ Δ²/v E|e|²,
+
+and E|e|² = E|∇φ|² + E|r|² with ∇·(p r) = 0 splits into a gradient part, which moves the law, and a solenoidal part, which does not.
+The left side is measured by paths with the network, the right side from independent draws: they must agree within their intervals. The
+potential φ is sought in a class that is linear in its parameters (Fourier modes on the torus, which are dense there; quadratics, random
+waves and log p in R^d): in R^d the gradient part is therefore a lower bound, and what is called solenoidal an upper one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scorebed.analytic import GaussianMixture, from_data
+from scorebed.analytic.heat import HeatMixture
+from scorebed.analytic.heat.wrapped import wrapped
+from scorebed.solvers import EDM
+from scorebed.solvers.space import Torus
+
+Floats = NDArray[np.float64]
+Score = Callable[[Floats, float], Floats]
+PARTS = ("prior", "discretisation", "score error, gradient", "score error, solenoidal")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A data set with its exact noised laws.
+
+    Attributes:
+        name, description: of the data.
+        law: the smoothed data set, a mixture on R^d or on the torus.
+        periodic: whether the coordinates are angles.
+        sigmas: the least and the largest noise of the budget.
+    """
+
+    name: str
+    description: str
+    law: Any
+    periodic: bool
+    sigmas: tuple[float, float]
+
+    @property
+    def d(self) -> int:
+        return int(self.law.space.dim if self.periodic else self.law.d)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a coordinate."""
+        return 1.0 if self.periodic else math.sqrt(float(np.trace(self.law.covariance())) / self.d)
+
+    def draw(self, n: int, rng: np.random.Generator) -> Floats:
+        return np.asarray(self.law.sample(n, rng))
+
+    def score(self, x: Floats, sigma: float) -> Floats:
+        return np.asarray(self.law.score(x, EDM().node(sigma)))
+
+    def log_prob(self, x: Floats, sigma: float) -> Floats:
+        return np.asarray(self.law.log_prob(x, EDM().node(sigma)))
+
+    def log_prior(self, x: Floats) -> Floats:
+        if self.periodic:
+            return np.full(len(x), -self.d * math.log(2.0 * math.pi))
+        return self.log_normal(x, self.sigmas[1] ** 2)
+
+    def log_normal(self, gap: Floats, variance: float) -> Floats:
+        """Log-density of a step by ``gap``; on the torus that of the angle, summed over windings."""
+        if self.periodic:
+            return np.asarray(wrapped(gap, variance)[0].sum(1))
+        return np.asarray(-0.5 * (gap * gap).sum(1) / variance - 0.5 * self.d * math.log(2.0 * math.pi * variance))
+
+    def levels(self, steps: int) -> Floats:
+        """sigma from noise to data, geometric."""
+        return np.geomspace(self.sigmas[1], self.sigmas[0], steps + 1)
+
+
+def digits() -> GaussianMixture:
+    """200 of scikit-learn's digits, 64 pixels in [−1, 1], centred, each the centre of a Gaussian of deviation 0.25."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits().data[:200] / 8.0 - 1.0
+    return from_data(data - data.mean(0), 0.25)
+
+
+def torsions() -> HeatMixture:
+    """150 pairs of angles from three basins, as backbone angles have them, each the pole of a heat kernel of time 0.04."""
+    rng = np.random.default_rng(0)
+    basins = np.array([[-1.1, -0.8], [-2.0, 2.4], [1.0, 0.7]])
+    pick = rng.choice(3, 150, p=[0.5, 0.4, 0.1])
+    angles = basins[pick] + rng.standard_normal((150, 2)) @ np.array([[0.3, -0.15], [0.0, 0.25]])
+    space = Torus(2)
+    return HeatMixture(space, np.full(150, 1.0 / 150), np.asarray(space.project(angles)), 0.04)
+
+
+def wine() -> GaussianMixture:
+    """scikit-learn's table of 178 wines, 13 columns to mean 0 and variance 1, smoothed by 0.3."""
+    from sklearn.datasets import load_wine
+
+    data = load_wine().data
+    return from_data((data - data.mean(0)) / data.std(0), 0.3)
+
+
+@cache
+def domains() -> dict[str, Domain]:
+    """The three data sets by name."""
+    made = (
+        Domain("digits", "200 digits, 64 pixels", digits(), False, (0.1, 30.0)),
+        Domain("torsions", "150 pairs of angles on the torus", torsions(), True, (0.1, 3.0)),
+        Domain("wine", "178 wines, 13 columns", wine(), False, (0.1, 30.0)),
+    )
+    return {domain.name: domain for domain in made}
+
+
+def network(domain: Domain, folder: Path | None, *, steps: int = 4000, width: int = 128, seed: int = 0) -> Any:
+    """A trained network of a domain, from the cache in ``folder`` if it is there, else trained (and cached)."""
+    from scorebed.gpu.network.small import SmallScore, load, save, train
+
+    path = None if folder is None else folder / f"{domain.name}-{width}-{steps}-{seed}.npz"
+    if path is not None and path.exists():
+        return load(path)
+    rng = np.random.default_rng(seed)
+    net = SmallScore(domain.d, periodic=domain.periodic, width=width, spread=domain.spread)
+    low, high = domain.sigmas
+    train(net, lambda n: domain.draw(n, rng), (0.8 * low, 1.1 * high), steps=steps, seed=seed)
+    if path is not None:
+        save(net, path)
+    return net
+
+
+def gap_of_paths(domain: Domain, scores: list[Score], levels: Floats, paths: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """log p(x) − bound along ``paths`` forward paths for each score, (scores, paths), and log p_T − log prior at their ends, (paths,)."""
+    x = domain.draw(paths, rng) + levels[-1] * rng.standard_normal((paths, domain.d))
+    log_p = domain.log_prob(x, levels[-1])
+    log_q = np.zeros(paths)
+    log_steps = np.zeros((len(scores), paths))
+    for s, t in zip(levels[:0:-1], levels[-2::-1], strict=True):
+        delta = t * t - s * s
+        noise = math.sqrt(delta) * rng.standard_normal(x.shape)
+        y = x + noise
+        log_q += domain.log_normal(noise, delta)
+        variance = delta * s * s / (t * t)
+        for i, score in enumerate(scores):
+            log_steps[i] += domain.log_normal(x - y - delta * score(y, t), variance)
+        x = y
+    prior = domain.log_prob(x, levels[0]) - domain.log_prior(x)
+    return log_p - (domain.log_prior(x) + log_steps - log_q), prior
+
+
+def gradients(domain: Domain, x: Floats, sigma: float, size: int) -> Floats:
+    """∇ψ_j of the potentials at x, (features, n, d)."""
+    n, d = x.shape
+    if domain.periodic:
+        k = np.stack(np.meshgrid(*[np.arange(-size, size + 1)] * d, indexing="ij"), -1).reshape(-1, d)
+        k = k[len(k) // 2 + 1 :]  # one of each pair ±k
+        phase = x @ k.T
+        return np.concatenate([np.einsum("nk,kd->knd", np.cos(phase), k), np.einsum("nk,kd->knd", -np.sin(phase), k)])
+    rng = np.random.default_rng(1)
+    width = math.sqrt(sigma**2 + domain.spread**2)
+    constant = np.broadcast_to(np.eye(d)[:, None], (d, n, d))
+    axes = np.linalg.eigh(domain.law.covariance())[1][:, ::-1][:, : min(d, 10)]
+    z = x @ axes
+    pairs = [(i, j) for i in range(z.shape[1]) for j in range(i + 1)]
+    squares = np.stack([z[:, [i]] * axes[:, j] + z[:, [j]] * axes[:, i] for i, j in pairs])
+    waves = rng.standard_normal((20 * size, d)) / width
+    phases = x @ waves.T + 2.0 * math.pi * rng.random(20 * size)
+    rippled = np.einsum("nk,kd->knd", -np.sin(phases), waves)
+    return np.concatenate([constant, x[None], squares, rippled, domain.score(x, sigma)[None]])
+
+
+def split_error(domain: Domain, score: Score, sigma: float, n: int, rng: np.random.Generator, size: int = 8) -> tuple[Floats, Floats]:
+    """|e|² at a noise level in two parts, each (n,) with the mean that is meant: 2 e·∇φ − |∇φ|² and |e − ∇φ|².
+
+    On the torus φ is fitted, and the means taken, by quadrature over a grid, so that there is nothing to scatter; in R^d φ is fitted on
+    other draws than those that come back.
+    """
+    if domain.periodic:
+        axis = 2.0 * math.pi * (np.arange(64) / 64 - 0.5)
+        x = np.stack(np.meshgrid(*[axis] * domain.d, indexing="ij"), -1).reshape(-1, domain.d)
+        weights = np.exp(domain.log_prob(x, sigma))
+        fitted = shown = slice(None)
+    else:
+        x = domain.draw(3 * n, rng) + sigma * rng.standard_normal((3 * n, domain.d))
+        weights = np.ones(3 * n)
+        fitted, shown = slice(2 * n), slice(2 * n, None)
+    weights = weights / weights[fitted].mean()
+    e = score(x, sigma) - domain.score(x, sigma)
+    fields = gradients(domain, x, sigma, size)
+    root = np.sqrt(weights[fitted])[:, None]
+    a, b = (fields[:, fitted] * root).reshape(len(fields), -1), (e[fitted] * root).ravel()
+    gram = a @ a.T
+    found = np.linalg.solve(gram + 1e-8 * np.trace(gram) / len(gram) * np.eye(len(gram)), a @ b)
+    part, e, w = np.einsum("k,knd->nd", found, fields[:, shown]), e[shown], weights[shown]
+    moving, rest = w * (2.0 * e * part - part**2).sum(1), w * ((e - part) ** 2).sum(1)
+    return (np.full(n, moving.mean()), np.full(n, rest.mean())) if domain.periodic else (moving, rest)
+
+
+def budget(
+    domain: Domain, score: Score, *, steps: int = 24, paths: int = 400, draws: int = 300, size: int = 8, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The budget of a network on a domain, and its score error at every level.
+
+    Args:
+        score: (x, sigma) -> the network's score.
+        steps: of the reverse chain.
+        paths: forward paths, for total, prior and discretisation.
+        draws: independent draws at each level, for the score error.
+        size: of the class of potentials: largest frequency on the torus, a twentieth of the number of waves in R^d.
+        seed: of everything.
+
+    Returns:
+        Table of part, nats, error (a standard error), with rows ``PARTS``, "sum" and "total"; and table of sigma, gradient, solenoidal
+        (nats of that step) and relative, E|e|²/E|s|².
+    """
+    rng = np.random.default_rng(seed)
+    levels = domain.levels(steps)
+    gaps, prior = gap_of_paths(domain, [domain.score, score], levels, paths, rng)
+    rows: list[tuple[str, float, float]] = [_mean("prior", prior), _mean("discretisation", gaps[0] - prior)]
+    by_level = []
+    parts, variances = np.zeros(2), np.zeros(2)
+    for t, s in pairwise(levels):
+        weight = 0.5 * (t * t - s * s) * t * t / (s * s)
+        pieces = split_error(domain, score, float(t), draws, rng, size)
+        x = domain.draw(draws, rng) + t * rng.standard_normal((draws, domain.d))
+        whole = float((domain.score(x, float(t)) ** 2).sum(1).mean())
+        for i, piece in enumerate(pieces):
+            parts[i] += weight * piece.mean()
+            variances[i] += weight**2 * piece.var(ddof=1) / draws
+        by_level.append((float(t), weight * pieces[0].mean(), weight * pieces[1].mean(), float((pieces[0] + pieces[1]).mean()) / whole))
+    rows += [(name, float(v), float(math.sqrt(w))) for name, v, w in zip(PARTS[2:], parts, variances, strict=True)]
+    rows.append(("sum", sum(r[1] for r in rows), math.sqrt(sum(r[2] ** 2 for r in rows))))
+    rows.append(_mean("total", gaps[1]))
+    table = pd.DataFrame(rows, columns=["part", "nats", "error"])
+    table.insert(0, "domain", domain.name)
+    return table, pd.DataFrame(by_level, columns=["sigma", "gradient", "solenoidal", "relative"])
+
+
+def apart(table: pd.DataFrame) -> float:
+    """|sum − total| in standard errors of the difference, as if independent."""
+    rows = table.set_index("part")
+    gap = float(rows.nats["sum"] - rows.nats["total"])
+    return abs(gap) / math.hypot(float(rows.error["sum"]), float(rows.error["total"]))
+
+
+def _mean(part: str, values: Floats) -> tuple[str, float, float]:
+    return part, float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
