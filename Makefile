@@ -20,7 +20,7 @@ ROOMS := solvers analytic toy gpu tests notebooks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help site study test kill check format mutants museum learned figures clean distclean venv
+.PHONY: help site study test kill check format mutants claims museum learned figures clean distclean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ format: $(DEV) ## put the code in form, mend what the linter can mend
 
 mutants: $(DEV) ## corrupt every coefficient of every solver by 1 % and see a property fail
 	$(SCOREBED) mutants
+
+claims: $(DEV) ## measure the claims of papers against closed form, each with a control that must fail
+	$(SCOREBED) claims --out "$(OUT)/claims"
 
 museum: $(DEV) ## look at every public defect of the museum: found, and its mended twin not flagged
 	$(SCOREBED) museum
