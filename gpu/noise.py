@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorebed.solvers.noise import KINDS, BrownianNoise, _fixed_point, interval_key
+from scorebed.solvers.noise import BrownianNoise, _fixed_point, interval_key, kind_of
 from scorebed.solvers.philox import normals
 from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
@@ -44,7 +44,7 @@ def address(seed: int, s: Point, t: Point, part: int = 0) -> tuple[int, int, int
         raise ValueError(f"noise needs finite lam at both ends, got {s.clock} and {t.clock}: stop short of sigma = 0 and of alpha = 0")
     if low == high:
         raise ValueError(f"noise needs two nodes with different lam, got s.lam = t.lam = {s.clock}")
-    return words(KINDS[part], interval_key(seed, low, high))
+    return words(kind_of(part), interval_key(seed, low, high))
 
 
 def round_keys(address: tuple[int, int, int]) -> list[int]:

@@ -10,8 +10,8 @@ Without refinement, kind = b"interval" and what = (seed as uint64, the smaller a
 ties to even, int64), little-endian. So direction does not matter, nor does the round-off of lam: a grid made again from its own times has
 the same noise, whereas distinct intervals, overlapping or not, have independent normals. Ends closer than 2^-30 are refused.
 
-The second draw of an interval, of a process that has two, has kind = b"interval 1". Uniform numbers, for draws of tokens, have
-kind = b"uniform k" for the k-th question of an interval (``philox.uniforms``).
+The draws of an interval after the first, of a process that has several, have kind = b"interval 1", b"interval 2" and so on. Uniform
+numbers, for draws of tokens, have kind = b"uniform k" for the k-th question of an interval (``philox.uniforms``).
 
 With refinement the noise is an increment of one Brownian path W per (seed, sample, element) in the clock tau = (sigma/alpha)² = e^{-2 lam},
 
@@ -57,9 +57,6 @@ _LAM = 64
 _TOP = _LAM << _BITS
 _DEEP = 16  # cells this deep (0.002 wide in lam) and deeper are summed once per end and remembered: a sampler asks for [a, b], then [b, c]
 _KEEP = 4  # ends remembered
-
-KINDS = (b"interval", b"interval 1")
-"""The kind of each of an interval's draws: a process may have two."""
 
 _Cell = tuple[int, int, int]
 """(lo, mid, hi) in units of 2^-120 of lam; lo is the noisy end."""
@@ -129,7 +126,7 @@ class BrownianNoise:
         if self.refine:
             values = self._increment(*_fixed_point(low, high))
         else:
-            values = self._draw(KINDS[part], interval_key(self.seed, low, high))
+            values = self._draw(kind_of(part), interval_key(self.seed, low, high))
         values = values.reshape(self.shape)
         if self._like is None:
             return values
@@ -187,6 +184,11 @@ class BrownianNoise:
         if apart is not None:
             total += norm * (self._tail(b, path_b[apart:]) - self._tail(a, path_a[apart:]))
         return total
+
+
+def kind_of(part: int) -> bytes:
+    """The kind of the ``part``-th draw of an interval: a process may have several."""
+    return b"interval %d" % part if part else b"interval"
 
 
 def interval_key(seed: int, low: float, high: float) -> bytes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scorebed.solvers.model import Array
+from scorebed.solvers.state import State, bare, parts
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ DORMAND_PRINCE = Tableau(
 )
 
 
-def plus(y: Array, h: float, weights: Sequence[float], slopes: Sequence[Array]) -> Array:
-    """y + h Σ_j w_j d_j."""
+def plus(y: State, h: float, weights: Sequence[float], slopes: Sequence[State]) -> State:
+    """y + h Σ_j w_j d_j, by components."""
     for w, d in zip(weights, slopes, strict=True):
         if w:
-            y = y + (h * w) * d
+            y = bare(tuple(a + (h * w) * b for a, b in zip(parts(y), parts(d), strict=True)))
     return y
 
 
-def stages(tableau: Tableau, slope: Callable[[Array, float], Array], y: Array, h: float) -> list[Array]:
+def stages(tableau: Tableau, slope: Callable[[State, float], State], y: State, h: float) -> list[State]:
     """The slopes d_i = slope(y + h Σ_j a_ij d_j, c_i) of all stages."""
-    found: list[Array] = []
+    found: list[State] = []
     for c, row in zip(tableau.c, tableau.a, strict=True):
         found.append(slope(plus(y, h, row, found), c))
     return found

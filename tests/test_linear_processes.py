@@ -11,8 +11,9 @@ import torch
 
 from scorebed import gpu
 from scorebed.solvers import Solver, methods_on, sample
+from scorebed.solvers.process import LINEAR
 from scorebed.solvers.state import bare, parts
-from scorebed.toy.properties import PROPERTIES, bridge, phase
+from scorebed.toy.properties import PROPERTIES, bridge, phase, sequence
 from scorebed.toy.properties.mutants import Mutant, judge, killer
 
 
@@ -22,6 +23,14 @@ def test_phase_order(solver: Solver) -> None:
 
 def test_phase_weak_order(solver: Solver) -> None:
     PROPERTIES["phase_weak_order"](solver)
+
+
+def test_phase_short_step(solver: Solver) -> None:
+    PROPERTIES["phase_short_step"](solver)
+
+
+def test_phase_local_order(solver: Solver) -> None:
+    PROPERTIES["phase_local_order"](solver)
 
 
 def test_phase_point_mass(solver: Solver) -> None:
@@ -48,8 +57,12 @@ def test_bridge_weak_order(solver: Solver) -> None:
     PROPERTIES["bridge_weak_order"](solver)
 
 
-def test_bridge_weak_order_on_a_mixture(solver: Solver) -> None:
-    PROPERTIES["bridge_weak_order_on_a_mixture"](solver)
+def test_bridge_short_step(solver: Solver) -> None:
+    PROPERTIES["bridge_short_step"](solver)
+
+
+def test_bridge_local_order(solver: Solver) -> None:
+    PROPERTIES["bridge_local_order"](solver)
 
 
 def test_bridge_point_mass(solver: Solver) -> None:
@@ -66,6 +79,42 @@ def test_bridge_equivariance(solver: Solver) -> None:
 
 def test_bridge_replay(solver: Solver) -> None:
     PROPERTIES["bridge_replay"](solver)
+
+
+def test_sequence_order(solver: Solver) -> None:
+    PROPERTIES["sequence_order"](solver)
+
+
+def test_sequence_weak_order(solver: Solver) -> None:
+    PROPERTIES["sequence_weak_order"](solver)
+
+
+def test_sequence_short_step(solver: Solver) -> None:
+    PROPERTIES["sequence_short_step"](solver)
+
+
+def test_sequence_local_order(solver: Solver) -> None:
+    PROPERTIES["sequence_local_order"](solver)
+
+
+def test_sequence_point_mass(solver: Solver) -> None:
+    PROPERTIES["sequence_point_mass"](solver)
+
+
+def test_sequence_empty_step(solver: Solver) -> None:
+    PROPERTIES["sequence_empty_step"](solver)
+
+
+def test_sequence_equivariance(solver: Solver) -> None:
+    PROPERTIES["sequence_equivariance"](solver)
+
+
+def test_sequence_replay(solver: Solver) -> None:
+    PROPERTIES["sequence_replay"](solver)
+
+
+def test_bridge_weak_order_on_a_mixture(solver: Solver) -> None:
+    PROPERTIES["bridge_weak_order_on_a_mixture"](solver)
 
 
 # mutants
@@ -96,7 +145,7 @@ def hasty(method: Solver) -> Solver:
     return replace(method, name=f"hasty {method.name}", step=step)
 
 
-PAIRS = [(kind, name) for kind in ("phase", "bridge") for name in methods_on(kind, aliases=False)]
+PAIRS = [(kind, name) for kind in LINEAR[1:] for name in methods_on(kind, aliases=False)]
 
 
 @pytest.mark.parametrize(("kind", "name"), PAIRS, ids=[f"{name} on {kind}" for kind, name in PAIRS])
@@ -105,10 +154,14 @@ def test_less_noise_and_more_drift_are_noticed(kind: str, name: str) -> None:
     method = replace(methods_on(kind)[name], on=(kind,))
     for wrong in [hasty(method)] + [quiet(method)] * (method.weak is not None):
         by = killer(Mutant(wrong.name, wrong, method))
-        assert by in {f"{kind}_order", f"{kind}_weak_order", f"{kind}_point_mass"}, f"{wrong.name}: {by}"
+        assert by in {f"{kind}_{what}" for what in ("order", "weak_order", "local_order", "short_step", "point_mass")}, (
+            f"{wrong.name}: {by}"
+        )
 
 
-@pytest.mark.parametrize(("name", "kind", "left"), [("ddim", "bridge", 1), ("exp_adams_2", "bridge", 0)])
+@pytest.mark.parametrize(
+    ("name", "kind", "left"), [("ddim", "bridge", 1), ("euler_maruyama", "phase", 1), ("rk4_t", "sequence", 0), ("ab4", "bridge", 0)]
+)
 def test_coefficients_one_percent_off_are_noticed(name: str, kind: str, left: int) -> None:
     found = judge(name, kind)
     assert sum(by is None for by in found.values()) == left
@@ -119,7 +172,7 @@ def test_coefficients_one_percent_off_are_noticed(name: str, kind: str, left: in
 @pytest.mark.parametrize(("kind", "name"), PAIRS, ids=[f"{name} on {kind}" for kind, name in PAIRS])
 def test_fused_passes_carry_every_component(kind: str, name: str, chunk: int | None) -> None:
     """The same samples as the loop, from the same seed, on tensors in fused passes."""
-    problem = {"phase": phase, "bridge": bridge}[kind].problems()[0]
+    problem = {"phase": phase, "bridge": bridge, "sequence": sequence}[kind].problems()[0]
     nodes, x = problem.nodes(5), problem.draw(5, seed=4)
     model, method = problem.model, methods_on(kind)[name]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from scorebed.solvers import SOLVERS, VP, Solver, sample
+from scorebed.solvers.process import LINEAR
 from scorebed.solvers.space import Sphere
 from scorebed.toy.problems.uneven import jagged
 from scorebed.toy.properties import PROPERTIES, Broken
@@ -24,25 +25,14 @@ STOCHASTIC = [name for name, method in SOLVERS.items() if method.weak is not Non
 ON_SPACES = [name for name in STOCHASTIC if SOLVERS[name].spaces]
 METHODS = {f"{name} on {kind}": replace(method, on=(kind,)) for name, method in SOLVERS.items() for kind in method.on}
 BODIES = {"drift": "gone = 1.1 * gone", "noise": "root = 0.9 * root"}
-EXACT = {
-    "constant_denoiser",
-    "point_mass",
-    "straight",
-    "close",
-    "phase_point_mass",
-    "bridge_point_mass",
-    "map_path",
-    "map_law",
-    "jump_frequencies",
-    "jump_times",
-}
-ORDERS = {"order", "weak_order", "space_order", "space_weak_order", "phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order"}
-ORDERS |= {"jump_order"}
+EXACT = {"constant_denoiser", "point_mass", "straight", "close", "map_path", "map_law", "jump_frequencies", "jump_times"}
+ORDERS = {"order", "weak_order", "space_order", "space_weak_order", "jump_order"}
+LINEARS = {f"{kind}_{name}" for kind in LINEAR[1:] for name in ("point_mass", "short_step", "order", "weak_order")}
 
 
 def named(by: str, says: str, quantity: str) -> bool:
     """Whether the property that was broken is one about this quantity, and says so."""
-    return by in EXACT | ORDERS or (by == "space_increments" and f"the {quantity} of a short step" in says)
+    return by in EXACT | ORDERS | LINEARS or (by == "space_increments" and f"the {quantity} of a short step" in says)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -12,6 +12,8 @@ known. The first k - 1 steps are taken by a one-step method whose own error does
 
 from __future__ import annotations
 
+from typing import Any
+
 from scorebed.solvers.base import Carry, alias, solver
 from scorebed.solvers.exponential import eps_of, flow_by_eps
 from scorebed.solvers.methods.dpm_solver import ddim
@@ -20,13 +22,17 @@ from scorebed.solvers.methods.runge_kutta import DISCRETISED, euler_t, heun_t, k
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.multistep import Past, adams_weights, mix, rho_weights
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.process import LINEAR
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.state import State
+from scorebed.solvers.tableau import plus
 
 
-def adams_in_time(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry) -> tuple[Array, Past]:
+def adams_in_time(k: int, denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry) -> tuple[State, Past]:
     """x_t = x + (t − s) Σ_j w_j v_j with the Adams weights of the times, v the velocity of the flow in t."""
     past = ((s, velocity(x, denoise(x, s), s)), *(carry or ()))
-    return x + (t.t - s.t) * mix(adams_weights([node.t for node, _ in past], t.t), past), past[: k - 1]
+    weights = adams_weights([node.t for node, _ in past], t.t)
+    return plus(x, t.t - s.t, weights, [v for _, v in past]), past[: k - 1]
 
 
 def adams_in_rho(k: int, denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry) -> tuple[Array, Past]:
@@ -49,8 +55,9 @@ ab1 = alias(
     start=heun_t,
     starts=1,
     inexact=DISCRETISED,
+    on=LINEAR,
 )
-def ab2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+def ab2(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
     r"""x_t = x + (t − s)(b₀ v_s + b₁ v_r),  (3 v_s − v_r)/2 on equal steps."""
     return adams_in_time(2, denoise, x, s, t, carry)
 
@@ -61,8 +68,9 @@ def ab2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Nois
     start=heun_t,
     starts=2,
     inexact=DISCRETISED,
+    on=LINEAR,
 )
-def ab3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+def ab3(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
     r"""x_t = x + (t − s) Σ b_j v_j,  weights (23, −16, 5)/12 on equal steps."""
     return adams_in_time(3, denoise, x, s, t, carry)
 
@@ -73,8 +81,9 @@ def ab3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Nois
     start=kutta3_t,
     starts=3,
     inexact=DISCRETISED,
+    on=LINEAR,
 )
-def ab4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+def ab4(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
     r"""x_t = x + (t − s) Σ b_j v_j,  weights (55, −59, 37, −9)/24 on equal steps."""
     return adams_in_time(4, denoise, x, s, t, carry)
 
@@ -110,11 +119,11 @@ def pec(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Nois
     return flow_by_eps(x, 0.5 * (eps + eps_t), s, t), (eps_t,)
 
 
-@solver(order=2, reference="arXiv:2409.18128, the pseudo corrector", inexact=DISCRETISED)
-def pec_t(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+@solver(order=2, reference="arXiv:2409.18128, the pseudo corrector", inexact=DISCRETISED, on=LINEAR)
+def pec_t(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
     r"""u = x + (t − s) v̂_s,  v̂_t = v(u, t),  x_t = x + (t − s)(v̂_s + v̂_t)/2: ``pec`` on x(t)."""
     (v,) = carry or (velocity(x, denoise(x, s), s),)
     h = t.t - s.t
-    u = x + h * v
+    u = plus(x, h, (1.0,), (v,))
     v_t = velocity(u, denoise(u, t), t)
-    return x + (0.5 * h) * (v + v_t), (v_t,)
+    return plus(x, h, (0.5, 0.5), (v, v_t)), (v_t,)

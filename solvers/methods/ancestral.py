@@ -21,6 +21,7 @@ from scorebed.solvers.base import solver
 from scorebed.solvers.exponential import eps_of, flow_by_denoised
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.process import LINEAR
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
 
@@ -32,7 +33,7 @@ def split(s: Node, t: Node, eta: float) -> tuple[float, float]:
     return max(0.0, down), min(1.0, -eta * eta * math.expm1(-2.0 * h))
 
 
-@solver(order=1, weak=1, strong=1, reference="arXiv:2006.11239, eqs. 6-7, variance beta-tilde", on=("gaussian", "phase", "bridge"))
+@solver(order=1, weak=1, strong=1, reference="arXiv:2006.11239, eqs. 6-7, variance beta-tilde", on=LINEAR)
 def ddpm(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t ~ q(x_t | x_s, x0 = D): mean (σ_t²/σ_s²)(α_s/α_t) x + α_t (1 − e^{−2h}) D, variance σ_t² (1 − e^{−2h}); so on every linear
     process, z_t ~ q(z_t | z_s, m)."""

@@ -12,11 +12,12 @@ from scorebed.solvers.base import alias, solver
 from scorebed.solvers.exponential import eps_of, flow_by_eps, phi
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.process import LINEAR
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
 
 
-@solver(order=1, reference="arXiv:2010.02502, eq. 12 with eta = 0", on=("gaussian", "phase", "bridge"))
+@solver(order=1, reference="arXiv:2010.02502, eq. 12 with eta = 0", on=LINEAR)
 def ddim(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = α_t D + σ_t ε,  ε = (x − α_s D)/σ_s; on every linear process z_t = A z + B m, exact for constant m."""
     return s.to(t)(x, denoise(x, s)), None

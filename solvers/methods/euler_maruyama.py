@@ -23,6 +23,7 @@ from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.runge_kutta import DISCRETISED
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.process import LINEAR
 from scorebed.solvers.schedule import Node
 
 _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(32))
@@ -34,7 +35,7 @@ _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(32))
     strong=1,
     reference="arXiv:2011.13456, eq. 6 by Euler-Maruyama",
     inexact=DISCRETISED,
-    on=("gaussian", "phase", "bridge"),
+    on=LINEAR,
 )
 def euler_maruyama(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = x + (f x − g² ∇log p)(t − s) + g sqrt(s − t) ξ, with f, g² and ∇log p = −ε/σ at s; on every linear process

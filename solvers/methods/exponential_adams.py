@@ -13,11 +13,11 @@ from __future__ import annotations
 from scorebed.solvers.base import Carry, solver
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
-from scorebed.solvers.process import Point
+from scorebed.solvers.process import LINEAR, Point
 from scorebed.solvers.state import State, parts
 
 
-@solver(order=2, reference="Hochbruck & Ostermann (2010), eq. 2.48, in m and the clock", on=("gaussian", "phase", "bridge"))
+@solver(order=2, reference="Hochbruck & Ostermann (2010), eq. 2.48, in m and the clock", on=LINEAR)
 def exp_adams_2(denoise: Denoiser, x: State, s: Point, t: Point, carry: Carry, noise: Noise) -> tuple[State, Carry]:
     r"""z_t = A z_s + W_0 m_s + W_1 m_r,  W_j = ∫ K ℓ_j, r the node before s. The first step is DDIM, whose local order suffices."""
     past = ((s, denoise(x, s)), *(carry or ()))

@@ -6,7 +6,8 @@ A ``Process`` knows how the state is noised. Kinds differ in what a state is, wh
     kind       state      a model gives     clock
     gaussian   x          denoised          lam = log(alpha/sigma)
     phase      (x, v)     x0, v0            integrated rate of the Langevin dynamics
-    bridge     x          x0, x1            t
+    bridge     x          x0, x1            1 - t
+    sequence   (x0, …)    x0, …             lam = log(alpha/sigma) of the schedule
     jump       integers   probabilities     the share alpha of tokens that have not jumped
 
 One component is the bare array, several are a tuple; so for states, for predictions and for draws of noise.
@@ -20,8 +21,10 @@ from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from scorebed.solvers.state import State
 
-KINDS = ("gaussian", "phase", "bridge", "jump")
+KINDS = ("gaussian", "phase", "bridge", "sequence", "jump")
 """The kinds of process, as methods name them in ``on``."""
+LINEAR = ("gaussian", "phase", "bridge", "sequence")
+"""Those that are linear: what a method is on that asks the process for its transfers or rates, and nothing of alpha and sigma."""
 
 P = TypeVar("P", bound="Point")
 

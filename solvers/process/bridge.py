@@ -1,75 +1,242 @@
-r"""Brownian bridges: from the data x0 at t = 0 to an end x1 at t = 1, which may be pinned (Delyon & Hu 2006; Li et al., arXiv:2205.07680).
+r"""Processes between two ends: x0 at t = 0 and x1, which may be pinned, be a degraded x0, or have a law of its own with x0.
 
-    x_t = (1 − t) x0 + t x1 + γ_t ε,      γ_t² = κ² t (1 − t)
+    x_t = a_t x0 + b_t x1 + γ_t ε,      γ_t² = a_t q_t
 
-A model gives m = (E[x0 | x_t], E[x1 | x_t]); where the end is pinned, x1 is what it is pinned to. The noise about the straight line is an
-Ornstein-Uhlenbeck process of its own, and so for constant m
+A model gives m = (E[x0 | x_t], E[x1 | x_t]); where the end is pinned, x1 is what it is pinned to. The noise about the mean decays as a_t on
+the way to x1, and so for constant m and every η ≥ 0
 
-    A = (t/s)^{(1+η)/2} ((1−t)/(1−s))^{(1−η)/2},   B = ((1 − t) − A (1 − s),  t − A s),   C² = γ_t² (1 − (t(1−s)/(s(1−t)))^η).
+    A = (q_t/q_s)^{(1+η)/2} (a_t/a_s)^{(1−η)/2},   B = (a_t − A a_s,  b_t − A b_s),   C² = γ_t² (1 − (q_t a_s/(q_s a_t))^η).
 
-η = 1 is the reverse SDE dx = (x − x0)/t dt + κ dW, which knows nothing of x1 and may begin at the pinned end itself; the flow, η = 0, may
-not, for there x = x1 says nothing of the noise.
+η = 1 is the reverse SDE, with dx = … + sqrt(a q' − a' q) dW; where x1 is what a_t decays to, as in all bridges, it knows nothing of x1 and
+may begin at the pinned end itself. The flow, η = 0, may not, for there x = x1 says nothing of the noise.
+
+    BrownianBridge    a = 1 − t, b = t, q = κ² t; BBDM with κ² = 2s                arXiv:2205.07680
+    DiffusionBridge   a schedule pinned at t_max: DDBM's VP and VE bridges         arXiv:2309.16948
+    I2SB              the VE bridge of a rate β(t) that is smallest at both ends   arXiv:2302.05872
+    Restoration       x1 − x0 added as the noise is: IR-SDE, ResShift, RDDM        arXiv:2301.11699, arXiv:2307.12348
+    Interpolant       linear or trigonometric, γ² = 2 c t (1 − t)                  arXiv:2303.08797
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
 
 from scorebed.solvers.process.base import Instant
+from scorebed.solvers.process.general import forwards
 from scorebed.solvers.process.linear import LinearProcess, Matrix, Transfer
 
 
-@dataclass(frozen=True)
-class BrownianBridge(LinearProcess):
-    """x_t = (1 − t) x0 + t x1 + κ sqrt(t (1 − t)) ε, ``kappa`` κ. The clock is 1 − t."""
+class Shares(NamedTuple):
+    """a, b and q at a time, and their derivatives."""
 
-    kappa: float = 1.0
-    t_min: float = 1e-3
-    t_max: float = 1.0
+    a: float
+    b: float
+    q: float
+    da: float
+    db: float
+    dq: float
+
+
+class TwoEnds(LinearProcess):
+    """A process between two ends. ``shares(t)`` is what one differs from another in. The clock is 1 − t/t_max."""
+
+    t_min: float
+    t_max: float
 
     kind = "bridge"
     state = ("x",)
     gives = ("x0", "x1")
     draws = 1
 
-    def __post_init__(self) -> None:
-        for name in ("kappa", "t_min", "t_max"):
-            value = float(getattr(self, name))
-            if not (math.isfinite(value) and value > 0.0):
-                raise ValueError(f"BrownianBridge: {name} = {value!r} must be positive and finite")
-            object.__setattr__(self, name, value)
-        if not self.t_min < self.t_max <= 1.0:
-            raise ValueError(f"BrownianBridge: t_min = {self.t_min!r}, t_max = {self.t_max!r}: give 0 < t_min < t_max <= 1")
+    def shares(self, t: float) -> Shares:
+        """a_t, b_t, q_t and their derivatives in t."""
+        raise NotImplementedError
 
     def node(self, t: float) -> Instant:
         t = float(t)
-        if not 0.0 <= t <= 1.0:
-            raise ValueError(f"t = {t!r} is outside BrownianBridge: give 0 <= t <= 1")
-        return Instant(t, 1.0 - t, self)
+        if not 0.0 <= t <= self.t_max:
+            raise ValueError(f"t = {t!r} is outside {type(self).__name__}: give 0 <= t <= {self.t_max:g}")
+        return Instant(t, 1.0 - t / self.t_max, self)
 
     def at(self, clock: float) -> Instant:
-        return self.node(1.0 - float(clock))
+        return self.node(self.t_max * (1.0 - float(clock)))
 
     def forward(self, node: Instant) -> tuple[Matrix, Matrix]:
-        t = node.t
-        return ((1.0 - t, t),), ((self.kappa**2 * t * (1.0 - t),),)
+        a, b, q, *_ = self.shares(node.t)
+        return ((a, b),), ((a * q,),)
 
     def transfer(self, s: Instant, t: Instant, eta: float = 0.0) -> Transfer:
         if s.t == t.t:
             return Transfer(((1.0,),), ((0.0, 0.0),), ((0.0,),))
-        if eta > 0.0 and t.t > s.t:
-            raise ValueError("the reverse SDE runs towards the data: give t below s, or eta = 0")
-        if s.t == 0.0 or (s.t == 1.0 and eta < 1.0):
+        forwards(s, t, eta)
+        a, b, q, *_ = self.shares(s.t)
+        a_t, b_t, q_t, *_ = self.shares(t.t)
+        if q == 0.0 or (a == 0.0 and eta < 1.0):
             raise ValueError(f"no step with eta = {eta:g} leaves t = {s.t:g}, where x has no noise: begin inside, or use eta = 1")
-        left, right = t.t / s.t, (1.0 - t.t) / (1.0 - s.t) if s.t < 1.0 else math.inf
-        a = left ** (0.5 * (1.0 + eta)) * (right ** (0.5 * (1.0 - eta)) if eta != 1.0 else 1.0)
-        c = self.kappa * math.sqrt(t.t * (1.0 - t.t) * (1.0 - (left / right) ** eta)) if eta > 0.0 else 0.0
-        return Transfer(((a,),), (((1.0 - t.t) - a * (1.0 - s.t), t.t - a * s.t),), ((c,),))
+        if a == 0.0 and eta > 1.0:
+            raise ValueError(f"no step with eta = {eta:g} leaves the pinned end t = {s.t:g}: begin inside, or use eta = 1")
+        left, right = q_t / q, a_t / a if a else math.inf
+        kept = left ** (0.5 * (1.0 + eta)) * (right ** (0.5 * (1.0 - eta)) if eta != 1.0 else 1.0)
+        c = math.sqrt(a_t * q_t * (1.0 - (left / right) ** eta)) if eta > 0.0 else 0.0
+        return Transfer(((kept,),), ((a_t - kept * a, b_t - kept * b),), ((c,),))
 
     def rates(self, node: Instant, eta: float = 1.0) -> Transfer:
-        t = node.t
-        if t == 0.0 or (t == 1.0 and eta != 1.0):
-            raise ValueError(f"the rates with eta = {eta:g} are infinite at t = {t:g}: begin inside, or use eta = 1")
-        p = 0.5 * ((1.0 + eta) / t - ((1.0 - eta) / (1.0 - t) if eta != 1.0 else 0.0))
-        return Transfer(((p,),), ((-1.0 - p * (1.0 - t), 1.0 - p * t),), ((self.kappa * math.sqrt(eta),),))
+        a, b, q, da, db, dq = self.shares(node.t)
+        if q == 0.0 or (a == 0.0 and eta != 1.0):
+            raise ValueError(f"the rates with eta = {eta:g} are infinite at t = {node.t:g}: begin inside, or use eta = 1")
+        p = 0.5 * ((1.0 + eta) * dq / q + ((1.0 - eta) * da / a if eta != 1.0 else 0.0))
+        return Transfer(((p,),), ((da - p * a, db - p * b),), ((math.sqrt(eta * self.noise_rate(node)),),))
+
+    def noise_rate(self, node: Instant) -> float:
+        """g² = a q' − a' q of the reverse SDE with η = 1."""
+        a, _, q, da, _, dq = self.shares(node.t)
+        return a * dq - da * q
+
+
+def _numbers(process: Any, *names: str) -> None:
+    for name in names:
+        value = float(getattr(process, name))
+        if not (math.isfinite(value) and value > 0.0):
+            raise ValueError(f"{type(process).__name__}: {name} = {value!r} must be positive and finite")
+        object.__setattr__(process, name, value)
+
+
+def _range(process: Any, most: float = math.inf) -> None:
+    if not process.t_min < process.t_max <= most:
+        bound = "" if most == math.inf else f" <= {most:g}"
+        name = type(process).__name__
+        raise ValueError(f"{name}: t_min = {process.t_min!r}, t_max = {process.t_max!r}: give 0 < t_min < t_max{bound}")
+
+
+@dataclass(frozen=True)
+class BrownianBridge(TwoEnds):
+    """x_t = (1 − t) x0 + t x1 + κ sqrt(t (1 − t)) ε, ``kappa`` κ (Delyon & Hu 2006). BBDM (arXiv:2205.07680) has κ² = 2s."""
+
+    kappa: float = 1.0
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _numbers(self, "kappa", "t_min", "t_max")
+        _range(self, 1.0)
+
+    def shares(self, t: float) -> Shares:
+        k = self.kappa**2
+        return Shares(1.0 - t, t, k * t, -1.0, 1.0, k)
+
+
+@dataclass(frozen=True)
+class DiffusionBridge(TwoEnds):
+    r"""A schedule's diffusion, conditioned to end at x1 at ``t_max`` = T (DDBM, arXiv:2309.16948, eq. 8).
+
+    a = α_t (1 − r),  b = (α_t/α_T) r,  γ² = σ_t² (1 − r),  r = SNR_T/SNR_t; so q = σ_t²/α_t.
+    """
+
+    schedule: Any
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _numbers(self, "t_min", "t_max")
+        _range(self)
+        self.schedule.node(self.t_max)
+
+    def shares(self, t: float) -> Shares:
+        one, end = self.schedule.node(t), self.schedule.node(self.t_max)
+        alpha, var = one.alpha, one.sigma**2
+        f, g2 = self.schedule.f(t), self.schedule.g2(t)
+        r = (end.alpha / end.sigma * one.sigma / alpha) ** 2 if t < self.t_max else 1.0
+        dr = (end.alpha / end.sigma / alpha) ** 2 * g2
+        return Shares(
+            a=alpha * (1.0 - r),
+            b=alpha / end.alpha * r,
+            q=var / alpha,
+            da=f * alpha * (1.0 - r) - alpha * dr,
+            db=(alpha * f * r + alpha * dr) / end.alpha,
+            dq=(g2 + f * var) / alpha,
+        )
+
+
+@dataclass(frozen=True)
+class I2SB(TwoEnds):
+    r"""a = σ̄²/(σ² + σ̄²), b = σ²/(σ² + σ̄²), γ² = σ² σ̄²/(σ² + σ̄²), σ² = ∫_0^t β, σ̄² = ∫_t^1 β (arXiv:2302.05872, eq. 11).
+
+    β = ``beta`` (low + (1 − low) 4 t (1 − t)): small at both ends, as the paper's; ``beta`` its largest value.
+    """
+
+    beta: float = 1.0
+    low: float = 0.1
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _numbers(self, "beta", "low", "t_min", "t_max")
+        _range(self, 1.0)
+
+    def shares(self, t: float) -> Shares:
+        var, all_of_it = self._integral(t), self._integral(1.0)
+        rate = self.beta * (self.low + (1.0 - self.low) * 4.0 * t * (1.0 - t))
+        b = var / all_of_it
+        return Shares(1.0 - b, b, var, -rate / all_of_it, rate / all_of_it, rate)
+
+    def _integral(self, t: float) -> float:
+        return self.beta * (self.low * t + (1.0 - self.low) * (2.0 * t * t - 4.0 / 3.0 * t**3))
+
+
+@dataclass(frozen=True)
+class Restoration(TwoEnds):
+    r"""x_t = α x0 + (1 − α) x1 + σ ε on a schedule: x0 decays to a degraded x1 while noise comes in.
+
+    IR-SDE (arXiv:2301.11699) on ``MeanReverting``, ResShift (arXiv:2307.12348) on ``ResidualShift``, RDDM (arXiv:2308.13712): ᾱ = 1 − α.
+    """
+
+    schedule: Any
+
+    @property
+    def t_min(self) -> float:  # type: ignore[override]
+        return float(self.schedule.t_min)
+
+    @property
+    def t_max(self) -> float:  # type: ignore[override]
+        return float(self.schedule.t_max)
+
+    def shares(self, t: float) -> Shares:
+        one = self.schedule.node(t)
+        alpha, f = one.alpha, self.schedule.f(t)
+        q = one.sigma**2 / alpha
+        return Shares(alpha, 1.0 - alpha, q, f * alpha, -f * alpha, self.schedule.g2(t) / alpha + f * q)
+
+
+Path = Literal["linear", "trigonometric"]
+
+
+@dataclass(frozen=True)
+class Interpolant(TwoEnds):
+    r"""x_t = a x0 + b x1 + γ ε with γ² = 2 c t (1 − t), ``spread`` c (Albergo, Boffi & Vanden-Eijnden, arXiv:2303.08797, table 4).
+
+    ``path``: linear, a = 1 − t, b = t: a Brownian bridge with κ² = 2c; trigonometric, a = cos ½πt, b = sin ½πt.
+    """
+
+    path: Path = "linear"
+    spread: float = 1.0
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _numbers(self, "spread", "t_min", "t_max")
+        _range(self, 1.0)
+        if self.path not in get_args(Path):
+            raise ValueError(f"Interpolant: path = {self.path!r} must be one of {', '.join(map(repr, get_args(Path)))}")
+
+    def shares(self, t: float) -> Shares:
+        c = 2.0 * self.spread
+        if self.path == "linear":
+            return Shares(1.0 - t, t, c * t, -1.0, 1.0, c)
+        half = 0.5 * math.pi
+        u = half * (1.0 - t)
+        a, b = math.sin(u), math.cos(u)
+        share = (1.0 - t) / a if u else 1.0 / half  # (1 − t)/sin(½π(1 − t))
+        slope = (share * half * b - 1.0) / a if u > 1e-4 else half / 3.0 * (1.0 - t)
+        return Shares(a, b, c * t * share, -half * b, half * a, c * (share + t * slope))

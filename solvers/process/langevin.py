@@ -28,7 +28,8 @@ from functools import lru_cache
 import numpy as np
 
 from scorebed.solvers.process.base import Instant
-from scorebed.solvers.process.linear import LinearProcess, Matrix, Transfer, cholesky, inverse, scaled, times, total, transposed
+from scorebed.solvers.process.general import GeneralProcess, forwards
+from scorebed.solvers.process.linear import Matrix, Transfer, cholesky, inverse, scaled, times, total, transposed
 
 _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(16))
 _PANEL = 0.25  # of log ς: the integrand is smooth on this scale
@@ -81,7 +82,7 @@ def _flow(start: float, end: float) -> Matrix:
 
 
 @dataclass(frozen=True)
-class CLD(LinearProcess):
+class CLD(GeneralProcess):
     """Critically damped Langevin diffusion with constant β: ``beta`` β, ``mass`` M; the velocities of the data have variance ``gamma`` M.
 
     A model gives (E[x0 | x, v], E[v0 | x, v]). The clock of points is −½ log(e^{2ς} − 1), which falls with noise as lam does.
@@ -131,15 +132,14 @@ class CLD(LinearProcess):
 
     def transfer(self, s: Instant, t: Instant, eta: float = 0.0) -> Transfer:
         if eta not in (0.0, 1.0):
-            raise ValueError(f"eta = {eta!r}: the exact steps of CLD are those of the flow, eta = 0, and of the reverse SDE, eta = 1")
+            return super().transfer(s, t, eta)
+        forwards(s, t, eta)
         start, end = self.rate * s.t, self.rate * t.t
         none = ((0.0, 0.0), (0.0, 0.0))
         if start == end:
             return Transfer(((1.0, 0.0), (0.0, 1.0)), none, none)
         if eta == 0.0:
             a = _flow(start, end)
-        elif end > start:
-            raise ValueError("the reverse SDE runs towards the data: give t below s, or eta = 0")
         else:  # q(z_t | z_s, z_0): covariances Σ_t from z_0, and K of what z_s says of z_t
             noise = scaled(-1.0, covariance(end - start))
             here = covariance(end)
@@ -148,6 +148,10 @@ class CLD(LinearProcess):
         b = total([(1.0, motion(end)), (-1.0, times(a, motion(start)))])
         c = none if eta == 0.0 else self._root(cholesky(_even(spread)))
         return Transfer(self._in_v(a), self._in_v(b), c)
+
+    def motion(self, node: Instant) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        force = self.rate * np.array(self._in_v(_FORCE))
+        return force @ np.array(self.forward(node)[0]), force, np.diag([0.0, 4.0 * self.rate * self.mass])
 
     def rates(self, node: Instant, eta: float = 1.0) -> Transfer:
         clock = self.rate * node.t

@@ -1,27 +1,79 @@
-"""What holds for methods on linear processes, whatever the kind: the statements that ``phase`` and ``bridge`` enrol."""
+r"""What holds for methods on linear processes, whatever the kind: ``enrol`` enters it for one, on that kind's problems."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.integrate import solve_ivp
 
-from scorebed.analytic.output.moments import moments
+from scorebed.analytic.output.moments import moments, output_map
 from scorebed.analytic.process import LinearLaw
 from scorebed.solvers import BrownianNoise, Solver, sample, trace
 from scorebed.solvers.base import advance
 from scorebed.solvers.state import State, bare, parts
+from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.measure.order import OrderResult
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.problems.linear import LinearProblem
 from scorebed.toy.problems.problem import enrolled
-from scorebed.toy.properties.registry import require
+from scorebed.toy.properties.registry import any_of, deterministic, inexact, prop, require, stochastic, unplanned
 
-_STEPS, _FINER = (32, 64, 128), (256, 512)
+_STEPS, _FINER = (32, 64, 128), (256, 512, 1024, 2048)
 _TIGHT, _SETTLED = 1e-10, 0.1
+_SHORT, _LOCAL, _LOUD = 1e-8, 2e-3, 30.0
+"""The length of a short step in shares of the grid's, how far it may be off, and the size of the predictions there."""
+Problems = Callable[[], Sequence[LinearProblem]]
+
+
+def enrol(kind: str, problems: Problems, begun: Problems | None = None) -> None:
+    """Enter the properties of methods on one kind of process: of two problems, a closed flow and a curved one.
+
+    ``begun`` are the same from where only stochastic methods can begin.
+    """
+    from_the_end = begun or problems
+
+    def enter(check: Callable[[Solver], None], says: str, name: str, *exempt: Callable[[Solver], str | None]) -> None:
+        def asked(solver: Solver) -> None:
+            check(solver)
+
+        asked.__name__, asked.__doc__ = f"{kind}_{name}", says
+        prop(exempt=any_of(*exempt), kind=kind)(asked)
+
+    def point_mass(solver: Solver) -> None:
+        exact_on_a_point(solver, (problems() if solver.weak is None else from_the_end())[0])
+
+    enter(lambda s: keeps_order(s, problems()), "From noise to data the error falls with the claimed order.", "order", stochastic)
+    enter(
+        lambda s: keeps_weak_order(s, from_the_end()),
+        "Mean and covariance, exact from the Plan, converge with the claimed weak order.",
+        "weak_order",
+        deterministic,
+    )
+    enter(
+        lambda s: consistent(s, problems()),
+        "A short step is the flow, and half its noise times the score.",
+        "short_step",
+        unplanned,
+    )
+    enter(
+        lambda s: local_order(s, problems()[1]),
+        "One short step with a linear model that moves in time is off by its order's power of the length and one more.",
+        "local_order",
+        stochastic,
+        lambda s: s.nonlinear or ("keeps a memory" if s.start or trace(s, problems()[0].nodes(3)).history else None),
+    )
+    enter(point_mass, "On a point mass the law of the output is exact in any number of steps.", "point_mass", inexact, unplanned)
+    enter(lambda s: empty_steps(s, problems()[0]), "A step of length zero is the identity.", "empty_step")
+    enter(
+        lambda s: turns_and_splits(s, problems()[0]),
+        "Rotations of the coordinates turn the samples, and a sample does not depend on the rest of its batch.",
+        "equivariance",
+    )
+    enter(lambda s: replays(s, problems()[1]), "The Plan gives what the loop gives, evaluation for evaluation.", "replay", unplanned)
 
 
 def keeps_order(solver: Solver, problems: Sequence[LinearProblem]) -> None:
@@ -39,6 +91,70 @@ def keeps_weak_order(solver: Solver, problems: Sequence[LinearProblem]) -> None:
         # judged where the slopes have settled, whatever they are
         result = order_on(problem, moving, law=True, steps=(64, 128, 256, 512), finer=(1024,), enough=lambda r: r.settled <= _SETTLED)
         require(result.inside(weak), solver, f"weak order {result}, claimed {weak}, on {result.conditions}; errors {result.errors}")
+
+
+def consistent(solver: Solver, problems: Sequence[LinearProblem]) -> None:
+    r"""As steps shrink, (E z_t − z)/h is the velocity of the flow and ½ N Σ^{-1} (A m − z), N the covariance of the step over h.
+
+    So it is where the marginals are kept, whatever the amount of noise. For each thing that a model gives, one that is loud in it alone.
+    """
+    rng = np.random.default_rng(0)
+    for problem in problems:
+        process, (first, last) = problem.process, problem.ends
+        c, g = len(process.state), len(process.gives)
+        for n, loud in ((n, loud) for n in (1, 4) for loud in range(g + 1)):
+            model, offset = np.zeros((g, c)), np.zeros(g)
+            if loud < g:
+                model[loud], offset[loud] = _LOUD * rng.choice([-1.0, 1.0], c) * rng.uniform(0.5, 1.5, c), _LOUD
+            s = first.toward(last, 0.3)
+            nodes = [s, *(s.toward(last, _SHORT * (i + 1) / n) for i in range(n))]
+            a, b, noise = output_map(trace(solver, nodes), partial(_still, model, offset), c)
+            h = nodes[-1].t - s.t
+            spread = noise @ noise.T / abs(h)
+            p, q, _ = (np.array(m) for m in process.rates(s, 0.0))
+            mean, here = (np.array(m) for m in process.forward(s))
+            pull = 0.5 * np.sign(h) * spread @ np.linalg.inv(here)
+            for name, found, terms in (
+                ("what it makes of the state", (a - np.eye(c)) / h, (p, q @ model, pull @ mean @ model, -pull)),
+                ("what it adds", b / h, (q @ offset, pull @ mean @ offset)),
+            ):
+                size = np.sum(np.abs(terms), axis=0)
+                off = float((np.abs(found - np.sum(terms, axis=0)) / np.maximum(size, 0.01 * size.max(-1, keepdims=True) + 1e-300)).max())
+                said = f"{name} in {n} short steps at t = {s.t:g} on {problem.name} is off by {off:.2g}"
+                require(off < _LOCAL, solver, said + " of the flow and half its noise times the score")
+
+
+def _still(model: np.ndarray, offset: np.ndarray, node: Any) -> tuple[np.ndarray, np.ndarray]:
+    """An affine model that is the same at every node."""
+    return model, offset
+
+
+def local_order(solver: Solver, problem: LinearProblem) -> None:
+    """The error of one step falls with one power of its length more than the claimed order, by the exact flow of a linear model."""
+    process, (first, last) = problem.process, problem.ends
+    c, g = len(process.state), len(process.gives)
+    slopes, s = np.random.default_rng(1).uniform(0.5, 1.5, (2, g, c)), first.toward(last, 0.3)
+
+    def affine(node: Any) -> tuple[np.ndarray, np.ndarray]:
+        return slopes[0] + 6.0 * (node.t - s.t) * slopes[1], np.full(g, 0.7 - 3.0 * node.t)
+
+    def flow(time: float, y: np.ndarray) -> np.ndarray:
+        node = process.node(time)
+        (a, b), (p, q, _) = affine(node), (np.array(m) for m in process.rates(node, 0.0))
+        out = (p + q @ a) @ y.reshape(c, c + 1)
+        out[:, -1] += q @ b
+        return np.asarray(out.ravel())
+
+    errors, steps = [], (48, 96, 192)
+    for n in steps:
+        t = process.node(s.t + (last.t - s.t) / n)
+        exact = solve_ivp(flow, (s.t, t.t), np.eye(c, c + 1).ravel(), method="DOP853", rtol=1e-13, atol=1e-15).y[:, -1].reshape(c, c + 1)
+        a, b, _ = output_map(trace(solver, [s, t]), affine, c)
+        errors.append(float(np.abs(np.column_stack([a, b]) - exact).max()))
+    if errors[-1] > 1e-14:
+        found = order_of(steps, errors)
+        said = f"local order {found} on {problem.name}, claimed {solver.order} and one more; errors {errors}"
+        require(found.inside(solver.order + 1.0, above=1.5), solver, said)
 
 
 def exact_on_a_point(solver: Solver, problem: LinearProblem) -> None:

@@ -18,8 +18,9 @@ import numpy as np
 from scorebed.solvers import SOLVERS, NonFinite, Solver, methods_on, trace
 from scorebed.solvers.base import Step
 from scorebed.solvers.grid import uniform
-from scorebed.solvers.process import Point
+from scorebed.solvers.process import LINEAR, Point
 from scorebed.solvers.process.bridge import BrownianBridge
+from scorebed.solvers.process.frames import Levels
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.solvers.process.langevin import CLD
 from scorebed.solvers.schedule import VP
@@ -29,11 +30,17 @@ from scorebed.toy.properties.sabotage import caught, sabotaged
 from scorebed.toy.properties.survivors import EXPLAINED
 
 _OFF = 1.01
-PROCESSES: dict[str, Any] = {"gaussian": VP(), "phase": CLD(), "bridge": BrownianBridge(), "jump": JumpProcess(2)}
+PROCESSES: dict[str, Any] = {
+    "gaussian": VP(),
+    "phase": CLD(),
+    "bridge": BrownianBridge(),
+    "sequence": Levels(VP(), (0.5, 0.0)),
+    "jump": JumpProcess(2),
+}
 """Where the operations of a step are counted and two Plans compared, for each kind of process."""
 _COSTLY = (
     *("order", "order_towards_noise", "weak_order", "weak_order_on_a_mixture", "finite", "likelihood_order"),
-    *("phase_order", "phase_weak_order", "bridge_order", "bridge_weak_order", "bridge_weak_order_on_a_mixture"),
+    *(f"{kind}_{name}" for kind in LINEAR[1:] for name in ("order", "weak_order", "weak_order_on_a_mixture")),
 )
 """Properties that are asked last."""
 
