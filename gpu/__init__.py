@@ -5,6 +5,7 @@
     gpu.many                                             very many trajectories of a Plan on an exact mixture, one kernel
     gpu.export                                           the whole loop as a program that needs torch alone
     gpu.GaussianMixture, gpu.HeatMixture                 exact mixtures of very many components, and on circles, boxes, spheres, SO(3)
+    gpu.LinearLaw                                        exact laws of phase space and of bridges
     gpu.guided, gpu.parallel.run         classifier-free guidance in one call; several processes, one batch
     gpu.wrap, gpu.edm_denoiser           any network as a denoiser
     gpu.ScorebedScheduler                                any solver as a scheduler of diffusers
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scorebed.gpu.diffusers.scheduler import ScorebedScheduler
     from scorebed.gpu.heat import HeatMixture
+    from scorebed.gpu.linear import LinearLaw
     from scorebed.gpu.mixture import GaussianMixture
     from scorebed.gpu.network.guidance import Guided, guided
     from scorebed.gpu.network.wrap import edm_denoiser, wrap
@@ -45,6 +47,7 @@ _HOME = {
     "Program": "plan.program",
     "Runner": "plan.runner",
     "HeatMixture": "heat",
+    "LinearLaw": "linear",
     "ScorebedScheduler": "diffusers.scheduler",
     "edm_denoiser": "network.wrap",
     "export": "plan.export",
@@ -64,6 +67,7 @@ __all__ = [
     "Graph",
     "Guided",
     "HeatMixture",
+    "LinearLaw",
     "Program",
     "Runner",
     "ScorebedScheduler",
