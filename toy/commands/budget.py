@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -19,6 +19,7 @@ def budget(
     solenoidal: Annotated[float, typer.Option(help="Solenoidal part of the score error: s + S s; none on the line.")] = 0.05,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figure go.")] = Path("out/budget"),
     dark: Annotated[bool, typer.Option("--dark", help="Also draw the figure for a dark slide.")] = False,
+    force: Force = False,
 ) -> None:
     """The exact error budget in W2: truncation, initialisation, discretisation, and the gradient and solenoidal parts of a score error.
 
@@ -33,7 +34,8 @@ def budget(
     from scorebed.solvers import SOLVERS, VP, grid, methods_on
     from scorebed.toy.figures.budget import figure
     from scorebed.toy.figures.style import save
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
+    from scorebed.toy.store.owner import begin, sign
     from scorebed.toy.studies.budget import ScoreError, budgets
 
     known(solvers, methods_on(), "solver", "--solvers")
@@ -44,13 +46,16 @@ def budget(
         law, error = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15]), ScoreError(gradient)
     counts = sorted(set(steps or (5, 10, 20, 40, 80)))
     grids = [grid.uniform_lam(VP(), n, end=0.01) for n in counts]
-    ready(out)
+    chosen = list(solvers or ("heun", "dpmpp_2m", "ddpm"))
+    arguments = {"solvers": chosen, "steps": counts, "target": target, "gradient": gradient, "solenoidal": solenoidal}
+    begin(out, "budget.csv", "budget.json", arguments, force)
     try:
-        tables = [budgets(SOLVERS[name], law, grids, score_error=error) for name in solvers or ("heun", "dpmpp_2m", "ddpm")]
+        tables = [budgets(SOLVERS[name], law, grids, score_error=error) for name in chosen]
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
     table = pd.concat(tables, ignore_index=True)
     replace_text(out / "budget.csv", table.to_csv(index=False))
+    sign(out, "budget.json", arguments)
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("solver", "part", *(f"W2, N = {n}" for n in counts)):
         page.add_column(head, justify="left" if head in ("solver", "part") else "right", header_style="dim")

@@ -78,4 +78,4 @@ def cache(
         from scorebed.toy.figures.style import save
 
         files += [path.name for path in save(draw(data, f"{setting.name}, {solver}"), out, "cache", dark=dark)]
-    typer.echo(f"Written to {out}: " + "  ".join(files))
+    typer.echo(f"Seed {seed}. Written to {out}: " + "  ".join(files))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, keeping, main, one_thread
+from scorebed.toy.console import Backend, Force, Fresh, Jobs, ManyValues, Scheduler, bar, check_engine, keeping, main, one_thread
 
 
 @main.command(cls=ManyValues)
@@ -19,7 +19,11 @@ def peers(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer step numbers: a first look, in about a fifth of the time.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and the figure go.")] = Path("out/peers"),
     check: Annotated[bool, typer.Option("--check", help="Also agreement.md: the orders of check_solver beside these.")] = False,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes.")] = 2,
+    jobs: Jobs = None,
+    backend: Backend = "local",
+    scheduler: Scheduler = None,
+    fresh: Fresh = False,
+    force: Force = False,
 ) -> None:
     """The scoreboard: samplers of diffusers, k-diffusion and azula against exact truth, and their defects, each confirmed by mending it.
 
@@ -32,7 +36,7 @@ def peers(
     one_thread()
     from scorebed.toy.peers.board import MissingPeer, check_installed, run_board, silence
     from scorebed.toy.peers.entry import LIBRARIES
-    from scorebed.toy.store.files import ready
+    from scorebed.toy.store.owner import begin, sign
 
     chosen = list(dict.fromkeys(library or LIBRARIES))
     for name in chosen:
@@ -43,10 +47,12 @@ def peers(
     except MissingPeer as missing:
         typer.echo(str(missing), err=True)
         raise typer.Exit(1) from None
-    began = time.perf_counter()
+    check_engine(backend, scheduler)
+    began, arguments = time.perf_counter(), {"library": chosen}
+    begin(out, "scoreboard.md", "peers.json", arguments, force)
     silence()
-    with keeping(ready(out)), bar() as report:
-        results = run_board(out, chosen, quick, report, jobs)
+    with keeping(out), bar() as report:
+        results = run_board(out, chosen, quick, report, jobs, backend=backend, scheduler=scheduler, fresh=fresh)
         measured = time.perf_counter() - began
         report(len(results), len(results), "defects, as shipped and mended")
         from scorebed.toy.peers.figure import draw
@@ -58,6 +64,7 @@ def peers(
             from scorebed.toy.peers.agreement import compare_all
 
             paths.append(compare_all(out, results, report))
+    sign(out, "peers.json", arguments)
     below = sum(reached(r) is False for r in results)
     typer.echo(
         f"{len(results)} samplers, {below} below their nominal order, {len(values)} defects and limits; {measured:.0f} s. Written to {out}:"

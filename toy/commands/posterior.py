@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -25,6 +25,7 @@ def posterior(
     ] = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the three figures.")] = True,
     dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
+    force: Force = False,
 ) -> None:
     """Posterior samplers against exact posteriors: errors of mean, covariance and law, mode weights, coverage, cost; three pictures.
 
@@ -47,7 +48,8 @@ def posterior(
     from scorebed.toy.figures import posterior as draw
     from scorebed.toy.figures.style import save
     from scorebed.toy.problems.inverse import INVERSE
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
+    from scorebed.toy.store.owner import begin, sign
     from scorebed.toy.studies import posterior as study
 
     if methods != ["all"]:
@@ -56,10 +58,13 @@ def posterior(
     chosen = study.known(methods)
     places = [INVERSE[name] for name in dict.fromkeys(problems or ("gaussian2d", "mixture2d"))]
     counts = sorted(set(steps or (20, 80)))
-    ready(out)
+    arguments: dict[str, Any] = {"methods": [m.name for m in chosen], "problems": [p.name for p in places], "steps": counts}
+    arguments |= {"samples": samples, "joint": joint, "seed": seed}
+    begin(out, "posterior.csv", "posterior.json", arguments, force)
     with bar() as report:
         table = study.table(chosen, places, counts, report, samples=samples, joint=joint, seed=seed)
     replace_text(out / "posterior.csv", table.to_csv(index=False))
+    sign(out, "posterior.json", arguments)
     heads = ("method", "problem", "steps", "NFE", "J^T v", "mean", "cov", "law", "", "exact draws", "modes", "coverage")
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in heads:
@@ -85,7 +90,7 @@ def posterior(
             at = places[-1] if places[-1].linear else linear
             found = [(m.name, study.calibrate(m, at, most, joint, 19, seed)) for m in chosen]
             files += save(draw.calibration(found), out, "calibration", dark=dark)
-    typer.echo(f"Written to {out}: posterior.csv  " + "  ".join(path.name for path in files))
+    typer.echo(f"Seed {seed}. Written to {out}: posterior.csv  " + "  ".join(path.name for path in files))
 
 
 def _peers(out: Path, samples: int) -> None:

@@ -84,7 +84,7 @@ def sample(
 
         with look(), whole(path) as part:
             draw(network, values).savefig(part, bbox_inches="tight")
-    typer.echo(f"{n} samples, {solver}, {steps} steps, {took:.1f} s.{_summary(model, x)} Written to {path}")
+    typer.echo(f"{n} samples, {solver}, {steps} steps, {took:.1f} s, seed {seed}.{_summary(model, x)} Written to {path}")
 
 
 def _steps(network: Pretrained, solver: str, nfe: int, grid: str | None) -> int:

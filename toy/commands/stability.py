@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import (
+    Backend,
+    Force,
+    Fresh,
+    Jobs,
+    ManyValues,
+    Scheduler,
+    bar,
+    check_engine,
+    keeping,
+    known,
+    main,
+    one_thread,
+    screen,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +39,11 @@ def stability(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where tables and figures go.")] = Path("out/stability"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
     dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
+    jobs: Jobs = None,
+    backend: Backend = "local",
+    scheduler: Scheduler = None,
+    fresh: Fresh = False,
+    force: Force = False,
 ) -> None:
     """Regions of absolute stability, and what becomes of a small error along a grid: stiff, near a manifold, guided. Exact, no runs.
 
@@ -39,7 +58,8 @@ def stability(
     from scorebed.toy.figures.amplification import heat_map, limit_lines
     from scorebed.toy.figures.stability import regions
     from scorebed.toy.figures.style import save
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
+    from scorebed.toy.store.owner import begin, sign
     from scorebed.toy.studies.amplification import DEFAULT, SCALES, STEPS, amplifications, fewest_steps, limits
     from scorebed.toy.studies.stability import families, intervals
 
@@ -51,18 +71,23 @@ def stability(
         typer.echo(f"Left out, for they have no Plan: {', '.join(left)}")
     if not methods:
         raise typer.BadParameter("none of these has a Plan, of which amplification is a product", param_hint="--solvers")
-    ready(out)
+    check_engine(backend, scheduler)
+    arguments = {"solvers": [s.name for s in methods], "steps": counts, "guidance": scales, "bound": bound}
+    begin(out, "amplification.csv", "stability.json", arguments, force)
+    how: dict[str, Any] = {"where": out, "jobs": jobs, "backend": backend, "scheduler": scheduler}
     try:
-        with bar() as report:
-            table = amplifications(methods, steps=counts, guidance=scales, report=report)
+        with keeping(out), bar() as report:
+            table = amplifications(methods, steps=counts, guidance=scales, report=report, fresh=fresh, **how)
+            most = limits(methods, counts, bound=bound, report=report, **how)
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
-    most, least = limits(methods, counts, bound=bound), fewest_steps(table, bound)
+    least = fewest_steps(table, bound)
     lengths = intervals(
         {s.name: s for s in methods} if solvers else {f"{g}, {k}": s for g, part in families().items() for k, s in part.items()}
     )
     for name, rows in (("amplification", table), ("limits", most), ("fewest_steps", least), ("intervals", lengths)):
         replace_text(out / f"{name}.csv", rows.to_csv(index=False))
+    sign(out, "stability.json", arguments)
     page = Table(box=None, padding=(0, 2, 0, 0), title="Largest guidance scale that stays bounded, by steps", title_justify="left")
     for head in ("solver", *map(str, counts)):
         page.add_column(head, justify="left" if head == "solver" else "right", header_style="dim", no_wrap=True)
@@ -80,7 +105,8 @@ def stability(
         drawn = {"regions": regions(groups, points=101)} if groups else {}
         drawn |= {"heat_map": heat_map(table, most, bound=bound), "limits": limit_lines(table, most)}
         names += [path.name for name, figure in drawn.items() for path in save(figure, out, name, dark=dark)]
-    typer.echo(f"Written to {out}: " + "  ".join(names))
+    kept, made = (table.attrs[what] + most.attrs[what] for what in ("kept", "made"))
+    typer.echo(f"{kept} parts kept, {made} measured. Written to {out}: " + "  ".join(names))
 
 
 def _fewest(least: pd.DataFrame) -> Table:

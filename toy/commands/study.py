@@ -101,7 +101,7 @@ def study(
         drawn = pictures.figures(table, out, seed, report) if figures else []
     files = [out / "results.csv", *pages, *(path for path in drawn if path.suffix == ".png")]
     typer.echo(f"{table.attrs['kept']} rows kept, {table.attrs['made']} measured in {took:.0f} s", nl=False)
-    typer.echo(f", {time.perf_counter() - began:.0f} s with tables and figures. Written to {out}:")
+    typer.echo(f", {time.perf_counter() - began:.0f} s with tables and figures; seed {seed}. Written to {out}:")
     typer.echo("  " + "  ".join(path.name for path in files))
 
 

@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorebed.toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import (
+    Backend,
+    Force,
+    Fresh,
+    Jobs,
+    ManyValues,
+    Scheduler,
+    bar,
+    check_engine,
+    keeping,
+    known,
+    main,
+    one_thread,
+    screen,
+)
 
 if TYPE_CHECKING:
     from scorebed.toy.studies.trajectories import Trajectories
@@ -26,7 +40,13 @@ def trajectories(
     jacobian: Annotated[int, typer.Option(metavar="K", min=0, help="Directions in which the sensitivity of a network is measured.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where tables and figures go.")] = Path("out/trajectories"),
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states and of the noise.")] = 0,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
     dark: Annotated[bool, typer.Option("--dark", help="Also draw everything for a dark slide.")] = False,
+    jobs: Jobs = None,
+    backend: Backend = "local",
+    scheduler: Scheduler = None,
+    fresh: Fresh = False,
+    force: Force = False,
 ) -> None:
     """How paths move: geometry, planes and rotation, commitment to modes, order of decisions, sensitivity, distance to the exact flow.
 
@@ -38,7 +58,8 @@ def trajectories(
     one_thread()
     from scorebed.solvers import NonFinite, methods_on
     from scorebed.toy.problems.registry import PROBLEMS
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
+    from scorebed.toy.store.owner import begin, sign
     from scorebed.toy.studies.paths import COORDINATES
     from scorebed.toy.studies.trajectories import DEFAULT
     from scorebed.toy.studies.trajectories import trajectories as study
@@ -56,10 +77,15 @@ def trajectories(
             raise typer.BadParameter("ffmpeg is not installed: leave --mp4 out for a GIF", param_hint="--mp4")
     if animate and (model is not None or PROBLEMS[problem].d > 2):
         raise typer.BadParameter(f"{model or problem} has more than two dimensions: animations need one or two", param_hint="--animate")
-    ready(out)
+    check_engine(backend, scheduler)
+    name = model or problem
+    arguments = {"of": name, "solvers": list(solvers or DEFAULT), "nfe": nfe, "paths": paths, "seed": seed, "coordinates": coordinates}
+    begin(out, f"{name}-paths.csv", f"{name}.json", arguments, force)
+    how: dict[str, Any] = {"where": out, "jobs": jobs, "backend": backend, "scheduler": scheduler, "fresh": fresh}
     try:
         if model is None:
-            found = study(PROBLEMS[problem], solvers or DEFAULT, nfe, paths, seed, coordinates)
+            with keeping(out), bar() as report:
+                found = study(PROBLEMS[problem], solvers or DEFAULT, nfe, paths, seed, coordinates, report=report, **how)
         else:
             found = _network(model, solvers or DEFAULT[:3], nfe, paths, seed, coordinates, jacobian)
     except NonFinite as diverged:
@@ -67,18 +93,19 @@ def trajectories(
         raise typer.Exit(1) from None
     except ValueError as refused:
         raise typer.BadParameter(str(refused)) from None
-    name = model or problem
     written = []
     for kind, rows in (("paths", found.paths), ("nodes", found.nodes), ("directions", found.directions)):
         replace_text(out / f"{name}-{kind}.csv", rows.to_csv(index=False))
         written.append(f"{name}-{kind}.csv")
+    sign(out, f"{name}.json", arguments)
     screen().print(_summary(found))
-    written += _draw(found, out, name, dark)
+    written += _draw(found, out, name, dark) if figures else []
     if animate:
         from scorebed.toy.figures.animate import animate as film
 
         written += [film(found, out, name, dark=d, kind="mp4" if mp4 else "gif").name for d in ((False, True) if dark else (False,))]
-    typer.echo(f"Written to {out}: " + "  ".join(written))
+    told = f"{found.kept} runs kept, {found.made} followed; " if model is None else ""
+    typer.echo(f"{told}seed {seed}. Written to {out}: " + "  ".join(written))
 
 
 def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordinates: str, jacobian: int) -> Trajectories:

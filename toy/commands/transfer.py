@@ -103,7 +103,7 @@ def transfer(
     for line in _remarks(study.errors):
         typer.echo(line)
     files = [folder / "errors.csv", folder / "agreement.csv", *(path for path in drawn if path.suffix == ".png")]
-    typer.echo(f"{study.kept} rows kept, {study.made} measured, {time.perf_counter() - began:.0f} s. Written to {folder}:")
+    typer.echo(f"{study.kept} rows kept, {study.made} measured, {time.perf_counter() - began:.0f} s; seed {seed}. Written to {folder}:")
     typer.echo("  " + "  ".join(path.name for path in files))
 
 

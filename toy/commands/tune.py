@@ -93,7 +93,9 @@ def advise(
     screen(140).print(table)
     raced = len(advice.ranking) + len(advice.others)
     share = advice.evaluations / advice.exhaustive
-    typer.echo(f"\n{raced} distinct plans raced on {states} states, for {share:.0%} of the evaluations of trying all; the best:\n")
+    typer.echo(
+        f"\n{raced} distinct plans raced on {states} states of seed {seed}, for {share:.0%} of the evaluations of trying all; the best:\n"
+    )
     typer.echo(f"    {advice.best.code}\n")
     typer.echo(f"One made for this model may be better: scorebed tune --model {model} --nfe {nfe} --out plan.json")
 
@@ -121,6 +123,12 @@ def tune(
     [dim]scorebed tune --model galaxy-hsc-32 --nfe 8 --out plan.json[/dim]
     [dim]python -c "from scorebed import Plan; plan = Plan.load('plan.json'); plan.run(denoise, x)"[/dim]
     """
+    from scorebed.solvers import Plan
+    from scorebed.solvers.plan_file import from_dict, to_dict
+    from scorebed.toy.store import code
+    from scorebed.toy.store.database import Store
+    from scorebed.toy.store.key import keyed
+    from scorebed.toy.store.versions import numerical
     from scorebed.toy.tuning.form import PARTS
     from scorebed.toy.tuning.tune import tune as make
 
@@ -139,11 +147,21 @@ def tune(
         raise typer.BadParameter(f"{out} cannot be written: {problem}", param_hint="--out") from None
     setting = setting_of(model, shape, schedule, prediction, library)
     options: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "seed": seed, "states": states}
-    try:
-        plan = make(setting, nfe, parameters=parameters or PARTS, checkpoint=unfinished, report=typer.echo, **options)
-        plan.save(out)
-    except (ValueError, TypeError) as problem:
-        raise typer.BadParameter(str(problem)) from None
+    moved = tuple(parameters or PARTS)
+    what, study = keyed("tune", setting=setting, nfe=nfe, moved=moved, code=code.digest(make.__module__), versions=numerical(), **options)
+    with Store(out.parent) as store:
+        row = store.get(what)
+        try:
+            if row is None or fresh:
+                plan = make(setting, nfe, parameters=moved, checkpoint=unfinished, report=typer.echo, **options)
+                if study and math.isinf(seconds):  # what time allowed is another plan another time
+                    store.put(what, study, to_dict(plan, plan.record), replace=True)
+            else:
+                plan = from_dict(Plan, row)
+                typer.echo(f"the same search is kept in {store.path}; --fresh repeats it")
+            plan.save(out)
+        except (ValueError, TypeError) as problem:
+            raise typer.BadParameter(str(problem)) from None
     unfinished.unlink(missing_ok=True)
     kept = plan.record.get("kept", "")
-    typer.echo(f"\nkept: {kept}\nwrote {out}\n\n    plan = Plan.load({str(out)!r}); x0 = plan.run(denoise, x)")
+    typer.echo(f"\nkept: {kept}\nseed: {seed}\nwrote {out}\n\n    plan = Plan.load({str(out)!r}); x0 = plan.run(denoise, x)")

@@ -10,6 +10,7 @@ from typing import Any
 from scorebed.toy.peers.entries import PACKAGES, entries
 from scorebed.toy.peers.entry import LIBRARIES, Entry
 from scorebed.toy.store import code
+from scorebed.toy.store.files import StoreError
 from scorebed.toy.store.key import key
 from scorebed.toy.store.tasks import Chain, Task
 from scorebed.toy.store.versions import versions
@@ -51,9 +52,17 @@ def key_of(entry: Entry, quick: bool) -> str:
     return key(entry=entry, quick=quick, code=code.digest(MEASURING), versions=peer_versions())
 
 
-def measured(library: str, name: str, quick: bool) -> dict[str, Any]:
-    """Measure one entry; PyTorch with one thread."""
+def measured(library: str, name: str, quick: bool, wanted: dict[str, str]) -> dict[str, Any]:
+    """Measure one entry; PyTorch with one thread.
+
+    Raises:
+        StoreError: this process has other versions than those that the result is kept under.
+    """
     import torch
+
+    if wanted != (mine := peer_versions()):
+        other = ", ".join(f"{k} {mine.get(k)}, not {v}" for k, v in wanted.items() if mine.get(k) != v)
+        raise StoreError(f"a worker has other versions ({other}): install the same on all")
 
     from scorebed.toy.peers.measure import measure
 
@@ -68,10 +77,8 @@ def measured(library: str, name: str, quick: bool) -> dict[str, Any]:
 
 def chain(entry: Entry, quick: bool) -> Chain:
     """The result of an entry; a thorough one that is known does for a quick one."""
-    also = (key_of(entry, False),) if quick else ()
-    return (
-        yield Task(key_of(entry, quick), "peers", measured, (entry.library, entry.name, quick), entry.name, modules=(MEASURING,), also=also)
-    )
+    also, args = (key_of(entry, False),) if quick else (), (entry.library, entry.name, quick, peer_versions())
+    return (yield Task(key_of(entry, quick), "peers", measured, args, entry.name, modules=(MEASURING,), also=also))
 
 
 def silence() -> None:
@@ -87,10 +94,12 @@ def run_board(
     libraries: Sequence[str] = LIBRARIES,
     quick: bool = False,
     report: Callable[[int, int, str], None] = lambda *_: None,
-    jobs: int = 2,
+    jobs: int | None = 2,
     only: Callable[[Entry], bool] = lambda _: True,
+    **how: Any,
 ) -> list[dict[str, Any]]:
-    """All results, in the order of the scoreboard. What an earlier, interrupted run measured is taken from the store of the folder.
+    """All results, in the order of the scoreboard. What an earlier, interrupted run measured is taken from the store of the folder;
+    ``how`` is that of ``store.work.work``.
 
     Raises:
         MissingPeer: a library is not installed.
@@ -101,5 +110,5 @@ def run_board(
         raise ValueError(f"library = {unknown[0]!r} is not known: give one of {', '.join(PACKAGES)}")
     check_installed(libraries)
     wanted = [e for name in libraries for e in entries(name) if only(e)]
-    wait = STALE_AFTER if jobs > 1 else None  # one process has nobody to watch it but its own limits
-    return [dict(row) for row in work([chain(e, quick) for e in wanted], folder, report, jobs=jobs, patience=wait).values]
+    wait = None if jobs == 1 else STALE_AFTER  # one process has nobody to watch it but its own limits
+    return [dict(row) for row in work([chain(e, quick) for e in wanted], folder, report, jobs=jobs, patience=wait, **how).values]

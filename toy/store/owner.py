@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scorebed.toy.store.files import StoreError
+from scorebed.toy.store.files import StoreError, ready, replace_text
+from scorebed.toy.store.versions import versions
 
 
 def admit(folder: Path, results: str, about: str, lost: Callable[[Mapping[str, Any]], str], force: bool = False) -> None:
@@ -34,6 +35,22 @@ def admit(folder: Path, results: str, about: str, lost: Callable[[Mapping[str, A
         raise StoreError(f"{path} is there, and no {about} beside it says of which study: {advice}") from None
     if why:
         raise StoreError(f"{path} is of another study ({why}): {advice}")
+
+
+def begin(folder: str | Path, results: str, about: str, arguments: Mapping[str, Any], force: bool = False) -> Path:
+    """A folder that takes files and holds no other study than that of these arguments.
+
+    Raises:
+        StoreError: it takes nothing, or writing ``results`` would lose rows of another study.
+    """
+    made = ready(folder)
+    admit(made, results, about, lambda old: missing(old, arguments), force)
+    return made
+
+
+def sign(folder: Path, about: str, arguments: Mapping[str, Any]) -> None:
+    """Say of which study the results in a folder are."""
+    replace_text(folder / about, json.dumps({"arguments": arguments, "versions": versions()}, indent=2) + "\n")
 
 
 def missing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

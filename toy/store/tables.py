@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +125,11 @@ def export(records: Sequence[Record], path: Path, beside: Sequence[str] = _BESID
 
 
 def everything(where: Path) -> list[Record]:
-    """The rows of the store of a folder or a file, without those that are only on the way to one.
+    """The rows of the store of a folder or a file, without those that are only on the way to one; of a part of a table each row.
 
     Raises:
         StoreError: there is none, or it is damaged.
     """
     with Store(where, write=False) as store:
-        return [r for r in store.records() if " " not in r.study]
+        found = [r for r in store.records() if " " not in r.study]
+    return [replace(r, row=row) for r in found for row in (r.row["table"] if r.row.keys() == {"table"} else [r.row])]

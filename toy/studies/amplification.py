@@ -12,7 +12,9 @@ at most one on the way to the data for every w ≥ 0 and v_n ≤ v_b. So all gro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from scorebed.solvers import Plan, Solver, trace
 from scorebed.toy.problems.gaussians import GAUSSIANS, GUIDED, Floats, GuidedGaussian, Slope, scales
+from scorebed.toy.store.parts import Part, counted, tabulate
+from scorebed.toy.store.tasks import Report
 
 BOUND = 1.0
 """A solver counts as bounded where an error of the first state is at no node more than this many times what it was."""
@@ -104,22 +108,35 @@ def amplifications(
     problems: Sequence[GuidedGaussian] = tuple(GAUSSIANS.values()),
     steps: Sequence[int] = STEPS,
     guidance: Sequence[float] = SCALES,
-    report: Callable[[int, int, str], object] | None = None,
+    report: Report | None = None,
+    where: str | Path | None = None,
+    **how: Any,
 ) -> pd.DataFrame:
-    """``measure`` for all of them; problems without guidance are measured at guidance 1. What a solver refuses is left out."""
-    parts = []
-    for i, solver in enumerate(solvers):
-        if report is not None:
-            report(i, len(solvers), solver.name)
-        for problem in problems:
-            for n in steps:
-                try:
-                    parts.append(measure(solver, problem, n, guidance if problem.broad is not None else 1.0))
-                except ValueError:  # fewer steps than the method can walk
-                    continue
-    if not parts:
+    """``measure`` for all of them; problems without guidance are measured at guidance 1. What a solver refuses is left out.
+
+    ``where`` is the store that keeps the rows, ``how`` who computes them, as ``store.work.work`` says.
+
+    Raises:
+        ValueError: no solver walks any of these steps.
+    """
+    parts = [
+        Part(_measured, (solver, problem, n, tuple(guidance) if problem.broad is not None else (1.0,)), solver.name)
+        for solver in solvers
+        for problem in problems
+        for n in steps
+    ]
+    done = tabulate("stability", parts, where, report, **how)
+    rows = [row for part in done.values for row in part]
+    if not rows:
         raise ValueError(f"none of {', '.join(s.name for s in solvers)} walks any of {list(steps)} steps")
-    return pd.concat(parts, ignore_index=True)
+    return counted(pd.DataFrame(rows), done)
+
+
+def _measured(solver: Solver, problem: GuidedGaussian, steps: int, guidance: tuple[float, ...]) -> list[dict[str, Any]]:
+    try:
+        return [{str(k): v for k, v in row.items()} for row in measure(solver, problem, steps, guidance).to_dict("records")]
+    except ValueError:  # fewer steps than the method can walk
+        return []
 
 
 def largest_guidance(solver: Solver, steps: int, problem: GuidedGaussian = GUIDED, bound: float = BOUND, most: float = 1000.0) -> float:
@@ -165,13 +182,23 @@ def fewest_steps(table: pd.DataFrame, bound: float = BOUND) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["solver", "problem", "guidance", "steps"])
 
 
-def limits(solvers: Sequence[Solver], steps: Sequence[int] = STEPS, problem: GuidedGaussian = GUIDED, bound: float = BOUND) -> pd.DataFrame:
-    """``largest_guidance`` of each solver at each number of steps. Columns: solver, steps, guidance."""
-    rows = []
-    for solver in solvers:
-        for n in steps:
-            try:
-                rows.append((solver.name, n, largest_guidance(solver, n, problem, bound)))
-            except ValueError:
-                continue
-    return pd.DataFrame(rows, columns=["solver", "steps", "guidance"])
+def limits(
+    solvers: Sequence[Solver],
+    steps: Sequence[int] = STEPS,
+    problem: GuidedGaussian = GUIDED,
+    bound: float = BOUND,
+    report: Report | None = None,
+    where: str | Path | None = None,
+    **how: Any,
+) -> pd.DataFrame:
+    """``largest_guidance`` of each solver at each number of steps, kept as ``amplifications`` are. Columns: solver, steps, guidance."""
+    parts = [Part(_limit, (solver, n, problem, bound), solver.name) for solver in solvers for n in steps]
+    done = tabulate("stability limits", parts, where, report, **how)
+    return counted(pd.DataFrame([row for part in done.values for row in part], columns=["solver", "steps", "guidance"]), done)
+
+
+def _limit(solver: Solver, steps: int, problem: GuidedGaussian, bound: float) -> list[dict[str, Any]]:
+    try:
+        return [{"solver": solver.name, "steps": steps, "guidance": largest_guidance(solver, steps, problem, bound)}]
+    except ValueError:
+        return []

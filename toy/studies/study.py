@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,11 +10,11 @@ from scorebed.solvers import GRIDS, SOLVERS, Solver
 from scorebed.toy.problems.problem import Problem, refusal
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS
 from scorebed.toy.store import code
-from scorebed.toy.store.files import ready, replace_text
+from scorebed.toy.store.files import replace_text
 from scorebed.toy.store.key import key, keyed
-from scorebed.toy.store.owner import admit, missing
+from scorebed.toy.store.owner import begin, sign
 from scorebed.toy.store.tasks import Chain, Task
-from scorebed.toy.store.versions import numerical, versions
+from scorebed.toy.store.versions import numerical
 from scorebed.toy.store.work import work
 from scorebed.toy.studies import cell
 from scorebed.toy.studies.rows import Row, frame
@@ -174,14 +173,12 @@ def run_study(
     arguments: dict[str, Any] = {"problems": [p.name for p, _ in chosen]}
     arguments["solvers"] = list(dict.fromkeys(s.name for _, methods in chosen for s in methods))
     arguments |= {"grids": names, "nfe": list(nfe), "seed": seed}
-    folder = None if out is None else ready(out)
-    if folder is not None:
-        admit(folder, "results.csv", "study.json", lambda old: missing(old, arguments), force)
+    folder = None if out is None else begin(out, "results.csv", "study.json", arguments, force)
     how: dict[str, Any] = {"fresh": fresh, "jobs": jobs, "backend": backend, "scheduler": scheduler}
     outcome = work(chains, store or folder, report, **how)
     table = frame(row for rows in outcome.values for row in rows)
     table.attrs.update(kept=outcome.kept, made=outcome.made)
     if folder is not None:
-        replace_text(folder / "study.json", json.dumps({"arguments": arguments, "versions": versions()}, indent=2) + "\n")
+        sign(folder, "study.json", arguments)
         replace_text(folder / "results.csv", table.to_csv(index=False))
     return table

@@ -10,17 +10,21 @@ and ``toy.measure.curves``; figures are in ``toy.figures.trajectories`` and ``to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scorebed.analytic import RotatedProduct
-from scorebed.solvers import SOLVERS, Denoiser, Schedule, Solver, methods_on
+from scorebed.solvers import SOLVERS, Denoiser, Node, Schedule, Solver, methods_on
 from scorebed.toy.measure.cost import affordable
 from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.problem import Problem
+from scorebed.toy.store.parts import Part, tabulate
+from scorebed.toy.store.tasks import Report
 from scorebed.toy.studies.path_measures import along, decided, measures
 from scorebed.toy.studies.paths import (
     EXACT,
@@ -48,6 +52,7 @@ class Trajectories:
     Attributes:
         runs: the paths, by solver; the exact flow first, where there is one.
         paths, nodes, directions: the rows of ``measures``, ``along`` and ``decided``.
+        kept, made: how many runs were in the store, and how many were followed now.
     """
 
     problem: Problem
@@ -56,6 +61,8 @@ class Trajectories:
     paths: pd.DataFrame
     nodes: pd.DataFrame
     directions: pd.DataFrame
+    kept: int = 0
+    made: int = 0
 
 
 DEFAULT = ("ddim", "heun", "dpmpp_2m", "ddpm")
@@ -71,33 +78,59 @@ def trajectories(
     seed: int = 0,
     coordinates: str = "x",
     jacobian: bool = True,
+    report: Report | None = None,
+    where: str | Path | None = None,
+    **how: Any,
 ) -> Trajectories:
     """Follow ``paths`` states of a problem by each solver, with at most ``nfe`` evaluations, and by the exact flow where it is closed.
 
     Deterministic solvers are measured against the exact flow from the same state at every node; where the flow is not closed it is
-    integrated from node to node. ``jacobian=False`` leaves the sensitivity out.
+    integrated from node to node. ``jacobian=False`` leaves the sensitivity out. ``where`` is the store that keeps the paths of each solver,
+    ``how`` who follows them, as ``store.work.work`` says.
 
     Raises:
         ValueError: an unknown solver, nfe or paths below 1, unknown coordinates, or a solver that no number of steps makes affordable.
         NonFinite: a solver diverged.
     """
     chosen = _checked(solvers, nfe, paths, coordinates)
-    target, x, runs, stretch = problem.target, problem.draw(paths, seed), {}, {}
-    if problem.closed:
-        nodes = problem.nodes(max(FINE, nfe))
-        states, error = exact_paths(problem, x, nodes)
-        seen = np.stack([np.asarray(target.denoised(u, node)) for u, node in zip(states, nodes, strict=True)])
-        runs[EXACT] = Paths(EXACT, nodes, states, seen, 0, states, error)
-        if jacobian:
-            stretch[EXACT] = exact_sensitivity(target, states, nodes)
-    known: dict[int, tuple[Floats, float]] = {}
-    for method in chosen:
-        steps = _steps(problem, method, nfe)
-        if method.weak is None and steps not in known:
-            known[steps] = exact_paths(problem, x, problem.nodes(steps))
-        truth = known[steps] if method.weak is None else (None, 0.0)
-        runs[method.name] = follow(method, target.denoised, x, problem.nodes(steps), noise=seed, exact=truth[0], error=truth[1])
-    return _tables(problem, runs, chosen if jacobian else [], stretch, coordinates, seed)
+    wanted = [Part(_exact, (problem, max(FINE, nfe), paths, seed, jacobian), EXACT)] if problem.closed else []
+    asked = [(method, _steps(problem, method, nfe)) for method in chosen]
+    wanted += [Part(_run, (problem, method, steps, paths, seed, jacobian), method.name) for method, steps in asked]
+    done = tabulate("trajectories paths", wanted, where, report, arrays=True, **how)
+    names = [EXACT] * problem.closed + [method.name for method in chosen]
+    counts = [max(FINE, nfe)] * problem.closed + [steps for _, steps in asked]
+    runs = {name: _paths(name, problem.nodes(n), held) for name, n, held in zip(names, counts, done.values, strict=True)}
+    stretch = {name: held["stretch"] for name, held in zip(names, done.values, strict=True) if np.size(held["stretch"])}
+    return replace(_tables(problem, runs, stretch, coordinates), kept=done.kept, made=done.made)
+
+
+def _exact(problem: Problem, steps: int, paths: int, seed: int, jacobian: bool) -> dict[str, Any]:
+    nodes, target = problem.nodes(steps), problem.target
+    states, error = exact_paths(problem, problem.draw(paths, seed), nodes)
+    seen = np.stack([np.asarray(target.denoised(u, node)) for u, node in zip(states, nodes, strict=True)])
+    stretch = exact_sensitivity(target, states, nodes) if jacobian else ()
+    return {"x": states, "denoised": seen, "nfe": 0, "exact": states, "error": error, "stretch": stretch}
+
+
+def _run(problem: Problem, method: Solver, steps: int, paths: int, seed: int, jacobian: bool) -> dict[str, Any]:
+    x, nodes = problem.draw(paths, seed), problem.nodes(steps)
+    exact, error = exact_paths(problem, x, nodes) if method.weak is None else (None, 0.0)
+    run = follow(method, problem.target.denoised, x, nodes, noise=seed, exact=exact, error=error)
+    stretch = _stretch(problem, method, run, seed) if jacobian and method.nonlinear is None else ()
+    return {
+        "x": run.x,
+        "denoised": run.denoised,
+        "nfe": run.nfe,
+        "exact": () if exact is None else exact,
+        "error": error,
+        "stretch": stretch,
+    }
+
+
+def _paths(name: str, nodes: list[Node], held: Mapping[str, Any]) -> Paths:
+    """What was kept of a run; an empty array stands for what there is not."""
+    exact = np.asarray(held["exact"])
+    return Paths(name, nodes, held["x"], held["denoised"], int(held["nfe"]), exact if exact.size else None, float(held["error"]))
 
 
 def network_trajectories(
@@ -145,7 +178,9 @@ def network_trajectories(
     ends = next(iter(known.values()))[0][-1] if known else next(iter(runs.values())).denoised[-1]
     learned = Learned(denoise, ends)
     problem = EuclideanProblem(name=name, description=description, make=lambda: learned, process=schedule, grid=grid, closed=False)
-    return _tables(problem, runs, chosen if jacobian else [], {}, coordinates, seed, jacobian, 2e-2)
+    taken = [method for method in chosen if jacobian and method.nonlinear is None]
+    stretch = {method.name: _stretch(problem, method, runs[method.name], seed, jacobian, 2e-2) for method in taken}
+    return _tables(problem, runs, stretch, coordinates)
 
 
 def _checked(solvers: Sequence[str | Solver], nfe: int, paths: int, coordinates: str) -> list[Solver]:
@@ -164,27 +199,19 @@ def _steps(problem: Problem, method: Solver, nfe: int) -> int:
     return steps
 
 
-def _tables(
-    problem: Problem,
-    runs: dict[str, Paths],
-    methods: Sequence[Solver],
-    stretch: dict[str, Floats],
-    coordinates: str,
-    seed: int,
-    wide: int = WIDE,
-    step: float | None = None,
-) -> Trajectories:
-    """The tables of these runs; ``methods`` are those whose Jacobians are taken."""
+def _stretch(problem: Problem, method: Solver, run: Paths, seed: int, wide: int = WIDE, step: float | None = None) -> Floats:
+    """The largest singular value of the Jacobian along a run."""
+    target = problem.target
+    exact = getattr(target, "posterior_covariance", None)
+    basis = None if exact is not None and problem.d <= wide else axes_of(target)[2][:wide]
+    extra = {} if step is None else {"step": step}
+    return largest(jacobians(method, target.denoised, run.x[0], run.nodes, covariance=exact, directions=basis, noise=seed, **extra))
+
+
+def _tables(problem: Problem, runs: dict[str, Paths], stretch: Mapping[str, Floats], coordinates: str) -> Trajectories:
+    """The tables of these runs, and of what their Jacobians stretch."""
     target = problem.target
     mean, variances, directions = axes_of(target)
-    exact = getattr(target, "posterior_covariance", None)
-    basis = None if exact is not None and problem.d <= wide else directions[:wide]
-    extra = {} if step is None else {"step": step}
-    for method in methods:
-        if method.nonlinear is None:
-            run = runs[method.name]
-            j = jacobians(method, target.denoised, run.x[0], run.nodes, covariance=exact, directions=basis, noise=seed, **extra)
-            stretch[method.name] = largest(j)
     law = target if isinstance(target, RotatedProduct) or hasattr(target, "posterior") else None
     return Trajectories(
         problem,

@@ -29,9 +29,9 @@ import pandas as pd
 
 from scorebed.solvers import SOLVERS, Solver, methods_on
 from scorebed.toy.store import code
-from scorebed.toy.store.files import ready, replace_text
+from scorebed.toy.store.files import replace_text
 from scorebed.toy.store.key import key, keyed
-from scorebed.toy.store.owner import admit, missing
+from scorebed.toy.store.owner import begin
 from scorebed.toy.store.tasks import Chain, Task
 from scorebed.toy.store.versions import numerical, version_of, versions
 from scorebed.toy.store.work import work
@@ -196,8 +196,7 @@ def run_transfer(
             raise ValueError(f"{what} = {value!r}: give at least {least}")
     settings = {"model": network.name, "solvers": [s.name for s in methods], "nfe": sorted(set(nfe)), "n": n, "seed": seed, "draws": draws}
     settings["targets"] = names
-    folder = ready(out)
-    admit(folder, "errors.csv", "transfer.json", lambda old: missing(old, settings), force)
+    folder = begin(out, "errors.csv", "transfer.json", settings, force)
     todo, compared = cases(network, methods, sorted(set(nfe))), sides(network, names, seed, n, draws)
     chains = [about(one) for one in compared] + [chain(one, case) for one in compared for case in todo]
     outcome = work(chains, folder, report, **how)
