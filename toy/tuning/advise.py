@@ -9,7 +9,7 @@ bootstrap.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,9 @@ class Candidate:
     @property
     def code(self) -> str:
         """The line that runs it."""
-        return f'sample(SOLVERS["{self.method}"], denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}), terminal="none")'
+        name, _, start = self.method.partition(", start ")
+        method = f'SOLVERS["{name}"]' + (f'(start="{start}")' if start else "")
+        return f'sample({method}, denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}), terminal="none")'
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,13 @@ def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = No
                 raise ValueError(f"{what} {one!r} is not known: give some of {', '.join(known)}")
     usable = {k: s for k, s in methods_on().items() if s.weak is None and not s.spaces and s.nonlinear is None}
     made: dict[Any, Candidate] = {}
-    for name in methods or usable:
-        if name not in usable:
-            raise ValueError(f"method {name!r} has no deterministic Plan on R^d, so that it cannot be compared here")
+    for one in methods or usable:
+        if one not in usable:
+            raise ValueError(f"method {one!r} has no deterministic Plan on R^d, so that it cannot be compared here")
+    for name, method in _started({one: usable[one] for one in methods or usable}).items():
         for kind in grids or GRIDS:
-            steps = _steps(setting, usable[name], kind, budget)
-            plan = _plan(setting, usable[name], kind, steps) if steps else None
+            steps = _steps(setting, method, kind, budget)
+            plan = _plan(setting, method, kind, steps) if steps else None
             if plan is None:
                 continue
             rows = np.concatenate([plan.inputs.ravel(), plan.output, [node.lam for node in plan.nodes]])
@@ -131,6 +134,19 @@ def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = No
             else:
                 made[key] = Candidate(name, kind, steps, plan)
     return list(made.values())
+
+
+def _started(methods: Mapping[str, Solver]) -> dict[str, Solver]:
+    """The methods, and beside each multistep one it with its other starts."""
+    made: dict[str, Solver] = {}
+    for name, method in methods.items():
+        made[name] = method
+        for how in ("ddim", "published"):
+            try:
+                made[f"{name}, start {how}"] = method(start=how)
+            except TypeError:
+                break
+    return made
 
 
 def _plan(setting: Setting, method: Solver, kind: str, steps: int) -> Plan | None:
