@@ -14,9 +14,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from scorebed.solvers.base import Carry, Solver, advance, remade, solver
+from scorebed.solvers.exponential import eps_of, flow_by_denoised, flow_by_eps
 from scorebed.solvers.methods.dpmpp import dpmpp_2m
 from scorebed.solvers.methods.edm import heun
 from scorebed.solvers.model import Array, Denoiser
+from scorebed.solvers.multistep import lam_weights, mix, rho_weights
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
 
@@ -72,6 +74,43 @@ def _least(orders: Sequence[float | None]) -> float | None:
 def _first(chain: Sequence[Solver], why: Callable[[Solver], str | None]) -> str | None:
     """The first reason that a method gives."""
     return next((f"{one.name}: {reason}" for one in chain if (reason := why(one)) is not None), None)
+
+
+CHOICES = ("d1", "d2", "d3", "e1", "e2", "e3")
+"""Of one step: the form, D in lam or eps in rho, and how many evaluations it reads."""
+
+
+def usf(choices: Sequence[str], name: str | None = None) -> Solver:
+    """One evaluation a step, and for every step its own exponential Adams formula, from one memory: x_t by D in lam ("d1" to "d3", as
+    DPM-Solver++) or by eps in rho ("e1" to "e3", as DEIS), from so many of the last evaluations (arXiv:2312.07243, without correctors).
+
+    Steps beyond the list repeat its last choice; a step early in the run reads the evaluations that there are. The first step has an error
+    of O(h²) once, so that the order is at most 2.
+
+    Raises:
+        ValueError: an empty list, or a choice that is none of ``CHOICES``.
+    """
+    chosen = tuple(choices)
+    if not chosen or any(one not in CHOICES for one in chosen):
+        raise ValueError(f"choices = {list(choices)!r}: give at least one of {', '.join(CHOICES)}")
+
+    def step(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
+        i, past, past_eps = carry or (0, (), ())
+        value = denoise(x, s)
+        past, past_eps = ((s, value), *past)[:3], ((s, eps_of(x, value, s)), *past_eps)[:3]
+        form, count = chosen[i][0], int(chosen[i][1])
+        nodes = [node for node, _ in past[:count]]
+        if form == "d":
+            x_t = flow_by_denoised(x, mix(lam_weights(nodes, s, t), past[:count]), s, t)
+        else:
+            x_t = flow_by_eps(x, mix(rho_weights(nodes, s, t), past_eps[:count]), s, t)
+        return x_t, (min(i + 1, len(chosen) - 1), past, past_eps)
+
+    step.__name__ = name or f"usf_{'_'.join(chosen)}"
+    step.__doc__ = f"{', then '.join(chosen)}: see ``usf``."
+    last = min(int(chosen[-1][1]), 1 + min(int(one[1]) for one in chosen[:-1]) if chosen[:-1] else 3)
+    made = solver(order=min(last, 2), reference="arXiv:2312.07243, per-step choice of form and order", register=False)
+    return made(remade(step, usf, chosen, name))
 
 
 usf_heun_dpmpp_2m = compose([heun, heun, dpmpp_2m], "usf_heun_dpmpp_2m", register=True)
