@@ -70,6 +70,7 @@ def study(
     [dim]scorebed study --problems digits --grids uniform_lam karras --out out/digits[/dim]
     [dim]scorebed study --problems sphere so3 torus box hyperbolic --out out/spaces[/dim]
     [dim]scorebed study --device cuda --problems product8d --nfe 10 20 40 80 --out out/many[/dim]
+    [dim]scorebed study --problems phase bridge paired sequence --out out/processes[/dim]
     [dim]scorebed study --problems mixture1d --solvers heun --grids align_gaussian tangent flow_shift --out out/grids[/dim]
     """
     if device is not None:

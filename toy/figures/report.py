@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from scorebed.toy.figures import plots, scenes, space_scenes
+from scorebed.solvers.process import LINEAR
+from scorebed.toy.figures import plots, process_scenes, scenes, space_scenes
 from scorebed.toy.figures.style import save
 from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.registry import PROBLEMS
@@ -73,6 +74,8 @@ def pictures(problem: Problem) -> list[tuple[str, Callable[..., Any]]]:
     """The pictures of single runs that a problem offers: paths in the plane or on a space with a chart, and images."""
     if problem.space is not None:
         return [("trajectory", space_scenes.trajectory)] if space_scenes.has_chart(problem.space) else []
+    if problem.process.kind in LINEAR[1:]:
+        return [("paths", process_scenes.paths)] if process_scenes.has_picture(problem) else []
     plane = [("trajectory", scenes.trajectory)] if problem.d == 2 and problem.closed else []
     return plane + ([("images", scenes.images)] if getattr(problem, "image", None) else [])
 
