@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
     from scorebed.toy.check import check_solver, solver_test, solver_tests
     from scorebed.toy.check.cache import check_cache
+    from scorebed.toy.check.guided import check_guided
     from scorebed.toy.check.likelihood import check_likelihood
     from scorebed.toy.check.maps import check_map
     from scorebed.toy.check.plugin import property
@@ -42,6 +43,7 @@ _HOME = {
     "analytic": ("GaussianMixture", "RotatedProduct", "from_data"),
     "toy.check": ("check_solver", "solver_test", "solver_tests"),
     "toy.check.cache": ("check_cache",),
+    "toy.check.guided": ("check_guided",),
     "toy.check.likelihood": ("check_likelihood",),
     "toy.check.maps": ("check_map",),
     "toy.check.plugin": ("property",),
@@ -72,6 +74,7 @@ __all__ = [
     "analytic",
     "check_cache",
     "check_grid",
+    "check_guided",
     "check_likelihood",
     "check_map",
     "check_posterior",

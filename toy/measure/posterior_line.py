@@ -12,23 +12,9 @@ import numpy as np
 from scorebed.solvers import SOLVERS, Solver
 from scorebed.solvers.inverse import METHODS, Method
 from scorebed.toy.measure.affine_law import Probe
+from scorebed.toy.measure.guided_law import Steered
 from scorebed.toy.measure.output_law import Law, law
 from scorebed.toy.problems.inverse import InverseProblem
-
-
-class Guided:
-    """A target whose model is a guided one: ``denoised`` in place of the law's, the prior's line for everything else."""
-
-    def __init__(self, method: Method, problem: InverseProblem) -> None:
-        if method.make is None:
-            raise ValueError(f"{method.name} has a loop of its own: give a guide, e.g. dps, pigdm, tmpd, ddnm")
-        silent = Probe(lambda j: np.zeros((1, 1)))
-        self.model: Any = method.make(problem.conditioned, silent)
-        self.d, self.line = problem.d, problem.law.line
-
-    def denoised(self, x: np.ndarray, node: Any) -> np.ndarray:
-        """The guided model, (n, 1)."""
-        return np.asarray(self.model(x, node))
 
 
 def line_law(method: Method | str, problem: InverseProblem, steps: int, solver: Solver | str = "ddpm") -> Law:
@@ -38,8 +24,10 @@ def line_law(method: Method | str, problem: InverseProblem, steps: int, solver: 
         ValueError: a sampler that is no guide, a problem of more than one dimension, or a solver whose law is not resolved.
     """
     chosen = METHODS[method] if isinstance(method, str) else method
+    if chosen.make is None:
+        raise ValueError(f"{chosen.name} has a loop of its own: give a guide, e.g. dps, pigdm, tmpd, ddnm")
     by = SOLVERS[solver] if isinstance(solver, str) else solver
-    target: Any = Guided(chosen, problem)
+    target: Any = Steered(chosen.make(problem.conditioned, Probe(lambda j: np.zeros((1, 1)))), problem.law)
     return law(by, target, problem.nodes(steps), initial="prior", terminal="denoise")
 
 
