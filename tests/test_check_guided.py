@@ -13,7 +13,7 @@ from scorebed.analytic.gaussian.tilt import geometric
 from scorebed.solvers import sample
 from scorebed.solvers.guide import guided, interval
 from scorebed.solvers.methods.steering.rules import CFGZero
-from scorebed.toy.check.guided import GuidedReport
+from scorebed.toy.check.guided_formula import GuidedReport
 from scorebed.toy.measure.guided_law import sliced, split
 from scorebed.toy.problems.guided import GUIDED, GuidedPlane
 
