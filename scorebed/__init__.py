@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scorebed.toy.check.cache import check_cache
     from scorebed.toy.check.guided import check_guided
     from scorebed.toy.check.likelihood import check_likelihood
+    from scorebed.toy.check.loss import check_loss
     from scorebed.toy.check.maps import check_map
     from scorebed.toy.check.plugin import property
     from scorebed.toy.check.posterior import check_posterior
@@ -45,6 +46,7 @@ _HOME = {
     "toy.check.cache": ("check_cache",),
     "toy.check.guided": ("check_guided",),
     "toy.check.likelihood": ("check_likelihood",),
+    "toy.check.loss": ("check_loss",),
     "toy.check.maps": ("check_map",),
     "toy.check.plugin": ("property",),
     "toy.check.posterior": ("check_posterior",),
@@ -76,6 +78,7 @@ __all__ = [
     "check_grid",
     "check_guided",
     "check_likelihood",
+    "check_loss",
     "check_map",
     "check_posterior",
     "check_rollout",

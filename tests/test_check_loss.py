@@ -1,0 +1,264 @@
+"""check_loss: gradients are those of exact losses by differences, minimisers are the map, and planted faults are named."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import scorebed
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.distance import mmd2
+from scorebed.analytic.process.maps import FlowMap
+from scorebed.gpu.losses import KINDS, Generator
+from scorebed.gpu.losses.world import GaussianWorld, batch
+from scorebed.solvers import EDM, VE, VP, Cosine, RectifiedFlow
+from scorebed.toy.check.loss import check_loss
+from scorebed.toy.check.loss_gradients import Bench
+
+FAULTS = [(kind.name, fault) for kind in KINDS.values() for fault in kind.faults if fault != "weight left out"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_losses_of_the_catalogue_pass_and_their_minimiser_is_what_it_is_said_to_be(kind: str) -> None:
+    report = check_loss(kind, samples=128)
+    assert report, str(report)
+    assert report.of == kind
+    assert not report.causes
+    if kind == "sds":
+        assert report["minimiser"].status == "note"
+        assert report.error > 0.3
+    elif kind == "consistency_training":
+        assert 0.02 < report.bias < 0.2
+        assert report["bias"].status == "note"
+        assert report["minimiser"].status == "note"
+    else:
+        assert report.error < (0.01 if KINDS[kind].pooled else 1e-8)
+
+
+@pytest.mark.parametrize(("kind", "fault"), FAULTS)
+def test_a_planted_fault_is_named(kind: str, fault: str) -> None:
+    broken = lambda student, b: KINDS[kind].loss(student, b, fault=fault)  # noqa: E731
+    report = check_loss(broken, kind, samples=64)
+    assert not report, str(report)
+    assert report.cause == fault, str(report)
+    assert fault in str(report)
+
+
+# the gradients of the catalogue, against exact losses by differences
+
+LAW = GaussianMixture([1.0], [[0.6, -0.4]], [[0.8, 0.25]])
+PROCESS = RectifiedFlow()
+GAUSS, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+def expected(function: Any, s: float) -> float:
+    """E function(x_s), coordinates independent, by Gauss–Hermite; function of (n, 2) gives (n,)."""
+    node = PROCESS.node(s)
+    c = np.sqrt(node.alpha**2 * np.array([0.8, 0.25]) + node.sigma**2)
+    grid = np.stack(np.meshgrid(GAUSS, GAUSS, indexing="ij"), -1).reshape(-1, 2)
+    return float(np.outer(WEIGHTS, WEIGHTS).ravel() @ function(node.alpha * np.array([0.6, -0.4]) + c * grid))
+
+
+def away(theta: np.ndarray, x: np.ndarray, a: float, b: float) -> Any:
+    terms = [np.ones_like(x), x, a + 0 * x, a * x, b * x]
+    return sum(p * q for p, q in zip(theta, terms, strict=False))
+
+
+def differences(loss: Any, theta: np.ndarray, h: float = 1e-4) -> np.ndarray:
+    return np.array([(loss(theta + h * e) - loss(theta - h * e)) / (2 * h) for e in np.eye(len(theta))])
+
+
+@pytest.mark.parametrize("kind", ["consistency_distillation", "consistency_continuous", "ctm", "mean_flow", "shortcut"])
+def test_gradients_of_maps_are_those_of_exact_losses_with_the_target_held(kind: str) -> None:
+    """The exact loss is an integral over the law of x in NumPy, with exact maps of ``analytic`` and slopes by differences."""
+    bench, f = Bench(PROCESS, lambda s, t: 1.0 + s, 0.5, 256, 0), FlowMap(LAW)
+    theta, (s, t), unit, m = bench.thetas(KINDS[kind])[0], bench.pairs[1], bench.longest, PROCESS.node
+    mid, h = 0.5 * (s + t), 1e-4
+
+    def student(p: np.ndarray, x: np.ndarray, a: float, b: float = 0.0) -> np.ndarray:
+        if KINDS[kind].gives == "velocity":
+            return f.average_velocity(x, m(a), m(b)) + away(p, x, a / unit, b / unit)
+        return f(x, m(a), m(b)) + (a - b) / unit * away(p, x, a / unit, b / unit)
+
+    def total(p: np.ndarray, x: np.ndarray, b: float) -> np.ndarray:
+        v = f.velocity(x, m(s))
+        return (student(p, x + h * v, s + h, b) - student(p, x - h * v, s - h, b)) / (2 * h)
+
+    def exact(p: np.ndarray, x: np.ndarray) -> np.ndarray:
+        if kind == "consistency_distillation":
+            gap = student(p, x, s) - student(theta, f(x, m(s), m(t)), t)
+        elif kind == "consistency_continuous":
+            return 2.0 * (student(p, x, s) * total(theta, x, 0.0)).sum(1)
+        elif kind == "ctm":
+            gap = student(p, x, s, t) - student(theta, f(x, m(s), m(mid)), mid, t)
+        elif kind == "mean_flow":
+            gap = student(p, x, s, t) - (f.velocity(x, m(s)) - (s - t) * total(theta, x, t))
+        else:
+            one = student(theta, x, s, mid)
+            gap = student(p, x, s, t) - 0.5 * (one + student(theta, x + (mid - s) * one, mid, t))
+            still = student(p, x, s, s) - f.velocity(x, m(s))
+            return (gap**2).sum(1) + (still**2).sum(1)
+        return (gap**2).sum(1)
+
+    right = (1.0 + s) * differences(lambda p: expected(lambda x: exact(p, x), s), theta)
+    found = bench.gradient(KINDS[kind].ideal, KINDS[kind], theta, [bench.pairs[1]])
+    np.testing.assert_allclose(found, right, rtol=2e-6, atol=2e-6 * np.abs(right).max())
+
+
+def normal_kl(m: np.ndarray, v: np.ndarray, n: np.ndarray, w: np.ndarray) -> float:
+    return float(0.5 * np.sum(v / w + (n - m) ** 2 / w - 1.0 - np.log(v / w)))
+
+
+@pytest.mark.parametrize("kind", ["dmd", "sds", "fisher", "gan", "mmd"])
+def test_gradients_of_generators_are_those_of_exact_divergences(kind: str) -> None:
+    """KL, its part without the entropy, Fisher, 2 JS and MMD² of the noised laws, closed or by quadrature."""
+    bench = Bench(PROCESS, lambda s, t: 1.0, 0.5, 1 << 12, 0)
+    theta, s = bench.thetas(KINDS[kind])[0], bench.pairs[1][0]
+    node, mean, v = PROCESS.node(s), np.array([0.6, -0.4]), np.array([0.8, 0.25])
+
+    def exact(p: np.ndarray) -> float:
+        b = np.sqrt(v) + p[1]
+        here, there = (
+            (node.alpha * (mean + p[0]), node.alpha**2 * b * b + node.sigma**2),
+            (node.alpha * mean, node.alpha**2 * v + node.sigma**2),
+        )
+        if kind == "dmd":
+            return normal_kl(*here, *there)
+        if kind == "sds":
+            return normal_kl(*here, *there) + 0.5 * float(np.log(here[1]).sum())
+        if kind == "fisher":
+            slope, shift = 1 / there[1] - 1 / here[1], (here[0] - there[0]) / there[1]
+            return float(np.sum(shift**2 + slope**2 * here[1]))
+        if kind == "mmd":
+            return mmd2(GaussianMixture([1.0], [mean + p[0]], [b * b]), GaussianMixture([1.0], [mean], [v]), 1.0)
+        grid = np.stack(np.meshgrid(*(np.linspace(-7, 7, 281),) * 2, indexing="ij"), -1)
+        q, d = (np.exp(-0.5 * ((grid - m) ** 2 / w).sum(-1)) / (2 * math.pi * math.sqrt(np.prod(w))) for m, w in (here, there))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = np.nan_to_num(q * np.log(2 * q / (q + d))) + np.nan_to_num(d * np.log(2 * d / (q + d)))
+        return float(parts.sum() * 0.05**2)
+
+    right = differences(exact, theta)
+    samples = 1 << 11 if kind == "mmd" else 1 << 12
+    found = bench.gradient(KINDS[kind].loss, KINDS[kind], theta, [bench.pairs[1]], samples=samples)
+    exactly = kind in ("dmd", "sds", "fisher")
+    np.testing.assert_allclose(found, right, rtol=1e-7 if exactly else 0.02, atol=(1e-7 if exactly else 0.02) * np.abs(right).max())
+
+
+# losses of others
+
+
+def unnamed(student: Any, b: Any) -> Any:
+    """Consistency training as one writes it, without a word of what it is."""
+    f, target = student(b.x, b.s), student(b.y, b.t).detach()
+    return (b.weight[:, 0] * ((f - target) ** 2).sum(-1)).mean()
+
+
+def jvp_loss(student: Any, b: Any, sign: float = 1.0) -> Any:
+    """MeanFlow by ``torch.func.jvp``, as the paper's algorithm 1."""
+    v = b.eps - b.x0
+    u, du = torch.func.jvp(student, (b.x, b.s, b.t), (v, sign * torch.ones_like(b.s), torch.zeros_like(b.t)))
+    return b.weight[:, 0] * ((u - (v - (b.s - b.t) * du).detach()) ** 2).sum(-1)
+
+
+def test_a_loss_is_recognised_by_its_gradient() -> None:
+    report = check_loss(unnamed, samples=64)
+    assert report, str(report)
+    assert report.of == "consistency_training"
+    assert "by its gradient" in report["kind"].measured
+    broken = check_loss(lambda st, b: ((st(b.x, b.s) - st(b.y, b.t)) ** 2).sum(-1) * b.weight[:, 0], samples=64)
+    assert (broken.of, broken.cause) == ("consistency_training", "missing stop-gradient")
+
+
+def test_the_published_form_of_mean_flow_passes_and_its_faults_are_named() -> None:
+    assert check_loss(jvp_loss, "mean_flow", samples=64)
+    assert check_loss(lambda st, b: jvp_loss(st, b, -1.0), "mean_flow", samples=64).cause == "wrong sign of the time derivative"
+
+
+def test_a_weighting_of_its_own_is_noted_and_fails_nothing() -> None:
+    report = check_loss(
+        lambda st, b: (1.0 + b.s[:, 0] ** 2) * ((st(b.x, b.s) - st(b.y, b.t).detach()) ** 2).sum(-1), "consistency_training"
+    )
+    assert report
+    assert report["weighting"].status == "note"
+    none = check_loss(lambda st, b: KINDS["ctm"].loss(st, b, fault="weight left out"), "ctm", samples=64)
+    assert none
+    assert "not used" in str(none)
+
+
+@pytest.mark.parametrize("process", [EDM(), VE(), VP()], ids=["EDM", "VE", "VP"])
+def test_on_other_processes(process: Any) -> None:
+    assert check_loss("consistency_distillation", process=process, samples=64)
+    assert check_loss("dmd", process=process, samples=64)
+
+
+def test_what_everything_detached_or_turned_does() -> None:
+    still = check_loss(lambda st, b: (st(b.x, b.s).detach() ** 2).sum(-1) + 0.0 * st.theta.sum(), "consistency_training", samples=64)
+    assert still.cause == "detached: no gradient reaches the student"
+    turned = check_loss(lambda st, b: -KINDS["ctm"].loss(st, b), "ctm", samples=64)
+    assert turned.cause == "wrong sign of the loss"
+    assert turned["descent"].status == "fail"
+    other = check_loss(lambda st, b: st(b.x, b.s).square().sum(-1), "consistency_training", samples=64)
+    assert other.cause is not None
+    assert other.cause.startswith("unknown")
+
+
+@pytest.mark.parametrize(
+    "kind", ["consistency_distillation", "consistency_training", "ctm", "mean_flow", "shortcut", "dmd", "sid", "gan", "mmd"]
+)
+def test_a_tiny_network_comes_nearer_to_the_map(kind: str) -> None:
+    bench = Bench(PROCESS, None, 0.5, 128, 0)
+    before, after = bench.train(KINDS[kind].loss, KINDS[kind], 80)
+    assert after < 0.9 * before
+
+
+def test_noise_tells_a_teacher_from_one_sample() -> None:
+    """At the exact map a loss with a teacher has no noise; one with a single sample's target has."""
+    by_teacher, by_sample = (check_loss(k, samples=64)["noise"].measured for k in ("consistency_distillation", "consistency_training"))
+    assert float(by_teacher.split()[1]) < 1e-9
+    assert float(by_sample.split()[1]) > 0.1
+
+
+def test_a_loss_that_does_not_run_is_said() -> None:
+    for loss, words in (
+        (lambda st, b: st(b.x, b.s), "returned shape"),
+        (lambda st, b: 3.0, "returned a float"),
+        (lambda st, b: st(b.x, b.s).sum() * math.nan, "nan or inf"),
+        (lambda st, b: b.nothing, "nothing"),
+    ):
+        report = check_loss(loss, "consistency_training")
+        assert not report
+        assert words in report["runs"].measured
+    assert json.loads(json.dumps(check_loss("ctm", samples=64).as_dict()))["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"loss": 3}, TypeError, "loss = 3 is not callable"),
+        ({"loss": "nothing"}, ValueError, "loss = 'nothing' is not known"),
+        ({"loss": unnamed, "kind": "nothing"}, ValueError, "kind = 'nothing' is not known"),
+        ({"loss": "ctm", "process": Cosine()}, TypeError, "give RectifiedFlow"),
+        ({"loss": "ctm", "spacing": 0.0}, ValueError, "spacing = 0.0"),
+        ({"loss": lambda st, b: None}, ValueError, "runs as none of"),
+    ],
+)
+def test_bad_input_is_refused(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        check_loss(**arguments)
+
+
+def test_it_is_exported_and_batches_have_exact_moments() -> None:
+    assert scorebed.check_loss is check_loss
+    world = GaussianWorld(PROCESS, [0.6, -0.4], [0.8, 0.25])
+    b = batch(world, [(0.7, 0.4)], 64, 0, lambda s, t: 1.0)
+    z = torch.cat([(b.x0 - world.mean) / torch.sqrt(world.variance), b.eps, b.z], 1)
+    np.testing.assert_allclose((z.T @ z / 64).numpy(), np.eye(6), atol=1e-12)
+    torch.testing.assert_close(b.velocity, b.eps - b.x0)
+    made = Generator(world).made
+    torch.testing.assert_close(made.variance, world.variance)
