@@ -26,9 +26,10 @@ Denoiser = Callable[[State, Any], State]
 F = TypeVar("F", bound=Callable[..., Any])
 
 PREDICTIONS = ("denoised", "eps", "score", "v", "flow")
-MAPS = ("endpoint", "map")
-"""Few-step maps, which are no predictions: ``endpoint``, f(x, s), where the flow takes x from s without noise; ``map``, f(x, s, t), where
-it takes it at t. Neither is a posterior mean, nor can be turned into one."""
+MAPS = ("endpoint", "map", "average", "draw")
+"""Models of few-step methods, which are no predictions: ``endpoint``, f(x, s), where the flow takes x from s without noise; ``map``,
+f(x, s, t), where it takes it at t; ``average``, u(x, s, t) = (f − x)/(t − s), its average velocity; ``draw``, g(x, s, ξ), a draw of
+p(x0 | x_s = x) made of normals ξ of x's shape. None is a posterior mean, nor can be turned into one."""
 
 
 def _known(prediction: str) -> None:

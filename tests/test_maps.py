@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from scorebed import gpu
-from scorebed.analytic import GaussianMixture
+from scorebed.analytic import GaussianMixture, RotatedProduct
+from scorebed.analytic.gaussian.draw import posterior_draws
 from scorebed.analytic.process.maps import FlowMap
 from scorebed.solvers import SOLVERS, VP, Solver, convert, denoiser, grid, methods_on, predicts, sample, solver, trace
-from scorebed.solvers.methods.few_step import flow_map, multistep_consistency
+from scorebed.solvers.methods.few_step import ctm, flow_map, long_reverse, multistep_consistency
+from scorebed.toy.measure.output_law import law
 from scorebed.toy.problems.lines import modes
-from scorebed.toy.properties import PROPERTIES
+from scorebed.toy.properties import PROPERTIES, Broken
 from scorebed.toy.properties.maps import problems, step_law_error
 from scorebed.toy.properties.mutants import Mutant, killer, tampered
 
@@ -42,6 +44,10 @@ def test_map_empty_step(solver: Solver) -> None:
 
 def test_map_replay(solver: Solver) -> None:
     PROPERTIES["map_replay"](solver)
+
+
+def test_draw_law(solver: Solver) -> None:
+    PROPERTIES["draw_law"](solver)
 
 
 # mutants
@@ -99,11 +105,71 @@ def test_a_posterior_mean_in_the_place_of_the_map_is_noticed_by_the_law() -> Non
     assert wrong < 0.3 * right
 
 
+def test_a_posterior_mean_in_the_place_of_the_draw_is_noticed() -> None:
+    """DDPM's long steps: E[x0 | x] for a draw of p(x0 | x)."""
+
+    def step(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> Any:
+        return long_reverse.step(lambda y, n, xi: modes().denoised(y, n) + 0.0 * xi, x, s, t, carry, noise)
+
+    with pytest.raises(Broken, match="distribution function is off by"):
+        PROPERTIES["draw_law"](replace(long_reverse, step=step))
+
+
+@pytest.mark.parametrize("gamma", [0.2, 0.7, 0.95])
+def test_ctm_is_exact_for_every_gamma_and_between_the_map_and_the_chain_that_draws_anew(gamma: float) -> None:
+    problem, method = problems("map")[1], ctm(gamma=gamma)
+    assert step_law_error(method, problem, *problem.ends) < 1e-9
+    assert step_law_error(quiet(method), problem, *problem.ends) > 1e-4
+    little = sample(ctm(gamma=1e-7), MAPS.map, X, GRID, noise=1, terminal="none")
+    np.testing.assert_allclose(little, sample(flow_map, MAPS.map, X, GRID, terminal="none"), atol=1e-6)
+    whole = sample(ctm(gamma=1.0 - 1e-12), MAPS.map, X, GRID, noise=1, terminal="none")
+    np.testing.assert_allclose(whole, sample(multistep_consistency, MAPS.endpoint, X, GRID, noise=1, terminal="none"), atol=1e-4)
+
+
+PLANE = GaussianMixture([0.3, 0.7], [[0.0, 1.0], [1.0, -1.0]], [[[0.3, 0.1], [0.1, 0.2]], [[0.2, -0.1], [-0.1, 0.5]]])
+
+
+@pytest.mark.parametrize("law", [PLANE, modes()])
+def test_draws_are_those_of_the_posterior_and_the_same_for_the_same_normals(law: GaussianMixture) -> None:
+    node, rng = VP().node(0.4), np.random.default_rng(0)
+    x = np.repeat(law.sample(1, 1, node), 20_000, axis=0)
+    xi = rng.standard_normal(x.shape)
+    y = posterior_draws(law)(x, node, xi)
+    np.testing.assert_array_equal(y[:5], posterior_draws(law)(x[:5], node, xi[:5]))
+    spread = law.posterior_covariance(x[:1], node)[0]
+    np.testing.assert_allclose(y.mean(0), law.denoised(x[:1], node)[0], atol=4 * float(np.sqrt(spread.max() / 20_000)))
+    np.testing.assert_allclose(np.cov(y.T), spread, atol=0.05 * float(spread.max()))
+    product = RotatedProduct(np.array([[0.6, -0.8], [0.8, 0.6]]), [modes(), modes()])
+    z = product.sample(2000, 2, node)
+    both = product.mixture()
+    one, two = (posterior_draws(p)(z, node, rng.standard_normal(z.shape)) for p in (product, both))
+    np.testing.assert_allclose(np.cov(one.T), np.cov(two.T), atol=0.15)
+    with pytest.raises(ValueError, match="one normal for each number"):
+        posterior_draws(law)(x[:3], node, xi[:2])
+
+
+def test_the_law_of_a_chain_with_any_map_is_known_by_the_transfer_operator() -> None:
+    """Re-noise chains of an exact map keep the marginal; of a map with a fixed error they do what sampling says."""
+    nodes = grid.uniform_lam(VP(), 3, 0.9, 0.1)
+    q = modes().marginal(nodes[-1]).quantile(np.linspace(0.02, 0.98, 25))
+    exact = law(multistep_consistency, modes(), nodes, model=MAPS.endpoint, refine=32)
+    assert np.abs(exact.cdf(q) - modes().marginal(nodes[-1]).cdf(q)).max() < 1e-9
+    off = predicts("endpoint")(lambda x, s: MAPS.endpoint(x, s) + 0.1 * np.sin(3.0 * x))
+    known = law(multistep_consistency, modes(), nodes, model=off, refine=32)
+    start = modes().sample(40_000, 0, nodes[0])
+    drawn = sample(multistep_consistency, off, start, nodes, noise=1, terminal="none")[:, 0]
+    found = np.searchsorted(np.sort(drawn), q) / len(drawn)
+    assert np.abs(found - known.cdf(q)).max() < 4 * 0.5 / np.sqrt(40_000)
+    assert np.abs(known.cdf(q) - modes().marginal(nodes[-1]).cdf(q)).max() > 0.01
+    with pytest.raises(ValueError, match="takes a few-step map"):
+        law(multistep_consistency, modes(), nodes)
+
+
 # marks, both ways
 
 
 @pytest.mark.parametrize("run", [sample, gpu.run], ids=["sample", "gpu"])
-@pytest.mark.parametrize(("mark", "method"), [("endpoint", multistep_consistency), ("map", flow_map)])
+@pytest.mark.parametrize(("mark", "method"), [("endpoint", multistep_consistency), ("map", flow_map), ("average", SOLVERS["mean_flow"])])
 def test_a_map_never_passes_for_a_posterior_mean_nor_a_mean_for_a_map(run: Any, mark: str, method: Solver) -> None:
     x = X if run is sample else torch.as_tensor(X)
     mapped = predicts(mark)(lambda y, *nodes: y)
@@ -133,9 +199,14 @@ def test_plans_and_conversions_refuse_maps_as_the_loop_does() -> None:
 
 
 def test_few_step_methods_are_asked_for_by_name() -> None:
-    assert {"multistep_consistency", "flow_map"} & methods_on().keys() == set()
-    assert list(methods_on(takes="endpoint")) == ["multistep_consistency"]
-    assert list(methods_on(takes="map")) == ["flow_map"]
+    few = {
+        "endpoint": ["multistep_consistency"],
+        "map": ["flow_map", "ctm"],
+        "average": ["mean_flow", "shortcut"],
+        "draw": ["long_reverse"],
+    }
+    assert {takes: list(methods_on(takes=takes)) for takes in few} == few
+    assert all(not set(names) & methods_on().keys() for names in few.values())
     with pytest.raises(ValueError, match=r"takes a model of 'endpoint', but that of .* is one of 'map'"):
         problems("map")[0].bind(multistep_consistency)
 

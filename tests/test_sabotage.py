@@ -25,7 +25,7 @@ STOCHASTIC = [name for name, method in SOLVERS.items() if method.weak is not Non
 ON_SPACES = [name for name in STOCHASTIC if SOLVERS[name].spaces]
 METHODS = {f"{name} on {kind}": replace(method, on=(kind,)) for name, method in SOLVERS.items() for kind in method.on}
 BODIES = {"drift": "gone = 1.1 * gone", "noise": "root = 0.9 * root"}
-EXACT = {"constant_denoiser", "point_mass", "straight", "close", "map_path", "map_law", "jump_frequencies", "jump_times"}
+EXACT = {"constant_denoiser", "point_mass", "straight", "close", "map_path", "map_law", "draw_law", "jump_frequencies", "jump_times"}
 ORDERS = {"order", "weak_order", "space_order", "space_weak_order", "jump_order"}
 LINEARS = {f"{kind}_{name}" for kind in LINEAR[1:] for name in ("point_mass", "short_step", "order", "weak_order")}
 

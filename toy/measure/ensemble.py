@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
@@ -23,6 +24,7 @@ from scipy.sparse import coo_array, csr_array
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import Node
 from scorebed.solvers.plan import Combine, Plan
+from scorebed.solvers.state import parts
 
 _TAIL = 8.5  # a normal beyond so many standard deviations weighs 1e-17
 _MANY = 20_000  # components of a final mixture that are kept as such
@@ -79,8 +81,11 @@ def initial_grid(mixture: GaussianMixture, node: Node, fine: float, prior: bool)
 class Ensemble:
     """The ensemble on its way through a Plan: flat arrays over its points, each with the number of its present grid point."""
 
-    def __init__(self, plan: Plan, target: GaussianMixture, fine: dict[int, float], prior: bool) -> None:
-        self.plan, self.target, self._fine, self.made = _factored(plan), target, fine, 0
+    def __init__(
+        self, plan: Plan, target: GaussianMixture, fine: dict[int, float], prior: bool, model: Any = None, refine: float = 1.0
+    ) -> None:
+        self.plan, self.model, self._fine, self.made = _factored(plan), model or target.denoised, fine, 0
+        self.refine = refine
         x, self.weights = initial_grid(target, plan.grid[0], self.fine, prior)
         self.now, self.nodes = (
             np.arange(len(x)),
@@ -93,7 +98,7 @@ class Ensemble:
     @property
     def fine(self) -> float:
         """Points per standard deviation of the grid that is made next."""
-        return self._fine.get(self.made, POINTS)
+        return self._fine.get(self.made, POINTS) * self.refine
 
     @property
     def inside(self) -> int:
@@ -107,10 +112,10 @@ class Ensemble:
         self.plan.fold(0, self.evaluate, self.draw, self.combine)
         return self.finish()
 
-    def evaluate(self, register: int, node: Node) -> int:
+    def evaluate(self, register: int, node: Any) -> int:
         self.place(register, self.at - 1)
         source = self.x[register]
-        value = np.asarray(self.target.denoised(source.mean[:, None], node))[:, 0]
+        value = np.asarray(self.model(source.mean[:, None], *parts(node)))[:, 0]
         if XI & source.on:
             self.integrated(value)
         return self.keep(Smeared(value, {}, source.on))

@@ -21,6 +21,7 @@ from scipy.special import ndtr
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import Node, Solver, trace
+from scorebed.solvers.sample import check_mark
 from scorebed.toy.measure.ensemble import POINTS, Ensemble, TooCoarse
 
 
@@ -112,12 +113,16 @@ def law(
     *,
     initial: Literal["exact", "prior"] = "exact",
     terminal: str = "none",
+    model: Callable[..., Any] | None = None,
+    refine: float = 1.0,
 ) -> Law:
     """The exact law of the solver's output, started from the exact marginal of the target at the first node, or from N(0, sigma²).
 
     Args:
         target: a mixture in one dimension.
         initial, terminal: how the run begins, and its terminal rule as in ``sample``.
+        model: what the solver is given, of (x, node), or of (x, s, t) where it takes a map; by default E[x0 | x] of the target.
+        refine: how many times finer the grids are than smooth denoisers need; a map that is steep between two modes needs 10 or more.
 
     Raises:
         ValueError: a target of another dimension; a deterministic solver whose law is only a push-forward is allowed, a method that
@@ -128,9 +133,10 @@ def law(
     if initial not in ("exact", "prior"):
         raise ValueError(f"initial = {initial!r} is not known: give 'exact' or 'prior'")
     plan, fine = trace(solver, grid, terminal), dict[int, float]()
+    check_mark(model or target.denoised, solver.takes)
     for _ in range(20 + 2 * len(plan.grid)):
         try:
-            return Law(*Ensemble(plan, target, fine, initial == "prior").run())
+            return Law(*Ensemble(plan, target, fine, initial == "prior", model, refine).run())
         except TooCoarse as grid_too_coarse:
             which = grid_too_coarse.which
             fine[which] = fine.get(which, POINTS if which >= 0 else 1.0) * grid_too_coarse.times

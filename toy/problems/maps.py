@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from scorebed.analytic.distance import gaussian_w2
+from scorebed.analytic.gaussian.draw import posterior_draws
 from scorebed.analytic.output.moments import moments
 from scorebed.analytic.process.maps import FlowMap
-from scorebed.solvers import Node, Solver, trace
+from scorebed.solvers import Node, Solver, predicts, trace
+from scorebed.solvers.state import parts
 from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.problem import ROUND_OFF, LawError
 
@@ -33,7 +35,7 @@ class EndpointProblem(EuclideanProblem):
 
     def law_error(self, solver: Solver, nodes: Sequence[Node], seed: int = 0) -> LawError:
         """W2 between the law of the output and the exact marginal, from the Plan; the target is one Gaussian."""
-        mean, covariance = moments(trace(solver, nodes), self.target, affine=self.maps.affine)
+        mean, covariance = moments(trace(solver, nodes), self.target, affine=lambda node: self.maps.affine(*parts(node)))
         end = self.target.marginal(nodes[-1])
         return LawError(gaussian_w2(mean, covariance, end.mean(), end.covariance()), ROUND_OFF)
 
@@ -48,3 +50,31 @@ class MapProblem(EndpointProblem):
     def model(self) -> Any:
         """f(x, s, t)."""
         return self.maps.map
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageProblem(EndpointProblem):
+    """A target with its average velocity."""
+
+    takes: ClassVar[str] = "average"
+
+    @property
+    def model(self) -> Any:
+        """u(x, s, t)."""
+        return predicts("average")(lambda x, s, t: self.maps.average_velocity(x, s, t))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawProblem(EndpointProblem):
+    """A target with draws of p(x0 | x)."""
+
+    takes: ClassVar[str] = "draw"
+
+    @property
+    def model(self) -> Any:
+        """g(x, s, ξ)."""
+        return posterior_draws(self.target)
+
+
+KINDS: dict[str, type[EndpointProblem]] = {kind.takes: kind for kind in (EndpointProblem, MapProblem, AverageProblem, DrawProblem)}
+"""The kind of problem for what a method takes."""

@@ -12,12 +12,12 @@ from scipy.special import ndtr
 from scorebed.solvers import EDM, VP, BrownianNoise, Node, Solver, sample, trace
 from scorebed.solvers.base import advance
 from scorebed.toy.problems.lines import modes
-from scorebed.toy.problems.maps import EndpointProblem, MapProblem
+from scorebed.toy.problems.maps import KINDS, EndpointProblem
 from scorebed.toy.problems.uneven import jagged
 from scorebed.toy.properties.cases import ellipsoid
 from scorebed.toy.properties.registry import deterministic, prop, require, stochastic
 
-_BOTH = ("endpoint", "map")
+_BOTH = ("endpoint", "map", "average")
 _TIGHT = 1e-9
 """Round-off of a closed map."""
 
@@ -25,7 +25,7 @@ _TIGHT = 1e-9
 @cache
 def problems(takes: str) -> tuple[EndpointProblem, ...]:
     """A linear and a curved map."""
-    kind = EndpointProblem if takes == "endpoint" else MapProblem
+    kind = KINDS[takes]
     return (
         kind(name="ellipsoid, EDM, Karras", make=ellipsoid, process=EDM(), grid="karras", start=10.0, end=0.05),
         kind(name="modes, VP, jagged", make=modes, process=VP(), grid=jagged, start=0.9, end=0.1),
@@ -105,3 +105,39 @@ def map_replay(solver: Solver) -> None:
     require(plan.nfe == run.nfe, solver, f"the Plan counts {plan.nfe} evaluations, the loop {run.nfe}")
     some: Any = sample(solver, problem.model, x[order], nodes, noise=noise.take(order), terminal="none")
     require(problem.distance(some, run.x[order]) < _TIGHT, solver, "a sample depends on the rest of its batch")
+
+
+@prop(takes=("draw",))
+def draw_law(solver: Solver) -> None:
+    """A step of any length carries the exact marginal of a mixture to the exact marginal: the transition is the true p(x_t | x_s).
+
+    A step is m(z, ζ) + c ξ, x_s = F_s^{-1}(Φ(z)), ζ the normals that the model is given and ξ those of the step: both sums are trapezoidal.
+    """
+    problem = problems("draw")[1]
+    z = np.linspace(-6.5, 6.5, 161)
+    weight = np.exp(-0.5 * z * z) / np.exp(-0.5 * z * z).sum()
+    for n in (1, 2):
+        for s, t in pairwise(problem.nodes(n)):
+            law, tail = problem.target.marginal(s), ndtr(-np.abs(z))[:, None]
+            one = np.where(z[:, None] < 0.0, law.quantile(tail), law.isf(tail))
+            x, zeta = np.repeat(one, len(z), axis=0), np.tile(z, len(z))[:, None]
+
+            def step(xi: float, every: int = 1, s: Node = s, t: Node = t, x: np.ndarray = x, zeta: np.ndarray = zeta) -> np.ndarray:
+                drawn = iter((zeta[::every], xi + 0.0 * x[::every]))
+                return np.asarray(advance(solver, problem.model, x[::every], s, t, None, lambda a, b: _noisy(a, b) * next(drawn))[0])[:, 0]
+
+            still, moved, far = step(0.0), step(1.0, 97), step(-2.0, 97)
+            scale = float((moved - still[::97]).mean())
+            require(float(np.abs(far - still[::97] + 2.0 * scale).max()) < _TIGHT and scale > 0.0, solver, "is not affine in its own noise")
+            end = problem.target.marginal(t)
+            q = end.quantile(np.linspace(0.02, 0.98, 33)[:, None])[:, 0]
+            both = np.outer(weight, weight).ravel()
+            off = max(abs(float(ndtr((v - still) / scale) @ both) - float(end.cdf(np.array([[v]]))[0, 0])) for v in q)
+            require(off < 1e-4, solver, f"t {s.t:.3g} to {t.t:.3g}: the distribution function is off by {off:.3g}")
+
+
+def _noisy(s: Node, t: Node) -> float:
+    """1 for two nodes that bound a draw."""
+    if s.t == t.t:
+        raise ValueError("a draw on an interval of length zero")
+    return 1.0

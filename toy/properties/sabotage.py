@@ -24,7 +24,7 @@ from scorebed.toy.properties import PROPERTIES
 DRIFT, NOISE = 1.1, 0.9
 ASKED = (
     *("constant_denoiser", "point_mass", "straight", "space_increments", "close", "order", "weak_order"),
-    *("space_order", "space_weak_order", "map_path", "map_law", "jump_order", "jump_times", "jump_frequencies"),
+    *("space_order", "space_weak_order", "map_path", "map_law", "draw_law", "jump_order", "jump_times", "jump_frequencies"),
     *(f"{kind}_{name}" for name in ("point_mass", "short_step", "order", "weak_order") for kind in ("phase", "bridge", "sequence")),
 )
 """The properties that speak of drift or noise, the cheapest first."""
