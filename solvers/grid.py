@@ -32,19 +32,28 @@ Fit = Callable[[Sequence[float]], dict[str, Any]]
 GRIDS: dict[str, Spacing] = {}
 """Every kind of grid by name; each works without options too."""
 _FITS: dict[str, Fit] = {}
+_EVERYWHERE: set[str] = set()
 
 
-def spacing(fit: Fit | None = None) -> Callable[[Kind], Kind]:
-    """Enter a function in ``GRIDS`` under its name; ``fit`` gives the options that suit it to the variances of the data."""
+def spacing(fit: Fit | None = None, *, everywhere: bool = False) -> Callable[[Kind], Kind]:
+    """Enter a function in ``GRIDS`` under its name; ``fit`` gives the options that suit it to the variances of the data. ``everywhere``: it
+    knows times and the clock only, and so spaces every kind of process; others need alpha and sigma, a ``Schedule``."""
 
     def enter(made: Kind) -> Kind:
         name = str(made.__name__)
         GRIDS[name] = made
+        if everywhere:
+            _EVERYWHERE.add(name)
         if fit is not None:
             _FITS[name] = fit
         return made
 
     return enter
+
+
+def kinds_on(process: Any) -> list[str]:
+    """The kinds of grid that space ``process``: all on a schedule, elsewhere those that know times and the clock only."""
+    return [name for name, made in GRIDS.items() if isinstance(process, Schedule) or made.__name__ in _EVERYWHERE]
 
 
 def make(
@@ -59,10 +68,12 @@ def make(
             their defaults.
 
     Raises:
-        ValueError: an unknown name, or parameters for which the grid does not exist.
+        ValueError: an unknown name, a kind that is not for this process, or parameters for which the grid does not exist.
     """
     if kind not in GRIDS:
         raise ValueError(f"grid = {kind!r} is not known: give one of {', '.join(GRIDS)}")
+    if isinstance(schedule, Process) and kind not in (on := kinds_on(schedule)):
+        raise ValueError(f"grid = {kind!r} spaces alpha and sigma, which {type(schedule).__name__} has not: give one of {', '.join(on)}")
     options = _FITS[kind](variances) if variances is not None and kind in _FITS else {}
     return GRIDS[kind](schedule, n, start, end, **options)
 
@@ -91,19 +102,19 @@ def _mix(a: float, b: float, r: float) -> float:
     return (1.0 - r) * a + r * b
 
 
-@spacing()
+@spacing(everywhere=True)
 def uniform(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in t."""
     return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(a.t, b.t, r)), everywhere=True)
 
 
-@spacing()
+@spacing(everywhere=True)
 def quadratic(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in sqrt(t): finer towards the data."""
     return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(math.sqrt(a.t), math.sqrt(b.t), r) ** 2), everywhere=True)
 
 
-@spacing()
+@spacing(everywhere=True)
 def uniform_lam(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in lam, the half log-SNR; in the clock, on another process."""
     return _interior(schedule, n, start, end, lambda a, b, r: a.at(_mix(a.clock, b.clock, r)), everywhere=True)

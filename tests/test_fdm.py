@@ -25,7 +25,9 @@ IN_X = {
 """Methods that are not made in x/alpha and lam, beside those that discretise the schedule."""
 
 FLAT = [s for s in methods_on().values() if s.nonlinear in (None, ADAPTIVE)]
-SCALED = [s for s in FLAT if s.inexact != DISCRETISED and s.name not in IN_X]
+OF_RATIO = ("flow_sde", "flow_dance")
+"""Methods that discretise, but in x/(alpha + sigma) and sigma/alpha."""
+SCALED = [s for s in FLAT if (s.inexact != DISCRETISED or s.name in OF_RATIO) and s.name not in IN_X]
 
 
 def runs(solver: Solver, n: int) -> tuple[np.ndarray, np.ndarray]:

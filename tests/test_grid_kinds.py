@@ -12,7 +12,7 @@ from scorebed.solvers.equidistribution import lipschitz
 from scorebed.solvers.spacing import align_gaussian
 from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.registry import PROBLEMS
-from scorebed.toy.studies.study import run_study
+from scorebed.toy.studies.study import grids_of, run_study
 
 
 @pytest.mark.parametrize("kind", GRIDS)
@@ -23,9 +23,21 @@ def test_every_kind_is_a_grid_without_options_too(kind: str) -> None:
 @pytest.mark.parametrize("kind", GRIDS)
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=lambda p: p.name)
 def test_every_kind_walks_every_problem(kind: str, problem: Problem) -> None:
+    """Where it is for the process; elsewhere it says so, in a grid and in a study."""
+    if kind not in grid.kinds_on(problem.process):
+        with pytest.raises(ValueError, match="spaces alpha and sigma, which .* has not: give one of uniform, quadratic"):
+            problem.nodes(5, kind)
+        with pytest.raises(ValueError, match=f"grid '{kind}' is not for the process of {problem.name}"):
+            run_study([problem], None, [kind])
+        return
     made = problem.nodes(5, kind)
     assert len(made) == 6
     assert (made[0], made[-1]) == problem.ends
+
+
+def test_all_kinds_are_those_of_each_process() -> None:
+    assert set(grids_of(PROBLEMS["mixture1d"], ["all"])) == set(GRIDS) - {"exponential"}  # the same as uniform_lam
+    assert grids_of(PROBLEMS["phase"], ["all"]) == ["uniform", "quadratic", "uniform_lam"]
 
 
 def test_parameters_are_those_of_the_target() -> None:

@@ -80,7 +80,7 @@ def study(
     check_engine(backend, scheduler)
     from scorebed.solvers import GRIDS
     from scorebed.toy.problems.registry import PROBLEMS
-    from scorebed.toy.studies.study import AT_CHOICE, pairs, run_study
+    from scorebed.toy.studies.study import AT_CHOICE, grids_of, pairs, run_study
 
     known(problems, PROBLEMS, "problem", "--problems")
     known(solvers, AT_CHOICE, "solver", "--solvers")
@@ -89,6 +89,11 @@ def study(
         pairs(problems, solvers)
     except ValueError as apart:
         raise typer.BadParameter(str(apart), param_hint="--solvers") from None
+    try:
+        for problem, _ in pairs(problems, solvers):
+            grids_of(problem, grids)
+    except ValueError as unfit:
+        raise typer.BadParameter(str(unfit), param_hint="--grids") from None
     began, budgets = time.perf_counter(), sorted(set(nfe or BUDGETS))
     how: dict[str, Any] = {"store": store, "fresh": fresh, "force": force, "jobs": jobs, "backend": backend, "scheduler": scheduler}
     Thread(target=import_module, args=("scorebed.toy.figures.report",), daemon=True).start()  # while the processes work

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scorebed.solvers import GRIDS, SOLVERS, Solver
+from scorebed.solvers.grid import kinds_on
 from scorebed.toy.problems.problem import Problem, refusal
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS
 from scorebed.toy.store import code
@@ -74,6 +75,24 @@ def pairs(
         if all(why[p, s] for s in methods):
             raise ValueError(why[p, methods[0]])
     return [(p, methods) for p in chosen]
+
+
+def grids_of(problem: Problem, grids: Sequence[str] | None) -> list[str]:
+    """The grids of a study on one problem: as named, its own where none is, and of ``["all"]`` those that are for its process.
+
+    Raises:
+        ValueError: an unknown name, or a grid that is not for the process of this problem.
+    """
+    names = pick(grids, {name: name for name in GRIDS}, "grid")
+    on = kinds_on(problem.process)
+    if not grids:
+        return [problem.grid_name]
+    if list(grids) == ["all"]:
+        return list(dict.fromkeys(GRIDS[name].__name__ for name in on))
+    for name in names:
+        if name not in on:
+            raise ValueError(f"grid {name!r} is not for the process of {problem.name}: give one of {', '.join(on)}")
+    return list(dict.fromkeys(names))
 
 
 def chain(problem: Problem, solver: Solver, grid: str, budgets: Sequence[int], seed: int) -> Chain:
@@ -166,10 +185,9 @@ def run_study(
     chosen = pairs(problems, solvers)
     if bad := [n for n in nfe if n < 1]:
         raise ValueError(f"nfe = {bad[0]!r} is not a number of evaluations: give integers of at least 1")
-    pick(grids, {name: name for name in GRIDS}, "grid")
-    everyone = list(grids or ()) == ["all"]
-    names = list(dict.fromkeys((kind.__name__ for kind in GRIDS.values()) if everyone else grids or ()))
-    chains = [chain(p, s, g, nfe, seed) for p, methods in chosen for g in (names or [p.grid_name]) for s in methods]
+    spaced = {p: grids_of(p, grids) for p, _ in chosen}
+    names = list(dict.fromkeys(g for p in spaced for g in spaced[p])) if grids else []
+    chains = [chain(p, s, g, nfe, seed) for p, methods in chosen for g in spaced[p] for s in methods]
     arguments: dict[str, Any] = {"problems": [p.name for p, _ in chosen]}
     arguments["solvers"] = list(dict.fromkeys(s.name for _, methods in chosen for s in methods))
     arguments |= {"grids": names, "nfe": list(nfe), "seed": seed}
