@@ -25,7 +25,7 @@ def test_every_kind_is_a_grid_without_options_too(kind: str) -> None:
 def test_every_kind_walks_every_problem(kind: str, problem: Problem) -> None:
     """Where it is for the process; elsewhere it says so, in a grid and in a study."""
     if kind not in grid.kinds_on(problem.process):
-        with pytest.raises(ValueError, match="spaces alpha and sigma, which .* has not: give one of uniform, quadratic"):
+        with pytest.raises(ValueError, match=r"spaces alpha and sigma, which .* has not: give one of uniform, quadratic"):
             problem.nodes(5, kind)
         with pytest.raises(ValueError, match=f"grid '{kind}' is not for the process of {problem.name}"):
             run_study([problem], None, [kind])
