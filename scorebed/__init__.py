@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scorebed.solvers import EDM, GRIDS, SOLVERS, VE, VP, Cosine, Plan, RectifiedFlow, SubVP, denoiser, grid, sample, solver, trace
     from scorebed.toy.check import check_solver, solver_test, solver_tests
     from scorebed.toy.check.cache import check_cache
+    from scorebed.toy.check.discrete import check_discrete
     from scorebed.toy.check.guided import check_guided
     from scorebed.toy.check.likelihood import check_likelihood
     from scorebed.toy.check.loss import check_loss
@@ -45,6 +46,7 @@ _HOME = {
     "toy.check": ("check_solver", "solver_test", "solver_tests"),
     "toy.check.cache": ("check_cache",),
     "toy.check.guided": ("check_guided",),
+    "toy.check.discrete": ("check_discrete",),
     "toy.check.likelihood": ("check_likelihood",),
     "toy.check.loss": ("check_loss",),
     "toy.check.maps": ("check_map",),
@@ -75,6 +77,7 @@ __all__ = [
     "advise",
     "analytic",
     "check_cache",
+    "check_discrete",
     "check_grid",
     "check_guided",
     "check_likelihood",
