@@ -246,6 +246,7 @@ LONG = {
     "toy/conform/grid.py": "one check, with the table of its causes",
     "toy/conform/vectors.py": "one writer: all kinds of vectors with their schema",
     "toy/foreign/candidate.py": "one class: what a sampler of others is driven by",
+    "toy/foreign/tokens.py": "the draws of NumPy and torch, and what answers them",
     "toy/measure/ensemble.py": "one transfer operator",
     "toy/peers/entries_diffusers.py": "a table of schedulers, one entry each",
     "toy/store/database.py": "one class: the store",
