@@ -35,6 +35,7 @@ SMALL = "study --problems mixture1d --solvers ddim --nfe 5 --no-figures --jobs 1
         "likelihood --out",
         "learned --out",
         "posterior --out",
+        "discrete --out",
         "bench --out",
         "peers --out",
         "transfer --out",
