@@ -63,7 +63,8 @@ def best_partition(h: np.ndarray, steps: int) -> tuple[list[int], float]:
     if not 1 <= steps <= d:
         raise ValueError(f"steps = {steps!r}: give 1 to {d}, no step shows nothing")
     cost = [[float(sum(h[a] - h[j] for j in range(a, b))) for b in range(d + 1)] for a in range(d + 1)]
-    best: list[list[tuple[float, list[int]]]] = [[(0.0, [])] + [(np.inf, [])] * d]
+    first: list[tuple[float, list[int]]] = [(0.0, []), *((np.inf, list[int]()) for _ in range(d))]
+    best = [first]
     for _ in range(steps):
         last = best[-1]
         row = [(np.inf, list[int]())]
