@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from scorebed.analytic.gaussian.arrays import rows
+from scorebed.analytic.gaussian.posterior import Posterior
 from scorebed.analytic.gaussian.product import RotatedProduct
 from scorebed.analytic.gaussian.structure import structure
 from scorebed.solvers.model import Array, predicts
@@ -84,3 +85,24 @@ def quantile(gamma: np.ndarray, centre: np.ndarray, scale: np.ndarray, xi: np.nd
         if settled.all():
             break
     return y
+
+
+def reverse_step(law: Any, x: Array, s: Node, t: Node) -> Posterior:
+    r"""The true p(x_t | x_s = x), t cleaner than s, as a mixture: weights (..., K), means (..., K, d), covariances (K, d, d).
+
+    With x0 | x a mixture of N(m_k, S_k) and h = lam_t − lam_s, it is that of N(a x + b m_k, b² S_k + c² I), a = (σ_t/σ_s) e^{−h},
+    b = α_t (1 − e^{−2h}), c = σ_t √(1 − e^{−2h}): one component for each mode, for steps of any length.
+
+    Raises:
+        ValueError: t noisier than s, or a law that is no mixture.
+    """
+    h = t.lam - s.lam
+    if not h >= 0.0 or not hasattr(law, "posterior"):
+        raise ValueError(f"a reverse step of {law!r} from {s} to {t}: give a GaussianMixture, and a cleaner node to go to")
+    spread = -np.expm1(-2.0 * h)
+    a, b = t.sigma / s.sigma * float(np.exp(-h)), float(t.alpha * spread)
+    posterior = law.posterior(x, s)
+    held = structure(posterior.covariances, law.k, law.d)
+    own = t.sigma**2 * spread * np.eye(law.d)
+    covariances = np.stack([b * b * held.pooled(row) + own for row in np.eye(law.k)])
+    return Posterior(posterior.weights, a * x[..., None, :] + b * posterior.means, covariances)
