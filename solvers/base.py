@@ -80,6 +80,14 @@ class Solver:
     begins: Begin = "own"
     takes: str = "denoised"
 
+    def __post_init__(self) -> None:
+        step = self.step
+        while isinstance(step, partial):
+            step = step.func
+        claim = f"order {self.order}" if self.weak is None else f"weak order {self.weak:g}"
+        text = f"{self.name}: {claim}; {self.reference}\n\n{inspect.cleandoc(step.__doc__ or '')}"
+        object.__setattr__(self, "__doc__", text.strip())  # ``help(solver)`` shows the formula
+
     def _keywords(self) -> dict[str, Any]:
         parameters = inspect.signature(self.step).parameters.items()
         return {k: p.default for k, p in parameters if k not in _STEP_ARGUMENTS and p.kind is p.KEYWORD_ONLY}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from scorebed.toy.store.files import StoreError
@@ -67,8 +69,54 @@ class ManyValues(TyperCommand):
         return super().parse_args(ctx, spread(args, many))
 
 
+_STDOUT: Any = None
+"""Where tables go as JSON; None where they are printed for people."""
+
+
+def _as_json(table: Table) -> None:
+    """Print a table as a JSON array of objects; cells that are numbers as numbers."""
+    import json
+
+    def cell(value: Any) -> Any:
+        text = Text.from_markup(value).plain if isinstance(value, str) else str(value)
+        try:
+            return int(text) if text.lstrip("-").isdigit() else float(text)
+        except ValueError:
+            return text
+
+    columns = [list(column.cells) for column in table.columns]
+    heads = [Text.from_markup(str(column.header)).plain or f"column {i + 1}" for i, column in enumerate(table.columns)]
+    rows = [dict(zip(heads, map(cell, row), strict=True)) for row in zip(*columns, strict=True)]
+    _STDOUT.write(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=True) + "\n")
+
+
+class Tables(Console):
+    """A console that prints tables as JSON, and all else on standard error: what goes on to another program is data alone."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        for one in objects or ("",):
+            if isinstance(one, Table):
+                _as_json(one)
+            else:
+                Console(stderr=True).print(one, **how)
+
+
 class House(TyperGroup):
-    """The command: it prints on any console, and says in one line which file or folder could not be used."""
+    """The command: it prints on any console, and says in one line which file or folder could not be used.
+
+    ``--json`` after any command that prints tables prints them as JSON; a command with a ``--json`` of its own keeps it.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        global _STDOUT
+        _STDOUT = None
+        if "--json" in args and args.index("--json") > 0:
+            command = self.get_command(ctx, args[0])
+            takes = [opt for p in getattr(command, "params", []) for opt in p.opts]
+            if command is not None and not hasattr(command, "commands") and "--json" not in takes:
+                args = [a for a in args if a != "--json"]
+                _STDOUT = sys.stdout
+        return super().parse_args(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):
@@ -78,7 +126,8 @@ class House(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with redirect_stdout(sys.stderr) if _STDOUT is not None else nullcontext():
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise
         except StoreError as refused:
@@ -93,9 +142,8 @@ class House(TyperGroup):
 main = typer.Typer(
     name="scorebed",
     cls=House,
-    help="Diffusion and flow solvers, tested against closed-form truth.",
+    help="Diffusion and flow solvers, tested against closed-form truth. Every command that prints a table takes --json.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
@@ -119,6 +167,8 @@ def _options(
 
 def screen(width: int = WIDTH) -> Console:
     """Where tables go: the width of the terminal, or a fixed one where there is none."""
+    if _STDOUT is not None:
+        return Tables(width=width)
     console = Console()
     return console if console.is_terminal else Console(width=width)
 

@@ -27,7 +27,7 @@ from scorebed.toy.measure.targets import pair
 _STEPS = 6
 _TOLERANCE = 1e-6
 _CALLS = 64
-DDIM_START = " (started by ddim)"
+DDIM_START, PUBLISHED = " (started by ddim)", " (published start)"
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,11 @@ def read(candidate: Candidate, grid: Sequence[Node]) -> Reading:
 @lru_cache(maxsize=512)
 def _ours(name: str, schedule: Any) -> Reading | None:
     """The reading of a method of ours, or of one whose memory DDIM fills; None for one that refuses the grid."""
-    solver: Solver = SOLVERS[name.removesuffix(DDIM_START)]
+    solver: Solver = SOLVERS[name.removesuffix(DDIM_START).removesuffix(PUBLISHED)]
     if name.endswith(DDIM_START):
         solver = replace(solver, start=SOLVERS["ddim"])
+    if name.endswith(PUBLISHED):
+        solver = solver(start="published")
     try:
         return read(SolverCandidate(solver), _grid(schedule))
     except (ValueError, RuntimeError, ArithmeticError):
@@ -85,7 +87,7 @@ def _ours(name: str, schedule: Any) -> Reading | None:
 
 
 def _variants(name: str) -> list[str]:
-    return [name, *([name + DDIM_START] if SOLVERS[name].start is not None else [])]
+    return [name, *([name + DDIM_START, name + PUBLISHED] if SOLVERS[name].start is not None else [])]
 
 
 def _off(a: Reading, b: Reading) -> float:
