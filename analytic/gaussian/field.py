@@ -108,7 +108,8 @@ class StationaryField:
         """A x given y = B x + noise · n: the gain G of E[A x | y] = G y, and the covariance of what is left."""
         caa, cab, cbb = self.cross(a), self.cross(a, b), self.cross(b)
         g = np.linalg.solve(cbb + noise**2 * np.eye(len(cbb)) + 1e-13 * np.trace(cbb) / len(cbb) * np.eye(len(cbb)), cab.T).T
-        return g, caa - g @ cab.T
+        left = caa - g @ cab.T
+        return g, 0.5 * (left + left.T)
 
     def patched(self, patches: Sequence[np.ndarray], contexts: Sequence[np.ndarray] | None = None) -> Callable[[Node], tuple[Any, Any]]:
         """node -> (A, 0): the denoiser that knows each patch from its own context alone, for ``moments(plan, law, affine=…)``.

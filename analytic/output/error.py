@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,3 +66,54 @@ def plan_distance(plan: Program, other: Program, variances: Any, mean: Any = 0.0
     s, gap = plan.grid[0], a - b
     square = (gap[0] + gap[1] * s.alpha * mu) ** 2 + gap[1] ** 2 * (s.alpha**2 * v + s.sigma**2) + np.square(gap[2:]).sum(0)
     return math.sqrt(float(np.mean(square)))
+
+
+def sensitivity(plan: Program, variances: Any) -> np.ndarray:
+    """∂x_out/∂D_k: what becomes at the output of a unit error in evaluation k, later evaluations included, along each eigendirection of
+    N(0, diag(variances)); shape (evaluations, d). The errors δ_k of a worse model make Σ_k (∂x_out/∂D_k) δ_k, exactly.
+
+    Args:
+        plan: on a schedule.
+        variances: eigenvalues of the covariance of the data, (d,).
+    """
+    v = np.asarray(variances, dtype=float)
+    made: list[np.ndarray] = []
+
+    def evaluate(x: np.ndarray, node: Any) -> np.ndarray:
+        rows = x * (node.alpha * v / (node.alpha**2 * v + node.sigma**2))
+        made.append(np.eye(1, len(made) + 1, len(made))[0])
+        return _padded(rows, len(made)) + made[-1][:, None] * np.ones_like(v)
+
+    def combine(terms: list[tuple[float, np.ndarray]]) -> np.ndarray:
+        wide = max((len(rows) for _, rows in terms), default=0)
+        return np.asarray(sum((c * _padded(rows, wide) for c, rows in terms), np.zeros((wide, len(v)))))
+
+    empty = np.zeros((0, len(v)))
+    return _padded(np.asarray(plan.fold(empty, evaluate, lambda s, t: empty, combine)), len(made))
+
+
+def _padded(rows: np.ndarray, count: int) -> np.ndarray:
+    return rows if len(rows) == count else np.vstack([rows, np.zeros((count - len(rows), rows.shape[1]))])
+
+
+def propagated(delta: Any, variances: Any, first: Any, last: Any, panels: int = 64) -> np.ndarray:
+    """∫ Φ(λ) δ dλ: the error at the end of the exact flow with D + δ(node) in the place of D, exactly where δ does not depend on x, to
+    first order in it where it does: Gronwall's inequality with equality.
+
+    In y = x/α the flow is dy/dλ = D − y, and a disturbance at λ grows by Φ = R(λ_end)/R(λ), R² = v + ρ².
+
+    Args:
+        delta: node -> δ along each eigendirection, (d,).
+        variances: eigenvalues of the covariance of the data.
+        first, last: nodes of a schedule.
+        panels: of the quadrature, of 8 Gauss-Legendre points each.
+    """
+    v = np.asarray(variances, dtype=float)
+    points, weights = np.polynomial.legendre.leggauss(8)
+    edges = np.linspace(first.lam, last.lam, panels + 1)
+    total = np.zeros_like(v)
+    for low, high in pairwise(edges):
+        for p, w in zip(points, weights, strict=True):
+            node = first.process.at_lam(float(low + 0.5 * (high - low) * (1.0 + p)))
+            total = total + 0.5 * (high - low) * w * np.sqrt((v + last.rho**2) / (v + node.rho**2)) * np.asarray(delta(node))
+    return np.asarray(last.alpha * total)
