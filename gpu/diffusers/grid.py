@@ -127,7 +127,8 @@ def nodes_of(
         if n is not None and len(values) != n:
             raise ValueError(f"num_inference_steps = {n}, but {len(values)} values were given")
         ends = name == "sigmas" or levels.kind == "flow"
-        if ends and len(values) > 1 and values[-1] == 0.0:
+        last = float(levels.total) if name == "timesteps" and levels.inverted else 0.0
+        if ends and len(values) > 1 and values[-1] == last:
             values = values[:-1]
     if timesteps is not None:
         return _falling([levels.node(t) for t in values])

@@ -1,7 +1,8 @@
 r"""What a timestep means: the noise level of the network's input, and how its output becomes E[x0 | x].
 
     table     t = 0 … N - 1 of a table of betas; alpha² + sigma² = 1; eps, v or x0
-    flow      t = N sigma, alpha = 1 - sigma; the velocity eps - x0
+    flow      t = N sigma, alpha = 1 - sigma; the velocity eps - x0; with ``invert_sigmas`` (Mochi) its clock runs the other way,
+              t = N (1 - sigma), and the velocity is x0 - eps
     continuous  the table's states and prediction, told ln(rho)/4 with rho = sigma/alpha (Stable Video Diffusion)
     edm       z = x0 + rho eps, preconditioned (arXiv:2206.00364, eq. 7): told ln(rho)/4, or 2 atan(rho)/pi (Stable Audio)
 
@@ -78,6 +79,9 @@ class Levels:
         self.label = config["noise_label"]
         if self.label not in ("log", "atan"):
             raise ValueError(f"noise_label = {self.label!r}: give 'log', ln(rho)/4, or 'atan', 2 atan(rho)/pi")
+        self.inverted = bool(config["invert_sigmas"])
+        if self.inverted and self.prediction != "flow":
+            raise ValueError("invert_sigmas = True belongs to flows: give prediction_type='flow_prediction', or invert_sigmas=False")
         kind = config["timestep_type"]
         if kind not in ("discrete", "continuous", "edm"):
             raise ValueError(f"timestep_type = {kind!r}: give 'discrete', 'continuous' or 'edm'")
@@ -109,7 +113,7 @@ class Levels:
             assert isinstance(self.schedule, TableSchedule)
             return self.schedule.time(node)
         if self.kind == "flow":
-            return self.total * node.t
+            return self.total * (1.0 - node.t if self.inverted else node.t)
         return 0.25 * math.log(node.rho) if self.label == "log" else 2.0 / math.pi * math.atan(node.rho)
 
     def node(self, timestep: float) -> Node:
@@ -123,7 +127,8 @@ class Levels:
             top = self.total - 1 if self.kind == "table" else self.total
             if not -1e-6 <= t <= top * (1.0 + 1e-6):
                 raise ValueError(f"timestep = {timestep!r} is none of this network's: give 0 to {top}")
-            return self.schedule.node(t) if self.kind == "table" else self.at(t / self.total)
+            share = 1.0 - t / self.total if self.inverted else t / self.total
+            return self.schedule.node(t) if self.kind == "table" else self.at(share)
         if not math.isfinite(t) or (self.label == "atan" and not 0.0 < t < 1.0):
             raise ValueError(f"timestep = {timestep!r} is none of this network's, which is told {self.label} of its noise level")
         return self.at(math.exp(4.0 * t) if self.label == "log" else math.tan(0.5 * math.pi * t))
@@ -148,13 +153,19 @@ class Levels:
         return self.schedule.at_lam(-math.log(value))
 
     def level(self, node: Node) -> float:
-        """sigma of a flow, sigma/alpha of the others."""
-        return node.sigma if self.kind == "flow" else node.rho
+        """What diffusers' ``sigmas`` have: sigma of a flow, or 1 - sigma where they are inverted; sigma/alpha of the others."""
+        return abs(self.clean - node.sigma) if self.kind == "flow" else node.rho
+
+    @property
+    def clean(self) -> float:
+        """The level of the data."""
+        return 1.0 if self.inverted else 0.0
 
     def linear(self, node: Node) -> tuple[float, float]:
         """(a, b) with D = a x + b output."""
         if self.kind != "edm":
-            return linear(self.prediction, node)
+            a, b = linear(self.prediction, node)
+            return a, -b if self.inverted else b
         assert isinstance(self.schedule, Preconditioned)
         c_skip, c_out, _ = edm_numbers(node.rho, self.schedule.sigma_data)
         return c_skip / node.alpha, c_out if self.prediction == "eps" else -c_out

@@ -25,9 +25,10 @@ class Noising:
             nodes = [levels.schedule.node(t) for t in ends]
         else:
             first = 1 if levels.kind == "flow" else 0
-            nodes = [levels.node(float(t)) for t in range(total - 1 + first, first - 1, -1)]
+            told = range(total - 1 + first, first - 1, -1)
+            nodes = [levels.at(t / total) if levels.kind == "flow" else levels.node(float(t)) for t in told]
         times = torch.tensor([levels.told(node) for node in nodes], dtype=torch.float32)
-        return table, times, torch.tensor([*(levels.level(node) for node in nodes), 0.0])
+        return table, times, torch.tensor([*(levels.level(node) for node in nodes), levels.clean])
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """alpha x0 + sigma noise at each sample's timestep (real-valued), or at one for all.

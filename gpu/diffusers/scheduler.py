@@ -128,8 +128,6 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         round_timesteps: bool = False,
         seed: int | Sequence[int] | None = None,
     ) -> None:
-        if invert_sigmas:
-            raise ValueError("invert_sigmas = True is not supported: choose another spacing, from_config(…, invert_sigmas=False)")
         if stochastic_sampling:
             raise ValueError("stochastic_sampling = True is not supported: choose a stochastic solver, e.g. solver='sde_dpmpp_1'")
         if final_sigmas_type not in ("zero", "sigma_min"):
@@ -204,7 +202,7 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         return "denoise" if self._settings.final_sigmas_type == "zero" and not self._settings.inverse else "none"
 
     def _last(self) -> float:
-        return 0.0 if self._terminal == "denoise" else self.levels.level(self._nodes[-1])
+        return self.levels.clean if self._terminal == "denoise" else self.levels.level(self._nodes[-1])
 
     def _ends(self, nodes: list[Node]) -> list[Node]:
         """The grid with the table's last level where the run ends, or begins, there."""
