@@ -109,7 +109,7 @@ class Exhibit:
         seconds = time.perf_counter() - began
         twin = self.look(True, **options)
         said = words(broken)
-        return Seen(self, not broken.passed, self.named in said, not twin.passed, seconds, said, words(twin))
+        return Seen(self, not broken.passed, bool(said) and self.named in said, not twin.passed, seconds, said, words(twin))
 
 
 @dataclass(frozen=True)
