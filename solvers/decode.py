@@ -19,8 +19,8 @@ from scorebed.solvers.process.jump import JumpProcess
 from scorebed.solvers.state import Array
 
 Rule = Callable[..., tuple[Array, Array]]
-"""``rule(p, hidden, count, draw, **options)``: p (B, L, S), ``hidden`` (B, L) of 0 and 1, how many to show, the draws. Gives which are shown,
-(B, L) of 0 and 1, and the values, (B, L) integers."""
+"""``rule(p, hidden, count, draw, **options)``: p (B, L, S), ``hidden`` (B, L) of 0 and 1, how many to show, the draws. Gives which
+are shown, (B, L) of 0 and 1, and the values, (B, L) integers."""
 
 
 @dataclass(frozen=True)
