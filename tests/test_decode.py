@@ -9,6 +9,7 @@ import pytest
 
 from scorebed.analytic.finite import Known, TableLaw, kl, total_correlation, total_variation
 from scorebed.solvers.decode import DECODERS, decode, decoder, equal_sizes
+from scorebed.solvers.guide_tokens import token_classifier, token_guidance
 from scorebed.solvers.methods.decoding import van_der_corput
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.problems.decoding import decoded_law
@@ -105,3 +106,35 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], says: str) -> None
 def test_a_taken_name_is_refused() -> None:
     with pytest.raises(ValueError, match="'maskgit' is registered already"):
         decoder(exact=False, reference="here")(DECODERS["maskgit"].rule)
+
+
+def test_guides_of_tokens() -> None:
+    """γ = 1 is the conditional, γ = 0 the prior; a classifier at γ = 1, token by token and one at a time, is the conditional too."""
+    joint = random_table(2, 3, 9)
+    prior, given = joint.sum(2), joint[..., 1] / joint[..., 1].sum()
+    process = JumpProcess(2)
+    wide, narrow = Known(TableLaw(prior, process)), Known(TableLaw(given, process))
+
+    def classifier(x: np.ndarray, node: Any) -> np.ndarray:
+        """p(y = 1 | x with token i = k): the table is small enough to sum."""
+        whole = TableLaw(joint, process)
+        out = np.empty((*x.shape, 2))
+        for i in range(2):
+            for k in range(2):
+                z = np.concatenate([x, np.full((len(x), 1), 2)], 1)
+                z[:, i] = k
+                out[:, i, k] = whole.probabilities(z, node)[:, 2, 1]
+        return out
+
+    place = TableLaw(given, process)
+    for model, wanted in (
+        (token_guidance(narrow, wide, 1.0), given),
+        (token_guidance(narrow, wide, 0.0), prior),
+        (token_classifier(wide, classifier, 1.0), given),
+        (token_classifier(wide, classifier, 0.0), prior),
+    ):
+        found = decoded_law(DECODERS["left_to_right"], place, [1, 1], model=model)[:2, :2]
+        assert total_variation(found, wanted) < 1e-13
+    strong = decoded_law(DECODERS["left_to_right"], place, [1, 1], model=token_guidance(narrow, wide, 3.0))[:2, :2]
+    tilted = prior * (joint[..., 1] / prior) ** 3
+    assert total_variation(strong, tilted / tilted.sum()) > 0.02
