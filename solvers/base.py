@@ -223,6 +223,8 @@ class UnknownSolver(KeyError):
         self.close = [bare[one] for one in close]
 
     def __str__(self) -> str:
+        if self.args[0] == "auto":
+            return "'auto' is chosen for a model and a budget: scorebed.advise(model, nfe).best, or scorebed sample --solver auto"
         meant = f"did you mean {' or '.join(map(repr, self.close))}?" if self.close else "`scorebed solvers --claims` lists all"
         return f"{self.args[0]!r} is no solver: {meant}"
 

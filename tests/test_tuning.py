@@ -14,7 +14,7 @@ from scorebed import SOLVERS, VP, Plan, advise, trace, tune
 from scorebed.solvers import methods_on
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.cli import main
-from scorebed.toy.tuning.advise import candidates, measured
+from scorebed.toy.tuning.advise import auto, candidates, measured
 from scorebed.toy.tuning.form import PARTS, form_of
 from scorebed.toy.tuning.setting import Setting, named, own
 
@@ -118,6 +118,20 @@ def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert again.record["median error"] == pytest.approx(whole.record["median error"], rel=1e-3)
     with pytest.raises(ValueError, match="another search"):
         tune("mixture1d", 4, iterations=1, **{**common, "states": 41})
+
+
+def test_auto_is_a_name_that_advice_resolves(tmp_path: Path) -> None:
+    found = auto("mixture1d", 6)
+    assert found.solver.name.split("(")[0] == found.method.split(",")[0]
+    assert found.plan.nfe <= 6
+    with pytest.raises(KeyError, match="chosen for a model"):
+        SOLVERS["auto"]
+    run = CliRunner()
+    asked = ["--model", "mixture1d", "--solver", "auto", "--steps", "5", "--states", "8", "--no-figures"]
+    done = run.invoke(main, ["cache", *asked, "--out", str(tmp_path / "c")])
+    assert done.exit_code == 0, done.output
+    done = run.invoke(main, ["schedules", *asked, "--makers", "klub", "--one-solver", "--out", str(tmp_path / "s")])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_model_of_ones_own() -> None:

@@ -15,7 +15,7 @@ from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
 @main.command(cls=ManyValues)
 def cache(
     model: MODEL = "product2d",
-    solver: Annotated[str, typer.Option(metavar="NAME", help="The method whose evaluations are cached.")] = "dpmpp_2m",
+    solver: Annotated[str, typer.Option(metavar="NAME", help="The method whose evaluations are cached; auto asks advise.")] = "dpmpp_2m",
     steps: Annotated[int, typer.Option("--steps", "--nfe", metavar="N", min=2, help="Of the full run.")] = 20,
     grid: Annotated[str, typer.Option(metavar="NAME", help="Of the full run.")] = "uniform_lam",
     what: Annotated[str, typer.Option(metavar="NAME", help="The prediction that is held: denoised, eps, score, v, flow.")] = "eps",
@@ -43,18 +43,23 @@ def cache(
     from scorebed.solvers import GRIDS, PREDICTIONS, SOLVERS, methods_on
     from scorebed.toy.console import known
     from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.tuning.advise import auto
     from scorebed.toy.tuning.caches import table
 
-    known([solver], methods_on(), "solver", "--solver")
+    if solver != "auto":
+        known([solver], methods_on(), "solver", "--solver")
     known([grid], GRIDS, "grid", "--grid")
     known([what], dict.fromkeys(PREDICTIONS), "prediction", "--what")
     ready(out)
     setting = setting_of(model, shape, schedule, prediction, library)
+    if solver == "auto":
+        found = auto(setting, steps)
+        solver, method = found.label, found.solver
+    else:
+        method = SOLVERS[solver]
     try:
         with bar() as report:
-            rows = table(
-                setting, SOLVERS[solver], steps, grid=grid, what=what, tolerance=tolerance, states=states, seed=seed, report=report
-            )
+            rows = table(setting, method, steps, grid=grid, what=what, tolerance=tolerance, states=states, seed=seed, report=report)
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from None
     data = pd.DataFrame(rows)

@@ -12,6 +12,7 @@ from scorebed.toy.console import bar, main, one_thread
 
 if TYPE_CHECKING:
     from scorebed.gpu.models import Pretrained
+    from scorebed.solvers import Solver
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -19,7 +20,10 @@ PICTURES = (".png", ".svg", ".pdf")
 @main.command()
 def sample(
     model: Annotated[str, typer.Option(metavar="NAME", help="A pretrained network; an unknown name lists them.")],
-    solver: Annotated[str, typer.Option(metavar="NAME", help="A solver that is a linear program.")] = "unipc_3",
+    solver: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A solver that is a linear program; auto: the best of a short list for this network and budget."),
+    ] = "unipc_3",
     nfe: Annotated[int, typer.Option(metavar="N", min=1, help="Evaluations of the network, the last one to sigma = 0 included.")] = 10,
     n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Samples.")] = 64,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture (.png .svg .pdf), or the samples themselves (.npy).")] = None,
@@ -46,7 +50,11 @@ def sample(
     from scorebed.solvers import GRIDS, SOLVERS
     from scorebed.solvers import sample as run
 
-    for name, registry, what in ((model, MODELS, "model"), (solver, SOLVERS, "solver"), (grid, GRIDS, "grid")):
+    for name, registry, what in (
+        (model, MODELS, "model"),
+        (None if solver == "auto" else solver, SOLVERS, "solver"),
+        (grid, GRIDS, "grid"),
+    ):
         if name is not None and name not in registry:
             raise typer.BadParameter(f"{what} {name!r} not known; known: {', '.join(registry)}", param_hint=f"--{what}")
     try:
@@ -58,8 +66,11 @@ def sample(
         raise typer.BadParameter(f"{device!r}: {str(wrong).splitlines()[0]}", param_hint="--device") from None
     from scorebed.toy.store.files import ready, whole
 
-    method = SOLVERS[solver]
-    steps = _steps(network, solver, nfe, grid)
+    if solver == "auto":
+        solver, grid = _auto(model, nfe, grid)
+    name, _, begin = solver.partition(", start ")
+    method = SOLVERS[name](start=begin) if begin else SOLVERS[name]
+    steps = _steps(network, method, nfe, grid)
     typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
     ready(path.parent)
     began = time.perf_counter()
@@ -87,20 +98,30 @@ def sample(
     typer.echo(f"{n} samples, {solver}, {steps} steps, {took:.1f} s, seed {seed}.{_summary(model, x)} Written to {path}")
 
 
-def _steps(network: Pretrained, solver: str, nfe: int, grid: str | None) -> int:
+def _auto(model: str, nfe: int, grid: str | None) -> tuple[str, str]:
+    """Method and grid for this network; the last evaluation of ``nfe`` is the one to sigma = 0."""
+    from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, advise
+
+    with bar() as report:
+        found = advise(model, max(nfe - 1, 1), states=8, methods=SHORT, grids=(grid,) if grid else SHORT_GRIDS, report=report).best
+    typer.echo(f"auto: {found.label}, {found.steps} steps")
+    return found.method, found.grid
+
+
+def _steps(network: Pretrained, solver: Solver, nfe: int, grid: str | None) -> int:
     """The most steps that, with the terminal evaluation, take at most ``nfe`` evaluations; 0 is that evaluation alone."""
-    from scorebed.solvers import SOLVERS, NotLinear, trace
+    from scorebed.solvers import NotLinear, trace
     from scorebed.toy.measure.cost import most_steps
 
     def cost(steps: int) -> int:
-        return trace(SOLVERS[solver], network.grid(steps, grid), "denoise").nfe
+        return trace(solver, network.grid(steps, grid), "denoise").nfe
 
     try:
         steps = most_steps(cost, nfe) if nfe > 1 else 0
     except NotLinear as why:
         raise typer.BadParameter(str(why), param_hint="--solver") from None
     if steps == 0 and nfe > 1:
-        raise typer.BadParameter(f"{nfe} is too few for {solver}: one step and the last evaluation take {cost(1)}", param_hint="--nfe")
+        raise typer.BadParameter(f"{nfe} is too few for {solver.name}: one step and the last evaluation take {cost(1)}", param_hint="--nfe")
     return steps
 
 

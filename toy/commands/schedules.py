@@ -15,7 +15,7 @@ from scorebed.toy.console import ManyValues, bar, known, main, one_thread, scree
 @main.command(cls=ManyValues)
 def schedules(
     model: MODEL = "product2d",
-    solver: Annotated[str, typer.Option(metavar="NAME", help="A deterministic method.")] = "ddim",
+    solver: Annotated[str, typer.Option(metavar="NAME", help="A deterministic method; auto asks advise.")] = "ddim",
     steps: Annotated[int, typer.Option("--steps", "--nfe", metavar="N", min=2, help="Of every schedule.")] = 6,
     makers: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Schedules that are made; all by default.")] = None,
     states: Annotated[int, typer.Option(metavar="N", min=2, help="States that schedules are made on.")] = 48,
@@ -43,17 +43,24 @@ def schedules(
 
     from scorebed.solvers import SOLVERS, methods_on
     from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.tuning.advise import auto
     from scorebed.toy.tuning.schedule_makers import MAKERS
     from scorebed.toy.tuning.schedules import bench, table
 
-    known([solver], methods_on(), "solver", "--solver")
+    if solver != "auto":
+        known([solver], methods_on(), "solver", "--solver")
     known(makers, MAKERS, "maker", "--makers")
     ready(out)
     setting = setting_of(model, shape, schedule, prediction, library)
+    if solver == "auto":
+        found = auto(setting, steps)
+        solver, method = found.label, found.solver
+    else:
+        method = SOLVERS[solver]
     how: dict[str, Any] = {"states": states, "held_out": held_out, "seed": seed, "per_step": per_step}
     try:
         with bar() as report:
-            rows = table(bench(setting, SOLVERS[solver], steps, makers=makers, report=report, **how))
+            rows = table(bench(setting, method, steps, makers=makers, report=report, **how))
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from None
     data = pd.DataFrame(rows)

@@ -50,6 +50,12 @@ class Candidate:
         return f"{self.method} on {self.grid}"
 
     @property
+    def solver(self) -> Solver:
+        """The method, with its start."""
+        name, _, start = self.method.partition(", start ")
+        return SOLVERS[name](start=start) if start else SOLVERS[name]
+
+    @property
     def code(self) -> str:
         """The line that runs it."""
         name, _, start = self.method.partition(", start ")
@@ -122,9 +128,12 @@ def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = No
         if one not in usable:
             raise ValueError(f"method {one!r} has no deterministic Plan on R^d, so that it cannot be compared here")
     for name, method in _started({one: usable[one] for one in methods or usable}).items():
+        usual = _steps(setting, method, "uniform_lam", budget)  # what a step costs depends on the grid in few methods: one search does
         for kind in grids or GRIDS:
-            steps = _steps(setting, method, kind, budget)
-            plan = _plan(setting, method, kind, steps) if steps else None
+            steps, plan = usual, _plan(setting, method, kind, usual) if usual else None
+            if plan is None or plan.nfe > budget:
+                steps = _steps(setting, method, kind, budget)
+                plan = _plan(setting, method, kind, steps) if steps else None
             if plan is None:
                 continue
             rows = np.concatenate([plan.inputs.ravel(), plan.output, [node.lam for node in plan.nodes]])
@@ -223,3 +232,18 @@ def advise(
         alive, left = alive[:keep], alive[keep:] + left
         more = states - seen if len(alive) <= _LAST else min(2 * more, states - seen)
     return Advice(setting, nfe, alive, sorted(left, key=lambda c: c.median), spent, exhaustive)
+
+
+SHORT = ("ab2", "deis_tab3", "dpmpp_2m", "dpmpp_3m", "exp_rk_2", "heun", "rf_solver_2", "trig_abm_2", "unipc_2", "unipc_3")
+SHORT_GRIDS = ("flow_shift", "karras", "quadratic", "tangent", "uniform_lam")
+"""What ``auto`` chooses among: near the best on exact problems and on networks, and few enough for a choice in seconds."""
+
+
+def auto(model: str | Setting, nfe: int, *, states: int = 8, seed: int = 0, report: Tell | None = None) -> Candidate:
+    """What "auto" as the name of a solver stands for: the best of a short list for this model and budget, by ``advise``.
+
+    Args:
+        model, nfe, seed, report: as in ``advise``.
+        states: how many states the finalists see.
+    """
+    return advise(model, nfe, states=states, seed=seed, methods=SHORT, grids=SHORT_GRIDS, report=report).best
