@@ -7,6 +7,7 @@
     gpu.GaussianMixture, gpu.HeatMixture                 exact mixtures of very many components, and on circles, boxes, spheres, SO(3)
     gpu.LinearLaw                                        exact laws of phase space and of bridges
     gpu.guided, gpu.parallel.run         classifier-free guidance in one call; several processes, one batch
+    gpu.cached                                           blocks of a network that are held, or extrapolated, now and then
     gpu.wrap, gpu.edm_denoiser           any network as a denoiser
     gpu.ScorebedScheduler                                any solver as a scheduler of diffusers
     gpu.Brownian, gpu.start, gpu.weighted_sum            the noise of ``solvers.noise`` on a device; start states; the fused pass itself
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scorebed.gpu.heat import HeatMixture
     from scorebed.gpu.linear import LinearLaw
     from scorebed.gpu.mixture import GaussianMixture
+    from scorebed.gpu.network.cache import cached
     from scorebed.gpu.network.guidance import Guided, guided
     from scorebed.gpu.network.wrap import edm_denoiser, wrap
     from scorebed.gpu.noise import Brownian, start
@@ -49,6 +51,7 @@ _HOME = {
     "HeatMixture": "heat",
     "LinearLaw": "linear",
     "ScorebedScheduler": "diffusers.scheduler",
+    "cached": "network.cache",
     "edm_denoiser": "network.wrap",
     "export": "plan.export",
     "function": "plan.function",
@@ -71,6 +74,7 @@ __all__ = [
     "Program",
     "Runner",
     "ScorebedScheduler",
+    "cached",
     "edm_denoiser",
     "export",
     "function",

@@ -108,11 +108,16 @@ class Cache:
             return value
         lag = self.how["lag"] if len(self.past) == self.how["order"] + self.how["lag"] else 0
         known = self.past[lag : lag + self.how["order"]]
-        weights = _taylor([v for v, _ in known], u) if self.how["shape"] == "taylor" else _polynomial([v for v, _ in known], u)
-        held = weights[0] * known[0][1]
-        for w, (_, value) in zip(weights[1:], known[1:], strict=True):
+        ws = weights([v for v, _ in known], u, self.how["shape"])
+        held = ws[0] * known[0][1]
+        for w, (_, value) in zip(ws[1:], known[1:], strict=True):
             held = held + w * value
         return to_denoised(held, x, node, what)
+
+
+def weights(points: Sequence[float], u: float, shape: str) -> list[float]:
+    """What each of the values at ``points``, newest first, weighs in that at ``u``: "polynomial" or "taylor"."""
+    return _taylor(points, u) if shape == "taylor" else _polynomial(points, u)
 
 
 def _polynomial(points: Sequence[float], u: float) -> list[float]:
