@@ -32,9 +32,33 @@ def test_the_readme_runs_as_printed(tmp_path: Path) -> None:
     assert "FAIL" in shown.upper()  # the first sampler is broken, and the check says so
 
 
-def test_the_template_is_a_method(tmp_path: Path) -> None:
-    """The template of CONTRIBUTING passes lint, types and the properties that it names."""
-    (template, *_) = snippets("CONTRIBUTING.md")
+USES = {
+    "solver": """
+from scorebed.toy.properties import PROPERTIES
+for name in ("constant_denoiser", "empty_step", "order"): PROPERTIES[name](mine)
+""",
+    "problem": """
+from scorebed.solvers import SOLVERS
+from scorebed.toy.measure.runs import order_on
+result = order_on(PROBLEMS[0], SOLVERS["dpmpp_2m"])
+assert result.inside(2.0), result
+""",
+    "guide": """
+from scorebed import check_guided
+print(check_guided(fading(2.0), scale=3.0))
+""",
+    "claim": """
+assert all(row.holds for row in ddim_is_exponential(False))
+assert not any(row.holds for row in ddim_is_exponential(True))
+""",
+}
+"""What a newcomer does next with each template of CONTRIBUTING, in the order of the page."""
+
+
+@pytest.mark.parametrize("kind", USES)
+def test_each_template_works(kind: str, tmp_path: Path) -> None:
+    """The templates of CONTRIBUTING pass lint and types, and do what the page says of them."""
+    template = snippets("CONTRIBUTING.md")[list(USES).index(kind)]
     path = tmp_path / "template.py"
     path.write_text(template, encoding="utf-8")
     for command in (["ruff", "check", "--config", str(ROOT / "pyproject.toml")], ["mypy", "--config-file", str(ROOT / "pyproject.toml")]):
@@ -42,10 +66,7 @@ def test_the_template_is_a_method(tmp_path: Path) -> None:
             [sys.executable, "-m", *command, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    checks = (
-        'from scorebed.toy.properties import PROPERTIES\nfor name in ("constant_denoiser", "empty_step", "order"): PROPERTIES[name](mine)\n'
-    )
-    ran(template + "\n" + checks + "print('kept')\n", tmp_path)
+    ran(template + USES[kind], tmp_path)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"])
