@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -48,6 +49,29 @@ def test_a_wheel_owns_one_name(wheel: Path) -> None:
     rooms = ("solvers", "analytic", "toy", "gpu")
     assert packed == {f"scorebed/{path.relative_to(ROOT).as_posix()}" for room in rooms for path in (ROOT / room).rglob("*.py")}
     assert "scorebed/solvers/ERRATA.md" in names
+
+
+def test_a_source_archive_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """The archive holds the rooms as files, not as links, and a wheel made of it holds what one made of the tree holds."""
+    build = "import sys; from setuptools import build_meta as b; getattr(b, f'build_{sys.argv[1]}')(sys.argv[2])"
+
+    def make(kind: str, source: Path) -> Path:
+        out = tmp_path / kind
+        out.mkdir()
+        command = [sys.executable, "-c", build, kind, str(out)]
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        (made,) = out.iterdir()
+        return made
+
+    tree = wheel.parent / "source"
+    with tarfile.open(make("sdist", tree)) as archive:
+        assert not [m.name for m in archive.getmembers() if m.issym() or m.islnk()]
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (source,) = (tmp_path / "unpacked").iterdir()
+    names, again = ({n for n in ZipFile(w).namelist() if ".dist-info" not in n} for w in (wheel, make("wheel", source)))
+    assert again == names
+    assert "scorebed/toy/figures/page.html" in names
 
 
 def test_it_works_beside_another_owner_of_the_name_solvers(wheel: Path, tmp_path: Path) -> None:
