@@ -248,9 +248,11 @@ def distinct() -> dict[str, Solver]:
     return {name: method for name, method in SOLVERS.items() if method.alias_of is None}
 
 
-def alias(name: str, of: Solver, *, reference: str, formula: str, published: Solver | None = None) -> Solver:
+def alias(
+    name: str, of: Solver, *, reference: str, formula: str, published: Solver | None = None, on: tuple[str, ...] | None = None
+) -> Solver:
     """Another name for ``of``, under which another paper derived it: the same step, claims and start. Measured once, under ``of``;
-    ``published`` as in ``Solver``, where that paper begins otherwise.
+    ``published`` as in ``Solver``, where that paper begins otherwise, ``on`` the kinds of process that it speaks of, if not all.
 
     Raises:
         ValueError: the name is taken.
@@ -263,7 +265,9 @@ def alias(name: str, of: Solver, *, reference: str, formula: str, published: Sol
     step.__module__ = sys._getframe(1).f_globals["__name__"]  # its family is the file that gives the name
     if name in SOLVERS:
         raise ValueError(f"a solver called {name!r} is registered already")
-    SOLVERS[name] = replace(of, name=name, step=step, reference=reference, alias_of=of.name, published=published or of.published)
+    SOLVERS[name] = replace(
+        of, name=name, step=step, reference=reference, alias_of=of.name, published=published or of.published, on=on or of.on
+    )
     return SOLVERS[name]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from scorebed.solvers import EDM, SOLVERS, VP, Plan, RectifiedFlow, Solver, UnknownSolver, alias, distinct, methods_on, sample, trace
 from scorebed.solvers.grid import karras, uniform, uniform_lam
+from scorebed.solvers.process.bridge import BrownianBridge
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.studies.catalogue import catalogue
 
@@ -43,10 +44,13 @@ def test_an_alias_is_its_method(method: Solver) -> None:
     assert (method.order, method.weak, method.strong, method.inexact) == (first.order, first.weak, first.strong, first.inexact)
     if method.on == ("jump",):
         grids, x = [uniform(JumpProcess(3), 6)], np.full((9, 4), 3)
+    elif method.on == ("bridge",):
+        grids, x = [uniform(BrownianBridge(), 6, 0.9, 0.1)], np.random.default_rng(0).standard_normal((3, 2))
     else:
         grids, x = GRIDS, np.random.default_rng(0).standard_normal((3, 2))
     for grid in grids:
-        one, two = (sample(s, model, x, grid, noise=1) for s in (method, first))
+        given = (lambda x, node: (np.tanh(x), x)) if method.on == ("bridge",) else model
+        one, two = (sample(s, given, x, grid, noise=1) for s in (method, first))
         np.testing.assert_array_equal(one, two)
     assert f"Equal to ``{first.name}``" in (method.step.__doc__ or "")
     assert pickle.loads(pickle.dumps(method)) is method

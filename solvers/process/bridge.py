@@ -89,6 +89,10 @@ class TwoEnds(LinearProcess):
         p = 0.5 * ((1.0 + eta) * dq / q + ((1.0 - eta) * da / a if eta != 1.0 else 0.0))
         return Transfer(((p,),), ((da - p * a, db - p * b),), ((math.sqrt(eta * self.noise_rate(node)),),))
 
+    def amount(self, node: Instant, eta: float) -> float:
+        """η; 1 at the pinned end, which no other motion leaves."""
+        return eta if self.shares(node.t).a else 1.0
+
     def noise_rate(self, node: Instant) -> float:
         """g² = a q' − a' q of the reverse SDE with η = 1."""
         a, _, q, da, _, dq = self.shares(node.t)

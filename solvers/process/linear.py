@@ -15,7 +15,7 @@ In small steps the same motions are dz = (P z + Q m) dt + G dW, t running backwa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -24,6 +24,7 @@ from scorebed.solvers.lagrange import monomials
 from scorebed.solvers.state import Array, NonFinite, State, bare, check_alike, check_like, check_state, is_finite, parts
 
 Matrix = tuple[tuple[float, ...], ...]
+Variable = Callable[[Any], tuple[float, float]]
 _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(16))
 
 
@@ -79,35 +80,44 @@ class LinearProcess:
         """(P, Q, G) of dz = (P z + Q m) dt + G dW: of the reverse SDE, eta = 1, or of the flow, eta = 0."""
         raise NotImplementedError
 
+    def amount(self, node: Any, eta: float) -> float:
+        """η, or what it must be for a step to leave this node at all."""
+        return eta
+
     def euler(self, s: Any, t: Any, eta: float = 1.0) -> Transfer:
         """The step of Euler and Maruyama: (1 + P h, Q h, G sqrt|h|) with h = t − s and the rates at s."""
         rates, h = self.rates(s, eta), t.t - s.t
         a = tuple(tuple(float(i == j) + h * p for j, p in enumerate(row)) for i, row in enumerate(rates.a))
         return Transfer(a, scaled(h, rates.b), scaled(math.sqrt(abs(h)), rates.c))
 
-    def weights(self, nodes: Sequence[Any], s: Any, t: Any) -> list[Matrix]:
+    def weights(self, nodes: Sequence[Any], s: Any, t: Any, eta: float = 0.0, variable: Variable | None = None) -> list[Matrix]:
         r"""W_j of z_t = A z_s + Σ_j W_j m_j, where m is the polynomial in the clock through m_j at ``nodes``: exponential multistep.
 
         With B(τ, t) that of ``transfer``, W_j = −∫ ℓ_j(τ) dB(τ, t) = B(s, t) ℓ_j(s) + ∫_s^t ℓ_j'(τ) B(τ, t) dτ, so that Σ_j W_j = B(s, t).
-        By 16-point Gauss-Legendre quadrature in the clock.
+        By 16-point Gauss-Legendre quadrature in the clock. ``variable``: node -> (u, du/dclock), where m is to be a polynomial in u.
         """
-        h, whole = t.clock - s.clock, self.transfer(s, t).b
+        h, whole = t.clock - s.clock, self.transfer(s, t, eta).b
         if h == 0.0:
             return [scaled(0.0, whole) for _ in nodes]
-        polynomials = [monomials([(node.clock - s.clock) / h for node in nodes], j) for j in range(len(nodes))]
-        places = [0.5 * (1.0 + p) for p in _POINTS]
-        inside = [self.transfer(s.toward(t, u), t).b for u in places]
+        at = variable or (lambda node: (node.clock, 1.0))
+        begin, length = at(s)[0], at(t)[0] - at(s)[0]
+        polynomials = [monomials([(at(node)[0] - begin) / length for node in nodes], j) for j in range(len(nodes))]
+        places = [s.toward(t, 0.5 * (1.0 + p)) for p in _POINTS]
+        inside = [self.transfer(place, t, eta).b for place in places]
         out = []
         for c in polynomials:
-            slopes = [0.5 * w * sum(k * c[k] * u ** (k - 1) for k in range(1, len(c))) for u, w in zip(places, _WEIGHTS, strict=True)]
+            slopes = []
+            for place, w in zip(places, _WEIGHTS, strict=True):
+                value, slope = at(place)
+                u = (value - begin) / length
+                slopes.append(0.5 * w * h * slope / length * sum(k * c[k] * u ** (k - 1) for k in range(1, len(c))))
             out.append(total([(c[0], whole), *zip(slopes, inside, strict=True)]))
         return out
 
-    def multistep(self, nodes: Sequence[Any], s: Any, t: Any) -> Transfer:
-        """The flow from ``s`` to ``t`` for the polynomial through the predictions at ``nodes``, which follow one another in its ``m``."""
-        weights = self.weights(nodes, s, t)
-        b = tuple(tuple(v for w in weights for v in w[i]) for i in range(len(self.state)))
-        return Transfer(self.transfer(s, t).a, b, self.transfer(s, t).c)
+    def multistep(self, nodes: Sequence[Any], s: Any, t: Any, eta: float = 0.0, variable: Variable | None = None) -> Transfer:
+        """The motion from ``s`` to ``t`` for the polynomial through the predictions at ``nodes``, which follow one another in its ``m``."""
+        weights, whole = self.weights(nodes, s, t, eta, variable), self.transfer(s, t, eta)
+        return Transfer(whole.a, tuple(tuple(v for w in weights for v in w[i]) for i in range(len(self.state))), whole.c)
 
     def check(self, x: State, name: str = "x") -> None:
         """Refuse what is not finite floating-point arrays of one shape and dtype, one for each component."""

@@ -87,7 +87,7 @@ class Recipe(GeneralProcess):
         return Instant(self.node(t).t, float(clock), self)
 
     def forward(self, node: Instant) -> tuple[Matrix, Matrix]:
-        return _moved(self.force, self.diffusion, self.rate * node.t)
+        return moved(self.force, self.diffusion, self.rate * node.t)
 
     def motion(self, node: Instant) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         force, noise = np.array(self.force), np.array(self.diffusion)
@@ -96,15 +96,24 @@ class Recipe(GeneralProcess):
     @property
     def stationary(self) -> np.ndarray:
         """S with F S + S Fᵀ + G Gᵀ = 0, the covariance that all forgets to; ``ValueError`` where there is none."""
-        f, n = np.array(self.force), len(self.force)
-        system = np.kron(f, np.eye(n)) + np.kron(np.eye(n), f)
-        if np.linalg.eigvals(f).real.max() >= 0.0:
-            raise ValueError("the process forgets nothing: F has an eigenvalue whose real part is not negative")
-        return np.linalg.solve(system, -np.array(self.diffusion).ravel()).reshape(n, n)
+        return stationary(self.force, self.diffusion)
+
+
+def stationary(force: Matrix, diffusion: Matrix) -> np.ndarray:
+    """S with F S + S Fᵀ + G Gᵀ = 0.
+
+    Raises:
+        ValueError: F has an eigenvalue whose real part is not negative.
+    """
+    f, n = np.array(force), len(force)
+    if np.linalg.eigvals(f).real.max() >= 0.0:
+        raise ValueError("the process forgets nothing: F has an eigenvalue whose real part is not negative")
+    system = np.kron(f, np.eye(n)) + np.kron(np.eye(n), f)
+    return np.linalg.solve(system, -np.array(diffusion).ravel()).reshape(n, n)
 
 
 @lru_cache(maxsize=65536)
-def _moved(force: Matrix, noise: Matrix, clock: float) -> tuple[Matrix, Matrix]:
+def moved(force: Matrix, noise: Matrix, clock: float) -> tuple[Matrix, Matrix]:
     """Φ(ς) and Σ(ς) = ∫_0^ς Φ G Gᵀ Φᵀ; the quadrature is a sum of squares, and doubling keeps its digits: Σ(2ς) = Φ Σ Φᵀ + Σ."""
     f, d = np.array(force), np.array(noise)
     halvings = max(0, math.ceil(math.log2(max(1e-300, clock * max(1.0, float(np.abs(f).sum(1).max()))))))

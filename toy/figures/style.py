@@ -25,7 +25,7 @@ EXACT = INK
 """The colour of the truth."""
 
 _STOCHASTIC = (
-    *("ancestral", "centred", "churn", "er_sde", "euler_maruyama", "langevin", "reversible_sde"),
+    *("ancestral", "centred", "churn", "er_sde", "euler_maruyama", "langevin", "langevin_splitting", "bridges", "reversible_sde"),
     *("flow_sde", "sa_solver", "sde_dpm", "seeds", "splitting", "stochastic_rk"),
     *("reflected", "reflected_second", "riemannian_sde"),
 )
@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "Runge-Kutta": (VERMILLION, "o", _RUNGE_KUTTA),
     "exponential": (BLUE, "s", ("dpm_solver", "exponential_rk", "lawson", "dpm_solver_v3", "taylor")),
     "DPM-Solver++": (GREEN, "^", ("dpmpp",)),
-    "Adams": (ORANGE, "D", ("adams", "trig_flow", "deis", "ipndm", "multistep")),
+    "Adams": (ORANGE, "D", ("adams", "exponential_adams", "trig_flow", "deis", "ipndm", "multistep")),
     "UniPC": (SKY, "P", ("unipc",)),
     "stochastic": (PURPLE, "v", _STOCHASTIC),
     "momentum": (BLACK, "*", ("momentum",)),

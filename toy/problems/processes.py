@@ -14,7 +14,7 @@ from scorebed.toy.problems.lines import modes
 
 _CLD, _BRIDGE, _PAIRED = CLD(beta=6.0, mass=0.5), BrownianBridge(kappa=1.0), Interpolant("linear", 0.3)
 _LEVELS = Levels(VP(), (0.9, 0.3, -0.3, -0.9))
-_ANY = ("ddim", "heun_t", "rk4_t", "ab2", "exp_adams_2", "ddpm", "euler_maruyama")
+_ANY = ("ddim", "heun_t", "rk4_t", "exp_adams_2", "exp_adams_3", "exp_pc_2", "ddpm", "gddim_2", "euler_maruyama")
 
 
 def phase() -> PhaseLaw:
@@ -51,7 +51,7 @@ PROBLEMS = (
         closed=False,
         samples=40,
         finest=1280,
-        solvers=_ANY,
+        solvers=(*_ANY, "rvv", "sscs", "sscs_2", "roba"),
     ),
     LinearProblem(
         name="bridge",
@@ -62,7 +62,7 @@ PROBLEMS = (
         start=0.95,
         end=0.02,
         finest=1280,
-        solvers=_ANY,
+        solvers=(*_ANY, "dbim_2", "dbim_3", "ddbm_hybrid"),
     ),
     LinearProblem(
         name="paired",
@@ -75,7 +75,7 @@ PROBLEMS = (
         closed=False,
         samples=40,
         finest=1280,
-        solvers=_ANY,
+        solvers=(*_ANY, "interpolant_sde", "ddbm_hybrid"),
     ),
     LinearProblem(
         name="sequence",

@@ -6,6 +6,8 @@ from scorebed.solvers.process import LINEAR
 
 _FIRST = "an evaluation 1 % of the step away leaves a method of order 1 at order 1"
 _SECOND = "an evaluation 1 % of the step away adds an error of order 1 that is smaller than that of order 2 at these steps"
+_TWO = ("ab2", "pec_t", "exp_adams_2", "heun_t", "ralston_t", "exp_line_2")
+_WITHIN = "what comes into x of the noise or the prediction of v within one step is too little to show"
 EXPLAINED = {
     "dpmpp_3m_sde": (8, "third-order terms of the drift do not show in the weak order 2 that it claims"),
     "seeds_3": (5, "third-order terms of the drift do not show in the weak order 2 that it claims"),
@@ -23,8 +25,19 @@ EXPLAINED = {
     "rex_stochastic_heun": (8, "the weight zeta and what brings back the pair's difference do not enter the order"),
     "rex_dpmpp_2s": (4, "the weight zeta of the pair's difference does not enter the order"),
     "rex_rk4": (8, "the weight zeta of the pair's difference does not enter the order"),
-    **{f"{name} on {kind}": (1, _FIRST) for name in ("ddim", "ddpm", "euler_t", "euler_maruyama") for kind in LINEAR[1:]},
-    **{f"{name} on {kind}": (2, _SECOND) for name in ("ab2", "pec_t", "exp_adams_2") for kind in LINEAR[1:]},
+    **{f"{name} on {kind}": (1, _FIRST) for name in ("ddim", "ddpm", "euler_t", "euler_maruyama", "gddim") for kind in LINEAR[1:]},
+    **{f"{name} on phase": (2, _FIRST) for name in ("oba", "bao", "roba", "baoab", "rvv")},
+    "nvv on phase": (3, _FIRST),
+    "sscs on phase": (3, _WITHIN),
+    "sscs_2 on phase": (3, _WITHIN),
+    "conjugate on phase": (6, _WITHIN),
+    "dbim_1 on bridge": (1, _FIRST),
+    "midpoint_t on phase": (4, _SECOND),
+    **{
+        f"{name} on {kind}": (2, _SECOND)
+        for name in ("ab2", "pec_t", "exp_adams_2", "heun_t", "ralston_t", "exp_line_2")
+        for kind in LINEAR[1:]
+    },
 }
 """How many mutants of a solver (on a kind of process, where that is no schedule) survive the properties, and why. Tests of their families,
 with identities and formulas, see each of them."""

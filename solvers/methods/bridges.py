@@ -1,0 +1,83 @@
+r"""Samplers of bridges, x_t = a x0 + b x1 + γ ε with x1 known (``process.bridge``).
+
+    ddbm_hybrid       a stretch of the reverse SDE, then Heun's method along the flow          arXiv:2309.16948
+    dbim_1, _2, _3    exact steps with x0 a polynomial in log(a/γ), the first from the pin with noise, then none   arXiv:2405.15885
+    interpolant_sde   the flow and ε times the score, any ε                                     arXiv:2303.08797
+    i2sb, bbdm        the posterior chain, which is DDPM here                                   arXiv:2302.05872, arXiv:2205.07680
+
+Bridge Heun is ``heun_t``, and the first step of DBIM without noise is ``ddim``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from scorebed.solvers.base import Carry, alias, solver
+from scorebed.solvers.methods.ancestral import ddpm
+from scorebed.solvers.methods.exponential_adams import exp_line_2
+from scorebed.solvers.methods.runge_kutta import DISCRETISED, at_time, heun_t
+from scorebed.solvers.model import Denoiser
+from scorebed.solvers.noise import Noise
+from scorebed.solvers.process import Point
+from scorebed.solvers.ranges import within
+from scorebed.solvers.state import State, parts
+
+_BRIDGE = ("bridge",)
+
+i2sb = alias("i2sb", ddpm, reference="arXiv:2302.05872, algorithm 2", formula="x_t ~ q(x_t | x_s, x0 = D) of the bridge.", on=_BRIDGE)
+bbdm = alias(
+    "bbdm", ddpm, reference="arXiv:2205.07680, algorithm 2", formula="x_t ~ q(x_t | x_s, x0 = D, x1) of the Brownian bridge.", on=_BRIDGE
+)
+
+
+@solver(order=1, weak=1, strong=1, reference="arXiv:2309.16948, algorithm 1", inexact=DISCRETISED, on=("phase", "bridge", "sequence"))
+@within(ratio="(0, 1)")
+def ddbm_hybrid(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise, *, ratio: float = 0.33) -> tuple[State, Any]:
+    r"""Euler-Maruyama on the reverse SDE from s to i, t_i = t_s + ratio (t_t − t_s), then Heun's method on the flow from i to t."""
+    i = at_time(s, t, ratio) if s.t != t.t else s
+    u = s.process.euler(s, i)(x, denoise(x, s), noise(s, i))
+    return heun_t.step(denoise, u, i, t, None, noise)
+
+
+def level(node: Point) -> tuple[float, float]:
+    """λ = log(a/γ) and dλ/dclock, the variable of DBIM."""
+    a, _, q, da, _, dq = node.process.shares(node.t)
+    return 0.5 * (math.log(a) - math.log(q)), -0.5 * node.process.t_max * (da / a - dq / q)
+
+
+def _dbim(k: int, denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
+    """A step through the last k predictions; from the pinned end, which has no flow, with noise and nothing kept."""
+    m = denoise(x, s)
+    if s.process.amount(s, 0.0):
+        return s.to(t, 1.0)(x, m, noise(s, t)), None
+    past = ((s, m), *(carry or ()))
+    step = s.process.multistep([node for node, _ in past], s, t, 0.0, level)
+    return step(x, tuple(part for _, m in past for part in parts(m))), past[: k - 1]
+
+
+@solver(order=1, reference="arXiv:2405.15885, eq. 12 with the booting noise of section 3.4", on=_BRIDGE)
+def dbim_1(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
+    r"""x_t = (γ_t/γ_s) x + (a_t − (γ_t/γ_s) a_s) D + (b_t − (γ_t/γ_s) b_s) x1; from the pin x_t = a_t D + b_t x1 + γ_t ξ."""
+    return _dbim(1, denoise, x, s, t, carry, noise)
+
+
+@solver(order=2, reference="arXiv:2405.15885, algorithm 2", on=_BRIDGE)
+def dbim_2(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
+    r"""``dbim_1`` with D the line in λ = log(a/γ) through the last two predictions."""
+    return _dbim(2, denoise, x, s, t, carry, noise)
+
+
+@solver(order=3, reference="arXiv:2405.15885, algorithm 3", start=exp_line_2, starts=2, on=_BRIDGE)
+def dbim_3(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
+    r"""``dbim_1`` with D the parabola in λ = log(a/γ) through the last three predictions. Begins inside the bridge."""
+    return _dbim(3, denoise, x, s, t, carry, noise)
+
+
+@solver(order=1, weak=1, strong=1, reference="arXiv:2303.08797, eq. 2.33 by Euler-Maruyama", inexact=DISCRETISED, on=_BRIDGE)
+@within(epsilon="[0, inf)")
+def interpolant_sde(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise, *, epsilon: float = 0.3) -> tuple[State, Any]:
+    r"""x_t = x + (t − s) v − ε |t − s| ∇log p + sqrt(2 ε |t − s|) ξ backwards in t, v the velocity of the flow: η = 2ε/g² of the noise, the
+    same at every time. From the pinned end, where only η = 1 is finite, that."""
+    eta = s.process.amount(s, 2.0 * epsilon / s.process.noise_rate(s))
+    return s.process.euler(s, t, eta)(x, denoise(x, s), noise(s, t)), None
