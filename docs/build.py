@@ -31,23 +31,16 @@ from scorebed.toy.problems.registry import PROBLEMS
 
 ROOT = Path(__file__).resolve().parent.parent
 _NFE = 16
-REFERENCE = (
-    *(
-        "solvers.process",
-        "solvers.schedule",
-        "solvers.grid",
-        "solvers.model",
-        "solvers.guide",
-        "solvers.noise",
-        "solvers.base",
-        "solvers.sample",
-    ),
-    *("solvers.plan", "solvers.space", "analytic.gaussian.mixture", "analytic.gaussian.product", "analytic.gaussian.condition"),
-    *("analytic.heat.mixture", "analytic.output.moments", "analytic.output.likelihood", "analytic.distance", "toy.check.solver"),
-    *("toy.check.sde", "toy.check.likelihood", "toy.check.plugin", "toy.conform.grid", "toy.measure.order", "toy.problems.problem"),
-    *("toy.properties.strategies", "gpu.plan.execute", "gpu.network.wrap", "gpu.diffusers.scheduler"),
-)
-"""Modules whose public names have a page of reference; those that are not there are left out."""
+_ROOMS = {
+    "solvers": "process schedule grid model guide noise base sample plan space inverse encode decode reuse guide_tokens",
+    "analytic": "gaussian.mixture gaussian.product gaussian.condition gaussian.tilt gaussian.field heat.mixture process finite "
+    "output.moments output.guided output.likelihood output.klub distance",
+    "toy": "check.solver check.sde check.space check.posterior check.guided check.rollout check.discrete check.maps check.loss check.cache "
+    "check.likelihood check.plugin conform.grid measure.order problems.problem properties.strategies tuning.advise tuning.tune",
+    "gpu": "plan.execute plan.many plan.export network.wrap network.cache diffusers.scheduler mixture heat linear",
+}
+REFERENCE = tuple(f"{room}.{name}" for room, names in _ROOMS.items() for name in names.split())
+"""Modules whose public names have a page of reference."""
 
 
 def function_of(solver: Solver) -> Callable[..., Any]:
@@ -213,9 +206,6 @@ def reference(out: Path) -> list[Any]:
     folder.mkdir(parents=True)
     nav = []
     for name in REFERENCE:
-        path = ROOT / Path(*name.split("."))
-        if not (path.with_suffix(".py").exists() or (path / "__init__.py").exists()):
-            continue
         (folder / f"{name}.md").write_text(f"# scorebed.{name}\n\n::: scorebed.{name}\n", encoding="utf-8")
         nav.append({name: f"reference/{name}.md"})
     return nav
