@@ -41,7 +41,7 @@ from scorebed.gpu.diffusers.levels import Levels, betas
 from scorebed.gpu.diffusers.noising import Noising
 from scorebed.gpu.diffusers.plans import method_of, unroll
 from scorebed.gpu.diffusers.stepping import ScorebedOutput as ScorebedOutput
-from scorebed.gpu.diffusers.stepping import Stepping
+from scorebed.gpu.diffusers.stepping import Stepping, keyed
 from scorebed.gpu.network.wrap_table import TableSchedule, mismatch
 from scorebed.solvers import SOLVERS, Node
 
@@ -71,6 +71,7 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         All others as in diffusers' schedulers.
 
     Raises:
+        TypeError: a seed that is no integer.
         ValueError: unknown solver, option or prediction, a solver without a Plan, or a config that cannot be honoured.
     """
 
@@ -132,6 +133,8 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
             raise ValueError("stochastic_sampling = True is not supported: choose a stochastic solver, e.g. solver='sde_dpmpp_1'")
         if final_sigmas_type not in ("zero", "sigma_min"):
             raise ValueError(f"final_sigmas_type = {final_sigmas_type!r}: give 'zero' or 'sigma_min'")
+        if seed is not None:
+            keyed(seed, torch.zeros(len(seed) if isinstance(seed, Sequence) else 1, 1))
         defaults = sorted(set(self.config.get("_use_default_values", [])) - {"solver"})
         self.register_to_config(_use_default_values=defaults)  # the solver stays in the config: it tells that it is ours
         self.levels = Levels(self.config)

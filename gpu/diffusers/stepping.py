@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,8 @@ from torch import Tensor
 from scorebed.gpu.diffusers.levels import Levels
 from scorebed.gpu.diffusers.plans import entry, steps_begin
 from scorebed.gpu.diffusers.run import Unrolled
-from scorebed.solvers import BrownianNoise, Node, Solver
-from scorebed.solvers.noise_by_sample import NoiseBySample
+from scorebed.solvers import Node, Solver
+from scorebed.solvers.noise_by_sample import noise_from
 from scorebed.solvers.plan import Plan
 
 
@@ -166,8 +165,13 @@ def _one(timestep: Any) -> float:
     return float(timestep)
 
 
-def keyed(seed: int | Sequence[int], like: Tensor) -> Any:
-    """The noise of a seed, or of one for each sample."""
-    if isinstance(seed, Sequence):
-        return NoiseBySample(seed, tuple(like.shape), like=like)
-    return BrownianNoise(int(seed), tuple(like.shape), like=like)
+def keyed(seed: Any, like: Tensor) -> Any:
+    """The noise of a seed, or of one for each sample.
+
+    Raises:
+        TypeError: what is no integer, nor a list of integers.
+        ValueError: a seed out of range, or another number of seeds than samples.
+    """
+    if callable(seed):
+        raise TypeError(f"seed = {seed!r} is no integer: give one, or one for each sample")
+    return noise_from(seed, like)

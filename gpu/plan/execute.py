@@ -178,7 +178,8 @@ class _Work:
             return Runner(self.plan, x, **options, callback=callback)(denoise, x)
         noise, like = self.noise, parts(x)[0]
         if noise is None or isinstance(noise, Integral):
-            noise = Brownian(fresh_seed() if noise is None else int(noise), tuple(like.shape), self.index, like=like)
+            given: Any = fresh_seed() if noise is None else noise  # a bool is refused there
+            noise = Brownian(given, tuple(like.shape), self.index, like=like)
         elif isinstance(noise, BrownianNoise) and not isinstance(noise, Brownian):
             index = noise.index if self.index is None else self.index
             noise = Brownian(noise.seed, noise.shape, index, like=like, refine=noise.refine)

@@ -25,7 +25,7 @@ def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None)
     if not plan.stochastic:
         return lambda x: looped(plan, denoise, x, {})
     given = noise if callable(noise) else None
-    seed = fresh_seed() if noise is None else 0 if callable(noise) else int(noise)
+    seed = fresh_seed() if noise is None else 0 if callable(noise) else noise
     made: dict[tuple[int, ...], dict[tuple[Node, Node], Tensor]] = {}
 
     def whole(x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from scorebed.solvers.methods.riemannian import MOVES, go, moving, pull
 from scorebed.solvers.methods.riemannian_sde import clock
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
 
 WALLED = ("Box", "HalfSpace", "Polytope", "Simplex", "Euclidean")
@@ -69,6 +70,7 @@ def projected_euler(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, 
     spaces=WALLED,
 )
 @moving
+@within(strength="(0, 2)")
 def penalised_euler(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, space: Space = None, strength: float = 1.0
 ) -> tuple[Array, Any]:
@@ -76,12 +78,7 @@ def penalised_euler(
 
     The state may lie outside, by about sqrt(h); it is looked at through Πx. strength = 1 moves from Πx: the projected scheme before its
     last projection. Stable for 0 < strength < 2. The last state may be outside too: ``space.project`` it.
-
-    Raises:
-        ValueError: strength not in (0, 2).
     """
-    if not 0.0 < strength < 2.0:
-        raise ValueError(f"penalised_euler: strength = {strength!r} must lie between 0 and 2")
     inside = space.project(x)
     return x - strength * (x - inside) + proposal(space, denoise, inside, s, t, noise), None
 

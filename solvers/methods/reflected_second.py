@@ -17,6 +17,7 @@ from scorebed.solvers.methods.riemannian import MOVES, carrying, go, moving, pul
 from scorebed.solvers.methods.riemannian_sde import clock, isotropic
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
 
 
@@ -63,6 +64,7 @@ def reflected_walk(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, n
     spaces=WALLED,
 )
 @moving
+@within(corrector="[0, inf)")
 def reflected_pc(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, space: Space = None, corrector: float = 0.5
 ) -> tuple[Array, Any]:
@@ -71,12 +73,7 @@ def reflected_pc(
     The corrector is a reflected Langevin step, which leaves the law at t as it is up to O(δ²). Beyond σ_t², where the score turns round, it
     would be no step of Langevin's dynamics any more. Its noise comes from the halves of the
     interval, whose difference is independent of the sum that the predictor takes.
-
-    Raises:
-        ValueError: a negative ``corrector``.
     """
-    if not corrector >= 0.0:
-        raise ValueError(f"reflected_pc: corrector = {corrector!r} must not be negative")
     gone, root = clock(s, t)
     if s.lam == t.lam:
         return go(space, x, 0.0 * x), None
