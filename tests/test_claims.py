@@ -58,6 +58,7 @@ VERDICTS = {
     54: HOLDS,
     55: HOLDS,
     56: HOLDS,
+    57: HOLDS,
     58: HOLDS,
     60: FALSE,
     61: HOLDS,
@@ -96,6 +97,7 @@ VERDICTS = {
     108: HOLDS,
     112: HOLDS,
     114: HOLDS,
+    115: HOLDS,
     119: HOLDS,
     120: HOLDS,
     121: HOLDS,
@@ -217,6 +219,7 @@ VERDICTS = {
     288: HOLDS,
     289: HOLDS,
     290: HOLDS,
+    292: HOLDS,
     293: HOLDS,
     295: HOLDS,
 }
