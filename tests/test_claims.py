@@ -20,6 +20,7 @@ VERDICTS = {
     0: HOLDS,
     3: FALSE,
     4: HOLDS,
+    5: HOLDS,
     6: HOLDS,
     7: HOLDS,
     8: HOLDS,
