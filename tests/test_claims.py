@@ -61,6 +61,7 @@ VERDICTS = {
     56: HOLDS,
     57: HOLDS,
     58: HOLDS,
+    59: HOLDS,
     60: FALSE,
     61: HOLDS,
     62: FALSE,
