@@ -68,10 +68,12 @@ def check_discrete(
     made, called = _candidate(sampler, library, samples, seed)
     if len(steps) < 2 or min(steps) < 1 or samples < 1000:
         raise ValueError(f"steps = {tuple(steps)}, samples = {samples}: give at least two numbers of steps and 1000 samples")
-    report = DiscreteReport(name or called, f"{place.process.size}^{place.d}, {place.process.kernel}")
+    problem = f"{place.process.size}^{place.d}, {place.process.kernel}"
+    report = DiscreteReport(name or called, f"tokens, {problem}", problem=problem)
     began = time.perf_counter()
     if _runs(made, place, report):
         _measure(made, place, sorted(set(steps)), order, report)
+    report.settle()
     report.seconds = time.perf_counter() - began
     return report
 

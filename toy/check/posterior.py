@@ -67,7 +67,7 @@ def check_posterior(
     run, called = _candidate(sampler, library, seed)
     if steps < 2 or samples < 100:
         raise ValueError(f"steps = {steps}, samples = {samples}: give at least 2 steps and 100 samples")
-    report = PosteriorReport(name or called, place.name)
+    report = PosteriorReport(name or called, f"posterior of {place.name}", problem=place.name)
     began = time.perf_counter()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -75,6 +75,7 @@ def check_posterior(
             _measure(run, place, steps, samples, exact, diagnosis, seed, report)
             if joint:
                 report.findings.append(_coverage(run, place, steps, joint, seed))
+    report.causes = [] if report.passed else [cause.name for cause in report.compared[:1]]
     report.seconds = time.perf_counter() - began
     return report
 
@@ -164,7 +165,7 @@ def _measure(
     _behaviour(run, place, steps, seed, otherwise, report)
     bad = any(f.status in ("fail", "note") for f in report.findings)
     if bad and diagnosis:
-        report.causes = diagnose(seen)
+        report.compared = diagnose(seen)
 
 
 def observations(place: InverseProblem) -> tuple[np.ndarray, np.ndarray]:
