@@ -286,6 +286,12 @@ def test_own_subclass() -> None:
         made.run(modes().denoised, np.zeros((2, 1)), grid.uniform(VP(), 4), end="zero")
 
 
+def test_our_own_methods_go_by_name() -> None:
+    assert check_solver("heun", quick=True).name == "heun"
+    with pytest.raises(KeyError, match="did you mean 'heun'"):
+        check_solver("hen")
+
+
 @pytest.mark.parametrize(
     ("bad", "match"),
     [(3, "no sampler"), (int, "is a class"), (lambda x: x, "takes"), (dict, "is a class")],

@@ -6,7 +6,7 @@ import inspect
 import sys
 from typing import Any
 
-from scorebed.solvers import Plan, Solver
+from scorebed.solvers import SOLVERS, Plan, Solver
 from scorebed.toy.foreign.candidate import Candidate, parameters
 from scorebed.toy.foreign.functions import FunctionCandidate
 from scorebed.toy.foreign.kdiffusion import KDiffusionCandidate
@@ -32,9 +32,9 @@ def as_candidate(
     """Somebody's sampler as a ``Candidate``.
 
     Args:
-        obj: a ``Candidate``, a ``Solver``, a ``Plan``, a step ``(denoise, x, s, t, carry, noise)``, a function ``(model, x, sigmas, …)``,
-            ``(model, x, sigma_min, sigma_max, …)`` or ``(denoise, x, nodes)``,
-            a scheduler of diffusers or a sampler of azula, class or instance.
+        obj: a ``Candidate``, a ``Solver`` or its name, a ``Plan``, a step ``(denoise, x, s, t, carry, noise)``, a function
+            ``(model, x, sigmas, …)``, ``(model, x, sigma_min, sigma_max, …)`` or ``(denoise, x, nodes)``, a scheduler of diffusers or a
+            sampler of azula, class or instance.
         kind: ``solver``, ``k-diffusion``, ``function``, ``diffusers`` or ``azula`` where the parameters do not tell.
         library: ``numpy`` or ``torch``; None is torch where the sampler's module imports it.
         order, weak: claims; None takes those that the candidate makes.
@@ -42,6 +42,7 @@ def as_candidate(
 
     Raises:
         TypeError: nothing of all that.
+        UnknownSolver: a name that no method of ours has.
     """
     made = _make(obj, name, kind, library, options)
     if order is not None:
@@ -56,6 +57,8 @@ def _make(obj: Any, name: str | None, kind: str | None, library: str | None, opt
         return obj
     if isinstance(obj, Plan):
         return PlanCandidate(obj, name)
+    if isinstance(obj, str):
+        obj = SOLVERS[obj]
     if isinstance(obj, Solver) or kind == "solver":
         return SolverCandidate(obj)
     if kind == "azula" or (kind is None and any(base.__module__.startswith("azula.") for base in _lineage(obj))):
