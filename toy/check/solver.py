@@ -69,7 +69,8 @@ def check_solver(
 
     Args:
         candidate: a ``Solver`` or its name; a function ``f(denoise, x, nodes)``; a sampler ``(model, x, sigmas, …)``
-            in the style of k-diffusion; a diffusers scheduler or an azula sampler, class or instance; a ``Plan``; or a ``Candidate``. NumPy or torch.
+            in the style of k-diffusion; a diffusers scheduler or an azula sampler, class or instance; a ``Plan``; or a ``Candidate``.
+            NumPy or torch.
         order: the claimed order of a deterministic sampler; None takes the candidate's own claim, and without one the order is a note.
         weak: the claimed weak order of a stochastic one, likewise.
         name, kind, library: see ``as_candidate``.
