@@ -179,6 +179,31 @@ def test_samplers_of_torch_are_followed() -> None:
     assert "float32 Gumbel" in (check_discrete(rounded, library="torch", steps=(2, 4), samples=5000).cause or "")
 
 
+def test_a_single_step_is_a_sampler_too() -> None:
+    """Handed logits as an array, it never calls them: it is run step by step."""
+    torch = pytest.importorskip("torch")
+
+    def step(logits: Any, state: Any, times: Any, draw: Any) -> Any:
+        s, t = times
+        return np.where(state == MASK, draw(beside(softmax(logits), (s - t) / s)), state)
+
+    def in_torch(logits: Any, state: Any, times: Any) -> Any:
+        s, t = times
+        p, shown = torch.softmax(logits, -1), (s - t) / s
+        full = torch.cat([shown * p, (1 - shown) * torch.ones_like(p[..., :1])], -1)
+        return torch.where(state == MASK, torch.multinomial(full.reshape(-1, 3), 1).reshape(state.shape), state)
+
+    whole = check_discrete(ancestral(), steps=(2, 4))
+    for report in (check_discrete(step, steps=(2, 4)), check_discrete(in_torch, steps=(2, 4), library="torch")):
+        assert report.passed, str(report)
+        np.testing.assert_allclose(report.errors, whole.errors, atol=1e-6)
+
+    def wrong(logits: Any, state: Any, times: Any, draw: Any) -> Any:
+        return np.where(state == MASK, draw(beside(softmax(logits / 1.5), (times[0] - times[1]) / times[0])), state)
+
+    assert "temperature of 1.5" in (check_discrete(wrong, steps=(2, 4)).cause or "")
+
+
 def test_uniform_noise_has_its_order_too() -> None:
     law = TableLaw(random_table(2, 2, 1), JumpProcess(2, "uniform"))
     report = check_discrete("jump_ancestral", law=law, steps=(16, 32, 64))

@@ -51,8 +51,9 @@ def check_discrete(
     """Check a sampler of tokens against the exact law of a joint table.
 
     Args:
-        sampler: a function of (logits, state, times) that returns the final states, with a fourth argument ``draw`` if it likes, which
-            gives one value for each row of p, ``draw(p)``; or a method of ``SOLVERS`` of kind "jump", or its name.
+        sampler: a function of (logits, state, times) that returns the final states, ``logits(state, t)`` being the model; or one step, a
+            function of (logits, state, (s, t)) that never calls its logits but takes them as an array. Either may have a fourth argument
+            ``draw``, which gives one value for each row of p, ``draw(p)``. Or a method of ``SOLVERS`` of kind "jump", or its name.
         law: the table and its process; None is three dependent bits under a mask.
         order: the order in total variation that is claimed; a sampler that is exact has every order.
         steps: numbers of steps.
@@ -110,6 +111,7 @@ def _at_zero(law: TableLaw) -> np.ndarray:
 def _runs(made: Candidate, law: TableLaw, report: DiscreteReport) -> bool:
     """Whether it runs and gives back states."""
     try:
+        made.look(law, times_of(law, 2), start_of(law))
         made.law(law, times_of(law, 2), start_of(law))
     except Exception as raised:
         detail = "called as (logits, state, times), times from 1 down to 0; logits(state, t) gives (B, L, S)"

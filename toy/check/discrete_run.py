@@ -2,6 +2,7 @@
 
     mine(logits, state, times)          draws by numpy.random or torch, which are answered here (``toy.foreign.tokens``)
     mine(logits, state, times, draw)    draw(p): one value for each row of p
+    step(logits, state, (s, t))         one step: logits (B, L, S) are what the model says of the state at s
 
 Where two steps at once have the law of one step after the other, the sampler is Markov, and the law of n steps is made of those of single
 steps from every state. Where it asks for uniform numbers, runs are counted.
@@ -20,6 +21,7 @@ import numpy as np
 
 from scorebed.analytic.finite import Known, TableLaw, total_variation
 from scorebed.solvers import Solver
+from scorebed.toy.foreign.asked import Asked
 from scorebed.toy.foreign.tokens import Continuous, Seeded, Source, answered, courses
 from scorebed.toy.problems.jump_law import output_table
 
@@ -58,6 +60,7 @@ class Candidate:
     exact: bool = True
     markov: bool | None = None
     long: int = 99
+    stepwise: bool = False
     models: dict[int, Known] = field(default_factory=dict)
     seen: list[np.ndarray] = field(default_factory=list)
     _kept: dict[Any, Law] = field(default_factory=dict)
@@ -67,14 +70,42 @@ class Candidate:
         return isinstance(self.sampler, Solver)
 
     def run(self, law: TableLaw, x: np.ndarray, times: Sequence[float], source: Source) -> np.ndarray:
-        """What the sampler makes of the states x (B, L), its draws from the source.
-
-        Raises:
-            ValueError: it returns something else than states.
-        """
-        process = law.process
-        self.models.setdefault(id(law), Known(law))
+        """What the sampler makes of the states x (B, L), its draws from the source."""
         assert not isinstance(self.sampler, Solver)
+        logits, extra = self._tools(law, source)
+        self.seen.clear()
+        out: Any = self._given(x)
+        with np.errstate(all="ignore"):
+            if self.stepwise:
+                for pair in pairwise(times):
+                    out = self._given(self._checked(self.sampler(logits(out, pair[0]), out, pair, *extra), x, law))
+            else:
+                out = self.sampler(logits, out, list(times) if self.library == "numpy" else _tensor(np.array(times)), *extra)
+        self.kinds |= source.kinds
+        return self._checked(out, x, law)
+
+    def look(self, law: TableLaw, times: Sequence[float], start: np.ndarray) -> None:
+        """Find out whether the sampler asks the model, or makes one step with what the model says of the state."""
+        if isinstance(self.sampler, Solver):
+            return
+        x = self._given(np.argwhere(start > 0.0)[:1])
+        with answered(Seeded(self.seed)) as source, np.errstate(all="ignore"):
+            logits, extra = self._tools(law, source)
+            asked = Asked(logits, logits(x, float(times[0])))
+            try:
+                self.sampler(asked, x, tuple(map(float, times[:2])), *extra)
+            except Exception:  # it is run again, and then says what is wrong
+                self.stepwise = asked.touched and not asked.calls
+            else:
+                self.stepwise = not asked.calls
+
+    def _given(self, x: np.ndarray) -> Any:
+        return np.array(x) if self.library == "numpy" else _tensor(np.array(x))
+
+    def _tools(self, law: TableLaw, source: Source) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The model and, for a sampler that takes it, ``draw``."""
+        process = law.process
+        known = self.models.setdefault(id(law), Known(law))
 
         def logits(state: Any, t: float | None = None) -> Any:
             if t is None and not process.absorbing:
@@ -84,7 +115,7 @@ class Candidate:
             self.seen.append(there)
             process.check(there, "state")
             with np.errstate(divide="ignore"):
-                value = np.log(self.models[id(law)](there, node))
+                value = np.log(known(there, node))
             return value if self.library == "numpy" else _tensor(value)
 
         def draw(p: Any) -> Any:
@@ -92,17 +123,16 @@ class Candidate:
             value = source.choose(q.reshape(-1, q.shape[-1])).reshape(q.shape[:-1])
             return value if self.library == "numpy" else _tensor(value)
 
-        self.seen.clear()
-        given = np.array(x) if self.library == "numpy" else _tensor(np.array(x))
-        extra = (draw,) if _wants_draw(self.sampler) else ()
-        with np.errstate(all="ignore"):
-            out = self.sampler(logits, given, list(times) if self.library == "numpy" else _tensor(np.array(times)), *extra)
-        self.kinds |= source.kinds
-        out = np.asarray(out)
+        return logits, (draw,) if _wants_draw(self.sampler) else ()
+
+    @staticmethod
+    def _checked(out: Any, x: np.ndarray, law: TableLaw) -> np.ndarray:
+        """States, or what is wrong with them."""
+        out, most = np.asarray(out), law.process.alphabet - 1
         if out.shape != x.shape:
             raise ValueError(f"it returned shape {out.shape}: give the states {x.shape}")
-        if out.dtype.kind not in "iu" or out.min() < 0 or out.max() >= process.alphabet:
-            raise ValueError(f"it returned {out.dtype} from {out.min()} to {out.max()}: give integers from 0 to {process.alphabet - 1}")
+        if out.dtype.kind not in "iu" or out.min() < 0 or out.max() > most:
+            raise ValueError(f"it returned {out.dtype} from {out.min()} to {out.max()}: give integers from 0 to {most}")
         return out.astype(np.int64)
 
     def law(self, law: TableLaw, times: Sequence[float], start: np.ndarray) -> Law:
