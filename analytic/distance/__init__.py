@@ -1,5 +1,6 @@
 """Exact distances: between Gaussians, between laws in one dimension, and by kernels and slices in any."""
 
+from scorebed.analytic.distance.divergence import divergence
 from scorebed.analytic.distance.gaussian import gaussian_w2
 from scorebed.analytic.distance.line import cramer, cramer_von_mises, kolmogorov
 from scorebed.analytic.distance.mmd import mmd2
@@ -9,6 +10,7 @@ from scorebed.analytic.distance.wasserstein import wasserstein
 __all__ = [
     "cramer",
     "cramer_von_mises",
+    "divergence",
     "gaussian_w2",
     "kolmogorov",
     "mmd2",
