@@ -149,6 +149,7 @@ VERDICTS = {
     177: HOLDS,
     178: HOLDS,
     180: HOLDS,
+    181: HOLDS,
     183: FALSE,
     184: HOLDS,
     187: HOLDS,

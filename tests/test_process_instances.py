@@ -1,0 +1,201 @@
+"""Processes of papers as instances of the linear ones, each by the identity that shows it; and the Gaussian Schrödinger bridge."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+
+from scorebed.analytic import GaussianMixture
+from scorebed.analytic.output.moments import moments
+from scorebed.analytic.process import LinearLaw, PinnedBridge
+from scorebed.analytic.process.schrodinger import coupling, fitting, rate, schrodinger_bridge
+from scorebed.solvers import SOLVERS, VP, Node, grid, sample, trace
+from scorebed.solvers.methods.centred import MeanReverting, ResidualShift, about
+from scorebed.solvers.process.bridge import I2SB, BrownianBridge, DiffusionBridge, Interpolant, Restoration
+from scorebed.solvers.process.langevin import CLD
+from scorebed.solvers.process.momentum_bridge import MomentumBridge
+from scorebed.solvers.process.recipe import Recipe, from_recipe, psld
+from scorebed.toy.properties.cases import modes
+
+PIN = np.array([0.7])
+X = 0.2 + 0.4 * np.random.default_rng(0).standard_normal((6, 1))
+
+
+def scalar(process: Any, t: float) -> Node:
+    """a and γ of a bridge as the node of a schedule for x − b x1."""
+    ((a, _),), ((spread,),) = process.forward(process.node(t))
+    return Node(t, a, math.sqrt(spread), math.log(a) - 0.5 * math.log(spread))
+
+
+@pytest.mark.parametrize("process", [DiffusionBridge(VP()), BrownianBridge(), I2SB(), Interpolant("trigonometric")], ids=repr)
+@pytest.mark.parametrize("name", ["dbim_1", "dbim_2"])
+def test_dbim_is_ddim_or_its_multistep_in_centred_variables(name: str, process: Any) -> None:
+    """x − b x1 = a x0 + γ ε is a schedule's diffusion: DBIM-1 is DDIM there, DBIM-2 exponential Adams in λ."""
+    law: Any = PinnedBridge(modes(), PIN, process)
+    times = [0.9, 0.7, 0.45, 0.3, 0.1]
+    nodes = [process.node(t) for t in times]
+    shift = [process.forward(node)[0][0][1] * PIN for node in nodes]
+    found = sample(SOLVERS[name], law.denoised, X, nodes, terminal="none")
+    plain = [scalar(process, t) for t in times]
+
+    def denoise(y: np.ndarray, node: Node) -> Any:
+        i = times.index(node.t)
+        return law.denoised(y + shift[i], nodes[i])[0]
+
+    other = "ddim" if name == "dbim_1" else "exp_adams_2"
+    if other == "ddim":
+        np.testing.assert_allclose(found, sample(SOLVERS[other], denoise, X - shift[0], plain, terminal="none") + shift[-1], atol=1e-12)
+        return
+    y, past = X - shift[0], None
+    for i, (s, t) in enumerate(pairwise(plain)):
+        m, h = denoise(y, s), t.lam - s.lam
+        slope = 0.0 if past is None else (m - past) / (s.lam - plain[i - 1].lam)
+        inner = -math.expm1(-h)  # φ: D the line through the last two, integrated against e^λ
+        y, past = t.sigma / s.sigma * y + t.alpha * (inner * m + (h - inner) * slope), m
+    np.testing.assert_allclose(found, y + shift[-1], atol=1e-10)
+
+
+@pytest.mark.parametrize("schedule", [MeanReverting(0.5), ResidualShift(1.0)], ids=["IR-SDE", "ResShift, RDDM"])
+def test_restorations_are_diffusions_about_the_degraded_input(schedule: Any) -> None:
+    process = Restoration(schedule)
+    law: Any = PinnedBridge(modes(), PIN, process)
+    two, plain = (grid.uniform(p, 6, 0.9 * p.t_max, 0.1) for p in (process, schedule))
+
+    def denoise(y: np.ndarray, node: Any) -> Any:
+        return law.denoised(y, process.node(node.t))[0]
+
+    def noise(s: Any, t: Any) -> np.ndarray:
+        return np.random.default_rng(round(1e6 * t.t)).standard_normal(X.shape)
+
+    for name in ("ddim", "ddpm", "euler_maruyama", "rk4_t"):
+        one = sample(SOLVERS[name], law.denoised, X, two, noise=noise, terminal="none")
+        other = sample(about(SOLVERS[name], PIN), denoise, X, plain, noise=noise, terminal="none")
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_posteriors_are_those_that_papers_print() -> None:
+    """BBDM, eq. 12-13; I2SB, eq. 11; ResShift, eq. 8: means and variances of x_t given x_s, x0 and x1."""
+    bridge = BrownianBridge(math.sqrt(2.0))
+    s, t = 0.7, 0.4
+    (a,), (b,), (c,) = bridge.node(s).to(bridge.node(t), 1.0)
+    delta_s, delta_t = 2.0 * (s - s * s), 2.0 * (t - t * t)
+    step = delta_s - delta_t * ((1.0 - s) / (1.0 - t)) ** 2
+    assert a[0] == pytest.approx(delta_t / delta_s * (1.0 - s) / (1.0 - t), rel=1e-13)
+    assert b[0] == pytest.approx((1.0 - t) * step / delta_s, rel=1e-13)
+    assert c[0] ** 2 == pytest.approx(step * delta_t / delta_s, rel=1e-13)
+    i2sb = I2SB()
+    (a,), (b,), (c,) = i2sb.node(s).to(i2sb.node(t), 1.0)
+    var_s, var_t = (i2sb.shares(u).q for u in (s, t))
+    assert (a[0], b[0], b[1]) == pytest.approx((var_t / var_s, 1.0 - var_t / var_s, 0.0), abs=1e-13)
+    assert c[0] ** 2 == pytest.approx(var_t * (var_s - var_t) / var_s, rel=1e-13)
+
+
+def test_cld_is_psld_without_friction_on_x_and_both_are_recipes() -> None:
+    cld = CLD(beta=4.0, mass=0.25)
+    for other in (
+        psld(0.0, 4.0, 8.0),
+        from_recipe(((0.0, 0.0), (0.0, 4.0)), ((0.0, -4.0), (4.0, 0.0)), ((1.0, 0.0), (0.0, 0.25)), gamma=(0.01,)),
+    ):
+        s, t = (other.node(u) for u in (0.6, 0.2))
+        for eta in (0.0, 1.0):
+            for one, two in zip(other.transfer(s, t, eta), cld.transfer(cld.node(0.6), cld.node(0.2), eta), strict=True):
+                np.testing.assert_allclose(one, two, atol=1e-11)
+
+
+def test_every_recipe_is_stationary_symbolically() -> None:
+    """F S + S Fᵀ + 2 D = 0 with F = −(D + Q) S^{-1}, for symbols; and not where a term of F is left out."""
+    d = sympy.Matrix(2, 2, sympy.symbols("a b b c"))
+    q = sympy.Matrix([[0, sympy.Symbol("q")], [-sympy.Symbol("q"), 0]])
+    s = sympy.Matrix([[1, sympy.Symbol("r")], [sympy.Symbol("r"), sympy.Symbol("m")]])
+    f = -(d + q) * s.inv()
+    assert sympy.simplify(f * s + s * f.T + 2 * d) == sympy.zeros(2, 2)
+    for broken in (-d * s.inv() * sympy.Rational(1, 2), -(d + q)):
+        assert sympy.simplify(broken * s + s * broken.T + 2 * d) != sympy.zeros(2, 2)
+    gamma, nu, beta, m = sympy.symbols("Gamma nu beta M", positive=True)
+    f = beta / 2 * sympy.Matrix([[-gamma, 1 / m], [-1, -nu]])
+    spread, noise = sympy.diag(1, m), beta * sympy.diag(gamma, m * nu)
+    assert sympy.simplify(f * spread + spread * f.T + noise) == sympy.zeros(2, 2)
+
+
+def test_pinned_accelerations_are_those_of_the_cheapest_control() -> None:
+    process = MomentumBridge(g=1.5)
+    node = process.node(0.4)
+    p, q, g = (np.array(m) for m in process.rates(node))
+    np.testing.assert_allclose(p[1], np.array([6.0 / 0.16, 4.0 / 0.4]), rtol=1e-10)  # dt is minus the time of the control
+    np.testing.assert_allclose(q[1], np.array([-6.0 / 0.16, 2.0 / 0.4]), rtol=1e-9)
+    np.testing.assert_allclose(p[0], [0.0, -1.0], atol=1e-9)
+    assert g[1, 1] == pytest.approx(1.5)
+    law = LinearLaw(process, [1.0], [[0.5, -0.2]], [[[0.3, 0.05], [0.05, 0.2]]])
+    nodes = grid.uniform_lam(process, 300)
+    mean, covariance = moments(trace(SOLVERS["ddpm"], nodes), law)
+    end = law.marginal(nodes[-1])
+    np.testing.assert_allclose(mean, end.mean(), atol=1e-2)
+    np.testing.assert_allclose(covariance, end.covariance(), atol=2e-2)
+
+
+# Schrödinger bridges
+
+A, B = np.array([[1.0, 0.3], [0.3, 0.5]]), np.array([[0.6, -0.2], [-0.2, 0.9]])
+
+
+def test_fitting_goes_to_the_closed_form_at_its_rate() -> None:
+    exact, found = coupling(A, B, 0.5), fitting(A, B, 0.5, 40)
+    np.testing.assert_allclose(found[-1], exact, atol=1e-12)
+    errors = [np.abs(c - exact).max() for c in found]
+    assert errors[6] / errors[5] == pytest.approx(rate(A, B, 0.5), rel=0.02)
+    assert rate(A, B, 0.1) > rate(A, B, 1.0), "less noise, slower"
+
+
+def test_its_ends_are_the_marginals_and_without_noise_it_is_optimal_transport() -> None:
+    law = schrodinger_bridge(([0.2, 0.0], A), ([1.0, -1.0], B), 0.3)
+    process = law.process
+    for t, mean, spread in ((0.0, [0.2, 0.0], A), (1.0, [1.0, -1.0], B)):
+        marginal = law.marginal(process.node(t))
+        np.testing.assert_allclose(marginal.mean(), mean, atol=1e-12)
+        np.testing.assert_allclose(marginal.covariance(), spread, atol=1e-12)
+    c, values = coupling(A, B, 1e-6), np.linalg.eigvals(A @ B).real
+    assert np.trace(c) == pytest.approx(np.sqrt(values).sum(), abs=1e-5)  # tr Cov of the optimal map: tr (A^{1/2} B A^{1/2})^{1/2}
+
+
+def test_ddpm_carries_one_end_to_the_other() -> None:
+    law = schrodinger_bridge(([0.2, 0.0], A), ([1.0, -1.0], B), 0.4)
+    nodes = grid.uniform(law.process, 400, 1.0, 1e-3)
+    mean, covariance = moments(trace(SOLVERS["ddpm"], nodes), law)
+    np.testing.assert_allclose(mean, [0.2, 0.0], atol=5e-3)
+    np.testing.assert_allclose(covariance, A, atol=1e-2)
+
+
+def test_what_is_no_bridge_is_refused() -> None:
+    for refused, message in (
+        (lambda: coupling(A, -B, 0.5), "must be covariances of one size"),
+        (lambda: coupling(A, B, 0.0), "epsilon = 0.0 must be positive"),
+        (lambda: MomentumBridge(begin=((1.0, 2.0), (2.0, 1.0))), "must be a covariance of x and v"),
+        (lambda: Recipe(((-1.0,),), ((-2.0,),)), "positive semi-definite"),
+        (lambda: Recipe(((-1.0, 0.0),), ((2.0,),)), "must be finite square matrices"),
+        (lambda: from_recipe(((1.0,),), ((1.0,),)), "must be antisymmetric"),
+        (lambda: Interpolant("cubic"), "path = 'cubic' must be one of"),  # type: ignore[arg-type]
+        (lambda: Recipe(((1.0,),), ((2.0,),)).stationary, "forgets nothing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
+
+
+def test_the_hybrid_of_bridges_has_no_order_one_from_the_pin() -> None:
+    """Its share of the flow is singular there: what the first steps do wrong is forgotten only by its share of the noise."""
+    law = PinnedBridge(GaussianMixture([1.0], [[0.5]], [0.3]), [2.0], BrownianBridge())
+
+    def slope(start: float) -> float:
+        errors = []
+        for n in (256, 512):
+            nodes = grid.uniform(BrownianBridge(), n, start, 0.05)
+            _, covariance = moments(trace(SOLVERS["ddbm_hybrid"], nodes), law)
+            errors.append(abs(float(covariance[0, 0] - law.marginal(nodes[-1]).covariance()[0, 0])))
+        return math.log2(errors[0] / errors[1])
+
+    assert slope(1.0) < 0.5
+    assert slope(0.9) == pytest.approx(1.0, abs=0.1)
