@@ -132,6 +132,15 @@ def test_a_planted_fault_is_named(cause: str) -> None:
     assert result.causes == [cause], result
 
 
+@pytest.mark.parametrize("probes", [1, 3])
+def test_probes_of_a_fixed_seed_are_seen_as_probes(probes: int) -> None:
+    """The same numbers at every call: the scatter shows between copies of the samples in one batch."""
+    assert check_likelihood(lambda model, x, nodes: heun(probes=probes)(model, x, nodes), steps=(16, 64)).passed
+    if probes > 1:
+        wrong = check_likelihood(lambda model, x, nodes: heun(probes=probes, divide=False)(model, x, nodes), steps=(16, 64))
+        assert wrong.causes == ["sum over probes not divided"], wrong
+
+
 def test_two_probes_not_divided_are_not_the_factor_of_two() -> None:
     assert check_likelihood(heun(probes=2, divide=False)).causes == ["sum over probes not divided"]
 
