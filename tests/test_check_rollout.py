@@ -97,10 +97,10 @@ def test_other_schedules_and_steps_and_generators() -> None:
         x = mean + std * rng.standard_normal(x.shape)
         return x, -0.5 * ((x - mean) / std) ** 2 - math.log(std * math.sqrt(2.0 * math.pi))
 
-    report = check_rollout(step, schedule=VP(), by_sample=False)
+    report = check_rollout(step, schedule=VP())
     assert report.passed, report
     assert report["batch"].status == "note"
-    assert check_rollout(step, schedule=VP()).causes == ["draws by batch, not by sample"]
+    assert check_rollout(step, schedule=VP(), by_sample=True).causes == ["draws by batch, not by sample"]
 
 
 def test_torch_code_is_called_as_it_is() -> None:
@@ -114,7 +114,7 @@ def test_torch_code_is_called_as_it_is() -> None:
         x = mean + std * torch.randn(x.shape, generator=generator, dtype=x.dtype)
         return x, torch.distributions.Normal(mean, std).log_prob(x).sum(1)
 
-    report = check_rollout(step, prediction="flow", library="torch", by_sample=False)
+    report = check_rollout(step, prediction="flow", library="torch")
     assert report.passed, report
 
 
@@ -134,6 +134,15 @@ def test_the_angle_of_cps_by_the_step_does_not_converge() -> None:
     assert min(lost) > 0.1
 
 
+def test_transitions_of_a_plan_may_be_handed_back() -> None:
+    """The library's own roll-out, called as somebody else's sampler."""
+
+    def own(model: Any, x: np.ndarray, nodes: Any, seeds: list[int]) -> Any:
+        return trace(SOLVERS["flow_precise"], nodes).transitions(model).rollout(x, seeds)
+
+    assert check_rollout(own, steps=10).passed
+
+
 def test_wrong_use_is_told() -> None:
     with pytest.raises(ValueError, match="ddim draws nothing"):
         check_rollout("ddim")
@@ -141,6 +150,13 @@ def test_wrong_use_is_told() -> None:
         check_rollout(3)
     with pytest.raises(ValueError, match="prediction = 'velocity'"):
         check_rollout("ddpm", prediction="velocity")
+    with pytest.raises(TypeError, match=r"sampler takes \(model, x, nodes, key\)"):
+        check_rollout(lambda model, x, nodes, key: x)
+    with pytest.raises(TypeError, match="sampler takes"):
+        check_rollout(lambda model, x: x)
+    with pytest.raises(KeyError, match="ddpn"):
+        check_rollout("ddpn")
+    assert check_rollout(lambda model, x, nodes, noise: [x * float("nan")] * len(nodes)).cause == "not finite"
     report = check_rollout(lambda model, x, nodes, noise: x)
     assert report.cause == "it raised"
     assert "one state for every node" in report.findings[-1].measured

@@ -15,6 +15,7 @@ from scorebed.solvers.model import from_denoised
 from scorebed.solvers.noise_by_sample import NoiseBySample
 
 Floats = np.ndarray
+SAMPLES = 4000
 
 
 @dataclass
@@ -48,8 +49,23 @@ class Roller:
                 raise TypeError(f"sampler = {sampler!r} is not callable: give (model, x, nodes, …) or a step (model, x, s, t, …)")
             self.names = tuple(inspect.signature(sampler).parameters)
             self.one_step = {"s", "t"} <= set(self.names)
+            self._refuse_unknown(inspect.signature(sampler))
         self.by_sample = bool({"seeds", "noise"} & set(self.names))
+        self.samples = SAMPLES if "seeds" not in self.names else SAMPLES // 8  # a stream for each of them takes its time
         self.own = not {"seeds", "seed", "noise", "rng", "generator"} & set(self.names)
+
+    def _refuse_unknown(self, signature: inspect.Signature) -> None:
+        """Refuse parameters that would be left empty."""
+        known = {"seeds", "seed", "noise", "rng", "generator", *(("s", "t") if self.one_step else ())}
+        needed = [
+            p.name for p in signature.parameters.values() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        ]
+        left = [name for name in needed[2 if self.one_step else 3 :] if name not in known]
+        if len(needed) < (4 if self.one_step else 3) or left:
+            raise TypeError(
+                f"sampler takes ({', '.join(self.names)}): give (model, x, nodes, …) or (model, x, s, t, …), and after these only noise, "
+                "seeds, seed, rng or generator"
+            )
 
     def run(self, model: Callable[[Floats, Any], Floats], x: Floats, nodes: Sequence[Any], seeds: int | list[int]) -> Rollout:
         """The roll-out, in float64.
@@ -64,7 +80,11 @@ class Roller:
             logs = None if any(step.log_prob is None for step in steps) else np.stack([np.asarray(step.log_prob) for step in steps])
             return Rollout(np.stack([x, *(np.asarray(step.next) for step in steps)]), logs)
         first = seeds if isinstance(seeds, int) else seeds[0]
-        given = {"noise": self._noise(noise), "seed": first, "seeds": [first] * len(x) if isinstance(seeds, int) else seeds}
+        given = {
+            "noise": self._noise(noise),
+            "seed": first,
+            "seeds": [first * 1_000_003 + i for i in range(len(x))] if isinstance(seeds, int) else seeds,
+        }
         given |= dict.fromkeys(("rng", "generator"), self._generator(first))
         asked = {name: given[name] for name in self.names if name in given}
         np.random.seed(first)  # noqa: NPY002
@@ -89,6 +109,8 @@ class Roller:
             out = (out.get("states"), out.get("log_probs"))
         elif hasattr(out, "states"):
             out = (out.states, getattr(out, "log_probs", None))
+        elif isinstance(out, list) and out and hasattr(out[0], "next"):  # transitions
+            out = ([step.next for step in out], [step.log_prob for step in out])
         elif not isinstance(out, tuple):
             out = (out, None)
         states, logs = out[:2]

@@ -11,7 +11,7 @@ from scorebed.solvers import Schedule
 from scorebed.toy.check.rollout_candidate import Floats, Roller
 from scorebed.toy.check.rollout_causes import StepRead, tau
 
-SAMPLES, D = 4000, 3
+D = 3
 _FROM, _TO = -3.0, 3.0
 """λ of the first and the last node."""
 
@@ -70,7 +70,7 @@ def read(roller: Roller, nodes: Sequence[Any], replayed: bool) -> Seen:
     """
     runs, seen = [], Seen()
     for which in (0, 1):
-        x = start(SAMPLES, 20 + which)
+        x = start(roller.samples, 20 + which)
         answers = Answers(30 + which, x.shape)
         runs.append((roller.run(answers, x, nodes, 7), answers))
     a, b = runs[0][0].states, runs[1][0].states
