@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import more
 import yaml
 
 import scorebed
@@ -27,6 +28,7 @@ from scorebed.solvers import SCHEDULES, SOLVERS, NotLinear, Solver, trace
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.claims import registry
 from scorebed.toy.conform.conventions import CONVENTIONS
+from scorebed.toy.foreign.names import NAMES
 from scorebed.toy.problems.registry import PROBLEMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,6 +101,7 @@ def method_page(solver: Solver) -> str:
     rows += [[key, value] for key, value in facts(solver).items()]
     rows += [["moves in", ", ".join(solver.spaces)]] if solver.spaces else []
     rows += [["not exact on a constant model", solver.inexact]] if solver.inexact else []
+    rows += [[f"in {library}", names] for library, names in NAMES.get(solver.name, {}).items()]
     options = [[f"`{key}`", f"`{value!r}`", ", ".join(map(repr, solver.choices.get(key, ())))] for key, value in solver.options.items()]
     source = "\n".join(line for line in inspect.getsource(step).splitlines())
     parts = [
@@ -275,8 +278,10 @@ def main(folder: Path) -> None:
     nav: list[Any] = [{"Start here": "index.md"}]
     extra = [(path.stem.replace("_", " ").capitalize(), f"docs/{path.name}", path.name) for path in sorted((ROOT / "docs").glob("*.md"))]
     nav += [{title: kept(out, source, target, moved)} for title, source, target in extra]
-    nav += [{"Methods": methods(out)}, {"Problems": problems(out)}, {"Claims of papers": claims(out)}]
-    nav += [{"Scoreboard": "scoreboard.md"}, {"Conventions of grids": conventions(out)}, {"Notebooks": notebooks(out)}]
+    nav += [{"Methods": methods(out)}, {"Names elsewhere": more.elsewhere(out, table)}]
+    nav += [{"Problems": [*problems(out), {"Other processes": more.processes(out, table)}]}, {"Claims of papers": claims(out)}]
+    nav += [{"Scoreboard": "scoreboard.md"}, {"Museum of defects": more.museum(out, table)}, {"Conventions of grids": conventions(out)}]
+    nav += [{"Notebooks": notebooks(out)}, {"Gallery": more.gallery(out)}]
     nav += [{"Reference": reference(out)}, {"Architecture": "architecture.md"}, {"Errata": "errata.md"}]
     nav += [{"Contributing": "contributing.md"}, {"Changes": "changes.md"}]
     for source, target in {

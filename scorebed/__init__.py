@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from scorebed.toy.check.sde import check_sde_solver
     from scorebed.toy.check.space import check_space
     from scorebed.toy.conform.grid import check_grid
+    from scorebed.toy.properties import strategies
     from scorebed.toy.tuning.advise import advise
     from scorebed.toy.tuning.tune import tune
 
@@ -98,6 +99,7 @@ __all__ = [
     "solver_test",
     "solver_tests",
     "solvers",
+    "strategies",
     "toy",
     "trace",
     "tune",
@@ -107,6 +109,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"scorebed.{name}")
+    if name == "strategies":  # of hypothesis, for other people's tests
+        return import_module("scorebed.toy.properties.strategies")
     if name in _WHERE:
         value = getattr(import_module(f"scorebed.{_WHERE[name]}"), name)
         globals()[name] = value

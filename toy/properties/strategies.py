@@ -7,7 +7,7 @@ r"""hypothesis strategies for schedules, nodes, grids, exact laws, solvers and s
     def test_mine(solver, grid, mixture): ...
 
 Everything drawn is valid: schedules have sane constants, grids are strictly monotone with steps of bounded ratio, covariances are positive
-definite. hypothesis comes with the extra ``dev``.
+definite. ``scorebed.strategies`` is this module. hypothesis comes with the extra ``testing``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ try:
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
 except ImportError as error:
-    raise ImportError("toy.properties.strategies needs hypothesis, which comes with the extra dev: pip install 'scorebed[dev]'") from error
+    raise ImportError("scorebed.strategies needs hypothesis, of the extra testing: pip install 'scorebed[testing]'") from error
 
 from scorebed.solvers.grid import check
 from scorebed.solvers.schedule import EDM, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
