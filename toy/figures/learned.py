@@ -27,9 +27,9 @@ def figure(budgets: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
                 left.bar(i, value, bottom=below, width=0.55, color=COLOURS[part], label=part if i == 0 else None)
                 below += value
             left.errorbar(i, 1.0, yerr=3.0 * float(rows.error["total"]) / scale, color=INK, capsize=6, marker="_", markersize=26)
-            left.text(i, 1.06, f"{scale:.2g} nats", ha="center")
+            left.text(i, 1.38, f"{scale:.2g} nats", ha="center")
         left.set_xticks(range(len(budgets)), list(budgets))
-        left.set(ylabel="share of the measured total", title="Parts, and the total ± 3 errors", ylim=(0.0, 1.3))
+        left.set(ylabel="share of the measured total", title="Parts, and the total ± 3 errors", ylim=(0.0, 1.48))
         left.legend(loc="upper left", bbox_to_anchor=(0.0, -0.1), ncols=2, fontsize=8)
         for (name, (_, levels)), line in zip(budgets.items(), ("-", "--", ":"), strict=False):
             for part, colour in (("gradient", VERMILLION), ("solenoidal", PURPLE)):
