@@ -98,6 +98,7 @@ class Candidate:
                 self.stepwise = asked.touched and not asked.calls
             else:
                 self.stepwise = not asked.calls
+        self.markov = True if self.stepwise else None
 
     def _given(self, x: np.ndarray) -> Any:
         return np.array(x) if self.library == "numpy" else _tensor(np.array(x))

@@ -219,12 +219,19 @@ def _torch(source: Source) -> list[Any]:
     def exponential(self: Any, lambd: float = 1.0, **kwargs: Any) -> Any:
         return self.copy_(-torch.log1p(-rand(tuple(self.shape), dtype=self.dtype)) / lambd)
 
+    def randint(low: int, high: int | None = None, size: Any = None, **kwargs: Any) -> Any:
+        first, last, shape = (0, low, high) if size is None else (low, high, size)
+        n, count = int(last) - int(first), int(np.prod(tuple(shape)))  # type: ignore[arg-type]
+        chosen = source.choose(np.full((count, n), 1.0 / n))
+        return torch.from_numpy(np.array(chosen)).reshape(tuple(shape)) + int(first)  # type: ignore[arg-type]
+
     def rand_like(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
         return rand(tuple(x.shape), dtype=dtype or x.dtype)
 
     made: list[tuple[Any, str, Callable[..., Any]]] = [
         (torch, "rand", rand),
         (torch, "rand_like", rand_like),
+        (torch, "randint", randint),
         (torch, "multinomial", multinomial),
         (torch, "bernoulli", bernoulli),
         (torch.Tensor, "uniform_", fill),
