@@ -12,7 +12,7 @@ import torch
 
 from scorebed import gpu
 from scorebed.analytic import GaussianMixture
-from scorebed.solvers import SCHEDULES, SOLVERS, VP, Node, Solver, denoiser, sample, solver, trace
+from scorebed.solvers import SCHEDULES, SOLVERS, VP, Node, Solver, denoiser, predicts, sample, solver, trace
 from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.methods.centred import about
 from scorebed.solvers.methods.compose import compose
@@ -111,8 +111,12 @@ def test_every_solver_pickles() -> None:
         back = pickle.loads(pickle.dumps(one))
         assert (back.name, back.order, back.options, back.weak) == (one.name, one.order, one.options, one.weak)
         assert (back is one) == (SOLVERS.get(one.name) is one)
-        if one.space is None and back is not one:
-            np.testing.assert_array_equal(*(sample(s, LAW.denoised, X, GRID, noise=1) for s in (back, one)), err_msg=one.name)
+        if one.space is None and back is not one and "gaussian" in one.on:
+            few = one.takes != "denoised"
+            model = predicts(one.takes)(lambda y, *nodes: np.tanh(y)) if few else LAW.denoised
+            end = "none" if few else "denoise"
+            ran = (sample(s, model, X, GRID, noise=1, terminal=end) for s in (back, one))
+            np.testing.assert_array_equal(*ran, err_msg=one.name)
 
 
 def doubled(x: Any, node: Node) -> Any:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from scorebed.solvers import SOLVERS, VP, solver
+from scorebed.solvers.process import KINDS
 from scorebed.solvers.space import Sphere
+from scorebed.solvers.state import parts
 from scorebed.toy import problems
 from scorebed.toy.measure.cost import affordable, cost, most_steps
 from scorebed.toy.measure.runs import case, order_on, path_error
@@ -42,16 +44,18 @@ def test_a_problem_offers_what_is_asked_of_it(problem: Any) -> None:
     assert problem.reversed().ends == (t, s)
     assert problem.reversed().name == problem.name
     assert isinstance(problem.grid_name, str)
-    assert problem.process.kind in ("gaussian", "jump")
-    x = problem.draw(20, seed=1)
-    assert np.array_equal(x, problem.draw(20, seed=1))
-    assert not np.array_equal(x, problem.draw(20, seed=2))
-    assert np.asarray(problem.model(x, s)).shape == (x.shape if problem.process.kind == "gaussian" else (*x.shape, problem.process.size))
+    kind = problem.process.kind
+    assert kind in KINDS
+    x, y = (problem.draw(20, seed=seed) for seed in (1, 2))
+    assert all(map(np.array_equal, parts(x), parts(problem.draw(20, seed=1))))
+    assert not any(map(np.array_equal, parts(x), parts(y)))
+    each = (*parts(x)[0].shape, problem.process.size) if kind == "jump" else parts(x)[0].shape
+    assert {part.shape for part in parts(problem.model(x, s))} == {each}
     assert problem.distance(x, x) < 1e-7
-    y = problem.draw(20, seed=2)
     assert 0.0 < problem.distance(x, y) == pytest.approx(problem.distance(y, x))
     assert problem.law_kind == ("law" if problem.space is None else "weak")
-    assert refusal(problem, elsewhere).startswith("elsewhere is made for phase processes, but")
+    wrong = SOLVERS["heun"] if kind == "phase" else elsewhere
+    assert refusal(problem, wrong).startswith(f"{wrong.name} is made for {'/'.join(wrong.on)} processes, but")
 
 
 @pytest.mark.parametrize("problem", [p for p in SOLVED if p.closed], ids=lambda p: p.name)
@@ -79,13 +83,14 @@ def test_methods_enrol_where_they_belong() -> None:
     def names(method: str) -> set[str]:
         return {p.name for p, _ in enrolled(PROBLEMS.values(), SOLVERS[method])}
 
-    tokens = {name for name, p in PROBLEMS.items() if p.process.kind == "jump"}
-    flat = {name for name, p in PROBLEMS.items() if p.space is None} - tokens
-    assert names("heun") == flat
-    assert names("jump_euler") == tokens != set()
-    assert names("rkmk_4") == set(PROBLEMS) - tokens
+    def of(kind: str) -> set[str]:
+        return {name for name, p in PROBLEMS.items() if p.process.kind == kind}
+
+    assert names("heun") == {name for name in of("gaussian") if PROBLEMS[name].space is None}
+    assert names("jump_euler") == of("jump") != set()
+    assert names("rkmk_4") == of("gaussian")
     assert names("reflected_heun") == {"box"}
-    assert list(enrolled(PROBLEMS.values(), elsewhere)) == []
+    assert {p.name for p, _ in enrolled(PROBLEMS.values(), elsewhere)} == of("phase") != set()
     moved = {p.name: method for p, method in enrolled(PROBLEMS.values(), SOLVERS["rkmk_4"])}
     assert moved["sphere"].space is PROBLEMS["sphere"].space
     assert moved["sphere"].name == "rkmk_4"
@@ -139,7 +144,7 @@ def test_a_file_of_problems_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(problems, "__path__", [*problems.__path__, str(tmp_path)])
     found = registry.collect()
     monkeypatch.delitem(sys.modules, "scorebed.toy.problems.mine_alone")
-    assert list(found) == [*PROBLEMS, "mine"]
+    assert set(found) == {*PROBLEMS, "mine"}
     assert order_on(found["mine"], SOLVERS["heun"], steps=(32, 64, 128)).inside(2.0, above=2.0)
 
 
