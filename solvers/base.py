@@ -332,7 +332,12 @@ def solver(
 ) -> Callable[[Step], Solver]:
     """Make a step function a ``Solver`` of the function's name and enter it in ``SOLVERS``, which enrols it in every property.
 
-    ``register=False`` leaves it out of the registry (an experiment, a deliberately broken copy).
+    Args:
+        order, weak, strong, reference, start, starts, published, nonlinear, inexact, spaces, on, takes: the claims, as in ``Solver``.
+        register: False leaves it out of the registry (an experiment, a deliberately broken copy).
+
+    Returns:
+        The decorator.
 
     Raises:
         TypeError: the function is not a step.

@@ -182,6 +182,7 @@ def posterior(method: Method | str, c: Conditioned, x: Array, nodes: Sequence[No
 
     Args:
         method: a ``Method`` or its name.
+        c: the conditioned model: denoiser, operator and observation.
         noise: a seed, or a ``Draws``; None is a fresh seed at every call.
 
     Raises:

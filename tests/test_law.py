@@ -43,8 +43,8 @@ def test_moments_on_a_gaussian_are_those_of_the_plan(name: str) -> None:
     np.testing.assert_allclose(found.density(x), exact, atol=2e-5)
 
 
-def test_ten_million_samples_agree() -> None:
-    nodes, n, each = grid.uniform_lam(VP(), 3, start=0.8, end=0.15), 10_000_000, 1_000_000
+def test_two_million_samples_agree() -> None:
+    nodes, n, each = grid.uniform_lam(VP(), 3, start=0.8, end=0.15), 2_000_000, 500_000
     found, points = law(SOLVERS["ddpm"], TARGET, nodes), np.linspace(-1.8, 2.2, 17)
     sums, below = np.zeros(4), np.zeros(len(points))
     for i in range(n // each):
@@ -91,7 +91,7 @@ def test_the_prior_is_another_beginning() -> None:
 
 
 @pytest.mark.parametrize("terminal", ["none", "denoise"])
-@pytest.mark.parametrize("name", ["heun", "dpmpp_2m", "rk4", "unipc_3"])
+@pytest.mark.parametrize("name", ["heun", "unipc_3"])
 def test_without_noise_the_law_is_the_initial_one_moved(name: str, terminal: str) -> None:
     """However steep the map between the modes: E f against a fine quadrature of the initial law through ``sample``."""
     nodes = grid.uniform_lam(VP(), 40, end=0.03)

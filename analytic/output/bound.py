@@ -59,7 +59,8 @@ def path_bound(transitions: Any, x: Any, rng: np.random.Generator | int, draws: 
     Args:
         transitions: ``plan.transitions(model)`` of a stochastic Plan whose every step has a density.
         x: data at the last node of the Plan, (n, d).
-        draws: how many forward paths.
+        rng: of the forward paths, or its seed.
+        draws: how many of them.
 
     Raises:
         ValueError: a step without a density.
@@ -158,6 +159,7 @@ def dequantised(law: GaussianMixture, centres: Any, width: float, nodes: int = 2
     Args:
         centres: of the bins, (m,).
         width: of each.
+        nodes: of the Gauss-Legendre rule in u.
 
     Raises:
         ValueError: a width that is not positive.

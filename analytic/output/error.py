@@ -52,6 +52,7 @@ def plan_distance(plan: Program, other: Program, variances: Any, mean: Any = 0.0
 
     Args:
         plan, other: with the same first and last node and as many draws.
+        variances, mean: of the data, N(mean, diag(variances)) in d dimensions.
 
     Raises:
         ValueError: other ends or another number of draws.

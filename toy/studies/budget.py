@@ -173,9 +173,9 @@ def _line(
     """Quantile functions of the laws at the probabilities Φ(z), weighted so that their Euclidean distance is W2."""
     first, last = grid[0], grid[-1]
     weight = np.sqrt(np.exp(-0.5 * _Z**2) / math.sqrt(2 * math.pi) * (_Z[1] - _Z[0]))
-    quantile = _quantiles(target.line().cdf, target.line())
-    at_end = _quantiles(target.line(last).cdf, target.line(last))
-    prior = first.sigma * _Z if initial == "prior" else _quantiles(target.line(first).cdf, target.line(first))
+    quantile = _quantiles(target.line())
+    at_end = _quantiles(target.line(last))
+    prior = first.sigma * _Z if initial == "prior" else _quantiles(target.line(first))
 
     def ended(x: np.ndarray) -> np.ndarray:
         return np.asarray(target.denoised(x[:, None], last))[:, 0] if terminal == "denoise" else x
@@ -199,13 +199,14 @@ def _line(
     return [weight * x for x in out]
 
 
-def _quantiles(cdf: Any, line: Any) -> np.ndarray:
-    """Solve F(x) = Φ(z) on the nodes of z by bisection."""
+def _quantiles(line: Any) -> np.ndarray:
+    """Solve F(x) = Φ(z) on the nodes of z by bisection, each from the side of its tail."""
+    below = _Z < 0.0
     low = np.full(_Z.shape, (line.means - 9.5 * line.scales).min())
     high = np.full(_Z.shape, (line.means + 9.5 * line.scales).max())
-    for _ in range(80):
+    for _ in range(60):  # to the last bit
         middle = 0.5 * (low + high)
-        left = np.where(_Z < 0, cdf(middle) < ndtr(_Z), line.sf(middle) > ndtr(-_Z))
+        left = np.concatenate([line.cdf(middle[below]) < ndtr(_Z[below]), line.sf(middle[~below]) > ndtr(-_Z[~below])])
         low, high = np.where(left, middle, low), np.where(left, high, middle)
     return 0.5 * (low + high)
 
@@ -236,7 +237,7 @@ def _reverse(target: GaussianMixture, first: Node, last: Node) -> np.ndarray:
     scales = np.sqrt(clean.scales**2 - gain * ratio * clean.scales**2)
     with np.errstate(divide="ignore"):
         mixed = Line(np.log(posterior.ravel()), means.ravel(), np.broadcast_to(scales, means.shape).ravel())
-    return _quantiles(mixed.cdf, mixed)
+    return _quantiles(mixed)
 
 
 def budgets(solver: Solver, target: GaussianMixture, grids: Sequence[Sequence[Node]], **options: Any) -> pd.DataFrame:

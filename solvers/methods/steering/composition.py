@@ -135,6 +135,7 @@ def rewarded(model: Any, slope: Callable[[Array], Array], scale: float = 1.0) ->
     Args:
         model: with ``vjp(x, node, v)``.
         slope: ∇r at x0.
+        scale: of the reward.
     """
     return steered(model, lambda x, node: model.vjp(x, node, slope(model(x, node))), scale)
 

@@ -26,6 +26,8 @@ def predictor_corrector(
     """PCG (arXiv:2408.09000, Alg. 1): the state at the last node.
 
     Args:
+        given, null: the models, E[x0 | x].
+        x: states at the first of ``nodes``, (n, d).
         gamma: γ of the corrector; with ``corrections`` = ``pace`` = 1 the limit is guidance of scale (1 + γ)/2 by the SDE.
         corrections: Langevin steps at each node, each with noise of its own where there are several.
         pace: Langevin time of each, in units of the step in rho².

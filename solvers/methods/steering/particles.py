@@ -81,7 +81,8 @@ def smc(
         solver: stochastic, or no two particles of one ancestor ever differ.
         model: E[x0 | x]; steer the proposals by another model (``composition.steered``) with the weights that belong to it.
         value: v.
-        x: particles at the first node, (n, d).
+        x: particles at the first of ``nodes``, (n, d).
+        seed: of the draws and the resampling.
         final: r at the last node, in place of v there.
         threshold: of the effective number, as a part of n; 0 never resamples, 1 at every step.
 

@@ -107,7 +107,10 @@ def rollover(
 
     Args:
         solver: a stochastic one-step method.
+        model: E[x0 | x].
         reward: (x, node) -> (n,), of D(x) as a rule.
+        x: states at the first of ``nodes``, (n, d).
+        seed: of the draws.
         budget: evaluations of each step; never more than budget × steps are spent.
 
     Raises:

@@ -76,7 +76,7 @@ def superdiff(
 
     Args:
         models: E[x0 | x], (n, d).
-        x: states at the first node, where all densities are taken to be equal.
+        x: states at the first of ``nodes``, where all densities are taken to be equal.
         noise: unit normals of an interval.
         mode: "or", κ = softmax(temperature log q_i + log w_i): at temperature 1 it samples Σ w_i p_i; "and", the κ with Σ κ = 1 that keeps
             all log q_i equal.
