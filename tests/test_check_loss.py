@@ -15,10 +15,12 @@ from scorebed.analytic import GaussianMixture
 from scorebed.analytic.distance import mmd2
 from scorebed.analytic.process.maps import FlowMap
 from scorebed.gpu.losses import KINDS, Generator
+from scorebed.gpu.losses.splines import spline_minimiser
 from scorebed.gpu.losses.world import GaussianWorld, batch
-from scorebed.solvers import EDM, VE, VP, Cosine, RectifiedFlow
+from scorebed.solvers import EDM, VE, VP, Cosine, RectifiedFlow, grid
 from scorebed.toy.check.loss import check_loss
 from scorebed.toy.check.loss_gradients import Bench
+from scorebed.toy.problems.lines import modes
 
 FAULTS = [(kind.name, fault) for kind in KINDS.values() for fault in kind.faults if fault != "weight left out"]
 
@@ -215,6 +217,23 @@ def test_a_tiny_network_comes_nearer_to_the_map(kind: str) -> None:
     bench = Bench(PROCESS, None, 0.5, 128, 0)
     before, after = bench.train(KINDS[kind].loss, KINDS[kind], 80)
     assert after < 0.9 * before
+
+
+def test_a_spline_student_finds_the_curved_map_with_a_teacher_and_a_posterior_mean_with_one_sample() -> None:
+    """On three modes: the zero of the distillation gradient is the flow; of training, one level up, α-scaled E[y | x] in closed form."""
+    nodes, law = grid.uniform_lam(VP(), 2, 0.8, 0.3), modes()
+    s, t = nodes[1], nodes[2]
+    x = np.asarray(law.marginal(s).quantile(np.linspace(0.05, 0.95, 31)))[:, None]
+    taught, sampled = (
+        spline_minimiser(KINDS[kind].loss, law, nodes)(torch.as_tensor(x), s.t).detach().numpy()
+        for kind in ("consistency_distillation", "consistency_training")
+    )
+    keep = t.sigma / s.sigma
+    np.testing.assert_allclose(taught, law.flow(x, s, t) / t.alpha, atol=0.03)
+    np.testing.assert_allclose(sampled, (keep * x + (t.alpha - keep * s.alpha) * law.denoised(x, s)) / t.alpha, atol=0.06)
+    found = check_loss("consistency_distillation", samples=64, splines=True)["spline student"]
+    assert found.status == "pass", found
+    assert check_loss("ctm", samples=64, splines=True)["spline student"].status == "skip"
 
 
 def test_noise_tells_a_teacher_from_one_sample() -> None:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scorebed.solvers import RectifiedFlow
+from scorebed.solvers import VP, RectifiedFlow, grid
 from scorebed.toy.check.finding import Finding, judged
 from scorebed.toy.check.findings import Findings
 from scorebed.toy.check.loss_gradients import Bench, fit
+from scorebed.toy.problems.lines import modes
 
 if TYPE_CHECKING:
     from scorebed.gpu.losses import Kind
@@ -62,6 +63,7 @@ def check_loss(
     spacing: float = 0.5,
     samples: int = 256,
     train: int = 0,
+    splines: bool = False,
     diagnosis: bool = True,
     name: str | None = None,
     seed: int = 0,
@@ -77,6 +79,7 @@ def check_loss(
         spacing: between s and t, in lam.
         samples: of each batch.
         train: how many steps a tiny network is trained for, by Adam; 0 leaves that out.
+        splines: whether to solve for a spline student on three modes as well, where the loss is a discrete consistency loss.
         diagnosis: whether to compare with faults.
         name, seed: what the report calls it; of everything drawn.
 
@@ -114,6 +117,8 @@ def check_loss(
         _noise(bench, loss, chosen, report)
         if train:
             _train(bench, loss, chosen, report, train)
+        if splines:
+            _splines(loss, chosen, report)
         if diagnosis and not (right and report.passed):
             _name(bench, loss, chosen, report)
     return report
@@ -223,6 +228,25 @@ def _train(bench: Bench, loss: Loss, kind: Kind, report: LossReport, steps: int)
     report.findings.append(
         Finding("tiny network", "note", words, f"{before:.2g} standard deviations from the map before, {after:.2g} after")
     )
+
+
+def _splines(loss: Loss, kind: Kind, report: LossReport) -> None:
+    """A spline student at four levels of three modes, where the map is curved."""
+    words = "cubic splines, three modes, four levels"
+    if kind.gives != "endpoint" or kind.name == "consistency_continuous":
+        report.findings.append(Finding("spline student", "skip", words, "no discrete consistency loss"))
+        return
+    import torch
+
+    from scorebed.gpu.losses.splines import spline_minimiser
+
+    law, nodes = modes(), grid.uniform_lam(VP(), 4, 0.8, 0.1)
+    student = spline_minimiser(loss, law, nodes)
+    x = np.asarray(law.marginal(nodes[0]).quantile(np.linspace(0.03, 0.97, 41)))[:, None]
+    value = student(torch.as_tensor(x), nodes[0].t).detach().numpy()
+    off = float(np.sqrt(np.mean((value - law.flow(x, nodes[0], nodes[-1]) / nodes[-1].alpha) ** 2)))
+    status = "pass" if off < 0.05 else "note" if kind.ideal is not kind.loss else "fail"
+    report.findings.append(Finding("spline student", status, words, f"its zero misses the flow by {off:.2g}", "< 0.05"))
 
 
 def _name(bench: Bench, loss: Loss, kind: Kind, report: LossReport) -> None:
