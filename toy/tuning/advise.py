@@ -19,6 +19,8 @@ from scorebed.solvers import SOLVERS, NonFinite, NotLinear, Plan, Solver, method
 from scorebed.solvers.grid import GRIDS, make
 from scorebed.toy.measure.cost import most_steps
 from scorebed.toy.tuning.setting import Array, Setting, distances, named
+from scorebed.toy.tuning.universal import universal
+from scorebed.toy.tuning.universal_table import NUMBERS
 
 _KEEP, _LAST, _FIRST = 0.34, 8, 2
 Tell = Callable[[int, int, str], object]
@@ -26,13 +28,7 @@ Tell = Callable[[int, int, str], object]
 
 @dataclass
 class Candidate:
-    """A method on a grid.
-
-    Attributes:
-        method, grid, steps: what it is; ``same`` are other names of the same Plan.
-        plan: what runs.
-        errors: the RMS distance of each state that it has seen; inf where it diverged.
-    """
+    """A method on a grid; ``same`` are other names of the same Plan, ``errors`` the RMS distance of each state that it has seen."""
 
     method: str
     grid: str
@@ -58,6 +54,8 @@ class Candidate:
     @property
     def code(self) -> str:
         """The line that runs it."""
+        if self.method == "universal":
+            return f"universal({self.steps}, schedule).run(denoise, x)"
         name, _, start = self.method.partition(", start ")
         method = f'SOLVERS["{name}"]' + (f'(start="{start}")' if start else "")
         return f'sample({method}, denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}), terminal="none")'
@@ -142,6 +140,10 @@ def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = No
                 made[key].same.append(f"{name} on {kind}")
             else:
                 made[key] = Candidate(name, kind, steps, plan)
+    if methods is None and grids is None and (sizes := [n for n in NUMBERS if n <= budget]):
+        first, last = setting.ends
+        plan = universal(max(sizes), setting.schedule, first.t, last.t)
+        made["universal"] = Candidate("universal", "its own levels", plan.nfe, plan)
     return list(made.values())
 
 
@@ -240,10 +242,5 @@ SHORT_GRIDS = ("flow_shift", "karras", "quadratic", "tangent", "uniform_lam")
 
 
 def auto(model: str | Setting, nfe: int, *, states: int = 8, seed: int = 0, report: Tell | None = None) -> Candidate:
-    """What "auto" as the name of a solver stands for: the best of a short list for this model and budget, by ``advise``.
-
-    Args:
-        model, nfe, seed, report: as in ``advise``.
-        states: how many states the finalists see.
-    """
+    """What "auto" as the name of a solver stands for: the best of a short list for this model and budget, as ``advise`` finds it."""
     return advise(model, nfe, states=states, seed=seed, methods=SHORT, grids=SHORT_GRIDS, report=report).best

@@ -104,7 +104,7 @@ class Search:
         wanted = max(_ROWS, math.ceil(30 * len(theta) / gap.shape[1]))
         order = np.random.default_rng((self.seed, count)).permutation(len(gap))
         rows = np.sort(order[:wanted]) if wanted < len(gap) else np.arange(len(gap))
-        normal, slope = self._normal(form, theta, rows, gap[rows], made)
+        normal, slope = self.normal(form, theta, rows, gap[rows], made)
         if not float(np.trace(normal)) > 0.0:  # nothing that may move changes anything
             return None, now, damping, before
         for _ in range(10):
@@ -118,7 +118,7 @@ class Search:
             damping *= 4.0
         return None, now, damping, before
 
-    def _normal(self, form: Form, theta: np.ndarray, rows: np.ndarray, gap: np.ndarray, made: list[Array]) -> tuple[np.ndarray, np.ndarray]:
+    def normal(self, form: Form, theta: np.ndarray, rows: np.ndarray, gap: np.ndarray, made: list[Array]) -> tuple[np.ndarray, np.ndarray]:
         """JᵀJ and Jᵀr of the scaled residuals of some states."""
         size = np.sqrt(np.mean(gap**2, axis=1))
         scale = 1.0 / np.maximum(size, 1e-3 * float(np.median(size)) + 1e-300)[:, None] / math.sqrt(gap.shape[1])

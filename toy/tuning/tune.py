@@ -20,10 +20,12 @@ import numpy as np
 
 from scorebed.solvers import Plan
 from scorebed.solvers.plan_file import from_dict, to_dict
-from scorebed.toy.tuning.advise import advise, measured, ratio_interval
+from scorebed.toy.tuning.advise import Candidate, advise, measured, ratio_interval
 from scorebed.toy.tuning.form import PARTS, Form, form_of
 from scorebed.toy.tuning.search import Search
 from scorebed.toy.tuning.setting import Setting, named
+from scorebed.toy.tuning.universal import bound
+from scorebed.toy.tuning.universal_table import NUMBERS
 
 Tell = Callable[[str], object]
 _RIVALS = 8
@@ -37,7 +39,7 @@ def tune(
     start: Plan | None = None,
     parameters: Sequence[str] = PARTS,
     states: int | None = None,
-    held_out: int = 24,
+    held_out: int = 48,
     test: int = 64,
     iterations: int = 30,
     seconds: float = math.inf,
@@ -52,7 +54,7 @@ def tune(
         nfe: evaluations of the model that a run may take.
         start: a deterministic Plan to start from; None takes the best that ``advise`` finds and that can be moved.
         parameters: some of "nodes", "times", "weights".
-        states, held_out, test: how many states move the numbers, decide what is kept, and tell how good it is; None takes 36, or as many as
+        states, held_out, test: how many states move the numbers, decide what is kept, and tell how good it is; None takes 96, or as many as
             give forty residuals to each number that moves.
         iterations, seconds: bounds of the search; what was reached by then is judged.
         seed: of the states.
@@ -78,7 +80,7 @@ def tune(
     about = {"model": setting.name, "nfe": nfe, "parts": list(parameters), "states": states, "held_out": held_out, "seed": seed}
     saved = _saved(path, about, say)
     rivals, form, moved_from = _start(setting, nfe, start, seed, say) if saved is None else _again(saved)
-    states = states or max(36, math.ceil(40 * len(form.free(parameters)) / entries))
+    states = states or max(96, math.ceil(40 * len(form.free(parameters)) / entries))
     search = Search(setting, tuple(parameters), states=states, held_out=held_out, seed=seed, say=say)
     constant = {"about": about, "rivals": {k: to_dict(plan) for k, plan in rivals.items()}, "moved from": moved_from}
     tuned, history = search.run(
@@ -124,10 +126,15 @@ def _start(setting: Setting, nfe: int, start: Plan | None, seed: int, say: Tell)
     rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
     for c in advice.ranking:
         try:
-            return rivals, form_of(c.plan), c.label
+            return rivals, _form(setting, c), c.label
         except ValueError:
             continue
     raise ValueError(f"none of the best registered plans of {setting.name} at {nfe} evaluations can be moved: give a start")
+
+
+def _form(setting: Setting, c: Candidate) -> Form:
+    first, last = setting.ends
+    return bound(NUMBERS[c.steps], setting.schedule, first.t, last.t) if c.method == "universal" else form_of(c.plan)
 
 
 def _saved(path: Path | None, about: dict[str, Any], say: Tell) -> dict[str, Any] | None:

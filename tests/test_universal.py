@@ -1,0 +1,72 @@
+"""Universal few-step methods: on members and families never used they beat the best of a race, and may not fall behind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scorebed import EDM, SOLVERS, VP, RectifiedFlow
+from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, advise, candidates, measured
+from scorebed.toy.tuning.families import FAMILIES, TRAIN, member
+from scorebed.toy.tuning.form import PARTS
+from scorebed.toy.tuning.search import Search
+from scorebed.toy.tuning.universal import bound, shares, universal
+from scorebed.toy.tuning.universal_fit import fit
+from scorebed.toy.tuning.universal_table import NUMBERS
+
+BOUND = {"products": 0.5, "mixtures": 0.5, "spectra": 0.5, "sheets": 0.75, "clusters": 0.85}
+"""Of the best of the short list at 5 evaluations; .32, .29, .25, .60, .69 when the numbers were made; at 8 at most
+.33."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("nfe", [5, 8])
+def test_members_never_used(family: str, nfe: int) -> None:
+    setting = member(family, 50)
+    x = setting.draw(80, 7)
+    answer = setting.answer(x)
+    best = advise(setting, nfe, methods=SHORT, grids=SHORT_GRIDS, states=24).best
+    first, last = setting.ends
+    ours = np.median(measured(setting, universal(nfe, setting.schedule, first.t, last.t), x, answer))
+    assert ours <= BOUND[family] * (1.0 if nfe == 5 else 0.75) * np.median(measured(setting, best.plan, x, answer))
+
+
+def test_families_are_held_out() -> None:
+    assert set(TRAIN) < set(FAMILIES)
+    assert not set(TRAIN) & {"sheets", "clusters"}
+    with pytest.raises(ValueError, match="family = 'nobody'"):
+        member("nobody", 0)
+
+
+@pytest.mark.parametrize("nfe", NUMBERS)
+@pytest.mark.parametrize("schedule", [VP(), EDM(), RectifiedFlow()], ids=lambda s: type(s).__name__)
+def test_they_run_on_any_schedule_and_keep_constants(nfe: int, schedule: VP | EDM | RectifiedFlow) -> None:
+    plan = universal(nfe, schedule) if not isinstance(schedule, RectifiedFlow) else universal(nfe, schedule, 0.99, 0.01)
+    assert plan.nfe == nfe
+    s, t = plan.grid[0], plan.grid[-1]
+    x = np.linspace(-1.0, 1.0, 5)[:, None]
+    exact = (t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * 0.3
+    np.testing.assert_allclose(plan.run(lambda y, node: np.full_like(y, 0.3), x), exact, atol=1e-9 * max(1.0, s.sigma))
+    again = bound(shares(bound(NUMBERS[nfe], plan.grid[0].process, s.t, t.t)), plan.grid[0].process, s.t, t.t).plan()
+    np.testing.assert_allclose(again.output, plan.output, atol=1e-9)
+
+
+def test_advice_races_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = member("products", 60)
+    monkeypatch.setattr("scorebed.toy.tuning.advise.methods_on", lambda: {"ddim": SOLVERS["ddim"]})
+    (one,) = [c for c in candidates(setting, 5) if c.method == "universal"]
+    assert one.plan.nfe == 5
+    assert "universal(5" in one.code
+    with pytest.raises(ValueError, match="there are universal methods for"):
+        universal(3, VP())
+
+
+def test_a_fit_goes_down_on_all_members_at_once() -> None:
+    searches = [
+        Search(member(f, k), PARTS, states=40, held_out=20, seed=k, say=lambda line: None) for f in ("products", "spectra") for k in (0, 1)
+    ]
+    start = bound(NUMBERS[5], VP(), 1.0, VP().t_min)
+    theta = start.free(PARTS)
+    off = start.moved(PARTS, theta + 0.02 * np.random.default_rng(0).standard_normal(len(theta)))
+    better = fit(searches, off, iterations=4)
+    assert np.mean([s.judge(better) for s in searches]) < np.mean([s.judge(off) for s in searches]) - 0.3
