@@ -18,7 +18,8 @@ def check(
     order: Annotated[float | None, typer.Option(metavar="P", help="The order it claims; measured and reported without.")] = None,
     weak: Annotated[float | None, typer.Option(metavar="P", help="The weak order it claims, of a stochastic sampler.")] = None,
     kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="function, k-diffusion, diffusers or solver; seen by its parameters.")
+        str | None,
+        typer.Option(metavar="KIND", help="function, k-diffusion, comfy-flow, velocity, …; most are seen."),
     ] = None,
     library: Annotated[str | None, typer.Option(metavar="NAME", help="numpy or torch; seen by its module.")] = None,
     options: Annotated[
@@ -43,8 +44,9 @@ def check(
     [dim]scorebed check mysampler.py:sample --same-as dpmpp_2m --only order formula "same as"[/dim]
     """
     one_thread()
-    if kind not in (None, "function", "k-diffusion", "diffusers", "solver"):
-        raise typer.BadParameter(f"{kind!r} is none of function, k-diffusion, diffusers, solver", param_hint="--kind")
+    kinds = ("function", "k-diffusion", "comfy-flow", "velocity", "diffusers", "azula", "solver")
+    if kind is not None and kind not in kinds:
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(kinds)}", param_hint="--kind")
     if library not in (None, "numpy", "torch"):
         raise typer.BadParameter(f"{library!r} is neither numpy nor torch", param_hint="--library")
     try:

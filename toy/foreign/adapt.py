@@ -11,6 +11,7 @@ from scorebed.toy.foreign.candidate import Candidate, parameters
 from scorebed.toy.foreign.functions import FunctionCandidate
 from scorebed.toy.foreign.kdiffusion import KDiffusionCandidate
 from scorebed.toy.foreign.solvers import PlanCandidate, SolverCandidate
+from scorebed.toy.foreign.velocity import VelocityCandidate
 
 
 def uses_torch(obj: Any) -> bool:
@@ -35,7 +36,9 @@ def as_candidate(
         obj: a ``Candidate``, a ``Solver`` or its name, a ``Plan``, a step ``(denoise, x, s, t, carry, noise)``, a function
             ``(model, x, sigmas, …)``, ``(model, x, sigma_min, sigma_max, …)`` or ``(denoise, x, nodes)``, a scheduler of diffusers or a
             sampler of azula, class or instance.
-        kind: ``solver``, ``k-diffusion``, ``function``, ``diffusers`` or ``azula`` where the parameters do not tell.
+        kind: ``solver``, ``k-diffusion``, ``function``, ``diffusers`` or ``azula`` where the parameters do not tell; ``comfy-flow``, a
+            sampler in the style of k-diffusion on a flow model, as ComfyUI runs it; ``velocity``, a solver ``(velocity, x, times)`` of flow
+            matching.
         library: ``numpy`` or ``torch``; None is torch where the sampler's module imports it.
         order, weak: claims; None takes those that the candidate makes.
         options: passed on to the candidate's class.
@@ -79,6 +82,10 @@ def _make(obj: Any, name: str | None, kind: str | None, library: str | None, opt
     if places[:6] == ["denoise", "x", "s", "t", "carry", "noise"]:
         return SolverCandidate(Solver(name or obj.__name__, obj, order=1, weak=options.get("weak")))
     library = library or ("torch" if uses_torch(obj) else "numpy")
+    if kind == "velocity":
+        return VelocityCandidate(obj, name, library=library, **options)
+    if kind == "comfy-flow":
+        return KDiffusionCandidate(obj, name, library=library, flow=True, **options)
     if kind == "k-diffusion" or (kind is None and any("sigma" in p for p in places[2:3])):
         return KDiffusionCandidate(obj, name, library=library, **options)
     if len(places) < 3:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import EDM, Node
+from scorebed.solvers import EDM, Node, RectifiedFlow, Schedule
 from scorebed.toy.foreign.candidate import CLEAN, Candidate, Denoise, How, Interface, Own, host, parameters, source
 from scorebed.toy.foreign.draws import Draws, Generator, seed_all
 
@@ -69,7 +69,7 @@ class KDiffusionCandidate(Candidate):
     With ``end="zero"`` a 0 is appended to the sigmas, as the samplers of k-diffusion expect. A ``noise_sampler`` parameter is given our
     noise when draws are replaced; ``brownian`` says whether its default is a Brownian path over sigma (seen in its source by default)
     or independent draws. A sampler ``(model, x, sigma_min, sigma_max, n, …)`` makes its own grid of n steps, of 3 n evaluations; without n
-    it chooses its steps by its tolerances.
+    it chooses its steps by its tolerances. ``flow``: as ComfyUI hands such functions flow models ("CONST"): x = (1 − sigma) x0 + sigma eps.
     """
 
     kind = "k-diffusion"
@@ -82,14 +82,16 @@ class KDiffusionCandidate(Candidate):
         library: str = "torch",
         options: dict[str, Any] | None = None,
         brownian: bool | None = None,
+        flow: bool = False,
         **claims: Any,
     ) -> None:
         places = parameters(sampler)
         ends = places[2:4] == ["sigma_min", "sigma_max"]
         interface = claims.pop("interface", None) or Interface(
-            grid=not ends, schedules=False, ends=("none",) if ends else ("none", "zero"), both_ways=not ends, own=True, between=ends
+            grid=not ends, schedules=False, ends=("none",) if ends else ("none", "zero"), both_ways=not ends, own=not flow, between=ends
         )
-        claims.setdefault("schedule", EDM())
+        self.clock: Schedule = RectifiedFlow() if flow else EDM()
+        claims.setdefault("schedule", self.clock)
         super().__init__(str(name or getattr(sampler, "__name__", "sampler")), library=library, interface=interface, **claims)
         self.sampler, self.options, self.takes = sampler, dict(options or {}), frozenset(places)
         self.adaptive = self.interface.between and "n" not in places
@@ -110,7 +112,7 @@ class KDiffusionCandidate(Candidate):
         def model(y: Any, sigma: Any, **_: Any) -> Any:
             with self.unwatched():
                 level = float(np.ravel(host(sigma))[0])
-                return denoise(y, CLEAN if level == 0.0 else EDM().node(level))
+                return denoise(y, CLEAN if level == 0.0 else self.clock.node(level))
 
         seed_all(how.seed)
         options: dict[str, Any] = {"disable": True} if "disable" in self.takes else {}
