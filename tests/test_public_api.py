@@ -78,3 +78,12 @@ def test_version_and_citation_agree() -> None:
     assert citation["license"] == project["license"]
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert project["version"].split(".")[:2] == ["0", "2"]
+
+
+def test_hooks_call_commands_that_are_there() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    commands = {" ".join(line.split(" ")[:2]) for line in PROMISED if line.startswith("scorebed ")}
+    assert hooks
+    for hook in hooks:
+        assert {"id", "name", "entry", "language"} <= set(hook)
+        assert hook["entry"] in commands

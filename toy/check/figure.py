@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import NullLocator
 
 from scorebed.toy.figures.style import BLACK, BLUE, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
 from scorebed.toy.measure.order import OrderResult
@@ -37,7 +38,8 @@ def draw(report: Drawn) -> Figure:
         axes = figure.subplots(1, count, squeeze=False)[0]
         for axis, (what, results) in zip(axes, panels, strict=False):
             _panel(axis, what, results, report.claimed_weak if what == "weak order" else report.claimed_order)
-        figure.suptitle(report.verdict.partition("; ")[0], fontsize=10, fontweight="bold", color=BLACK if report.passed else VERMILLION)
+        verdict = fill(report.verdict.partition("; ")[0], int(11 * figure.get_figwidth()))
+        figure.suptitle(verdict, fontsize=10, fontweight="bold", color=BLACK if report.passed else VERMILLION)
     return figure
 
 
@@ -59,7 +61,9 @@ def _panel(axis: Any, what: str, results: Sequence[OrderResult], claim: float | 
     axis.set_title(what)
     axis.set_xlabel("evaluations of the model")
     axis.set_ylabel("error of mean and variance" if what == "weak order" else "RMS error against the exact flow")
-    axis.xaxis.set_major_locator(LogLocator(numticks=5))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    if shown:  # the numbers that were run, so far as they have room
+        ticks = sorted({n for n, _ in max(shown, key=len)})
+        axis.set_xticks(ticks[:: 1 + len(ticks) // 7], labels=list(map(str, ticks[:: 1 + len(ticks) // 7])))
+        axis.xaxis.set_minor_locator(NullLocator())
     axis.grid(True)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8.0)
