@@ -52,8 +52,13 @@ def flow_euler(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) 
     r"""P(x_t = y) = h (−α'/(1 − α)) p_y: the mixture path's velocity, with the marginals of the reverse process and fewer jumps back.
 
     It is made for the kernels whose x_t is x0 with probability α and else drawn afresh: absorbing and uniform.
+
+    Raises:
+        ValueError: another kernel.
     """
     process, p = s.process, denoise(x, s)
+    if not isinstance(process.kernel, str):
+        raise ValueError("flow_euler is made for mixture paths: use kernel='absorbing' or 'uniform'")
     free = (x == process.mask)[..., None] if process.absorbing else 1.0
     jumps = (s.t - t.t) * process.flow_rate(s) * free * process.widened(p) * (1.0 - process.onehot(x, p))
     all_jumps = jumps.sum(-1)[..., None]

@@ -12,6 +12,7 @@ import numpy as np
 from scorebed.analytic.finite import Known, TableLaw, total_variation
 from scorebed.solvers import Solver
 from scorebed.solvers.base import advance
+from scorebed.solvers.process.generators import gaussian_rates
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.problems.jump_law import FirstOf, output_table
 from scorebed.toy.problems.problem import BaseProblem, LawError
@@ -88,6 +89,12 @@ def uniform() -> TableLaw:
     return TableLaw(random_table(3, 2, 2), JumpProcess(3, "uniform"))
 
 
+def ordered() -> TableLaw:
+    """Two levels of three, which jump to near ones."""
+    return TableLaw(random_table(3, 2, 6), ORDERED)
+
+
+ORDERED = JumpProcess(3, gaussian_rates(3, 0.8))
 PROBLEMS = (
     JumpProblem(
         name="masked_bits", description="three correlated bits under a mask", make=masked, process=JumpProcess(2), start=0.95, end=0.05
@@ -99,5 +106,8 @@ PROBLEMS = (
         process=JumpProcess(3, "uniform"),
         start=0.95,
         end=0.05,
+    ),
+    JumpProblem(
+        name="ordered_tokens", description="two levels of three, Gaussian rates", make=ordered, process=ORDERED, start=0.95, end=0.05
     ),
 )

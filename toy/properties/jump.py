@@ -13,7 +13,7 @@ from scorebed.solvers.base import advance
 from scorebed.solvers.methods.jump_exact import TIMES
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.measure.runs import order_on
-from scorebed.toy.problems.jump import JumpProblem, masked, random_table, uniform
+from scorebed.toy.problems.jump import ORDERED, JumpProblem, masked, ordered, random_table, uniform
 from scorebed.toy.problems.jump_law import FirstOf
 from scorebed.toy.problems.problem import enrolled
 from scorebed.toy.problems.uneven import jagged, warped
@@ -30,10 +30,11 @@ def draws_times(solver: Solver) -> str | None:
 
 @cache
 def problems() -> tuple[JumpProblem, ...]:
-    """Bits under a mask, and tokens that jump anywhere, on grids that no method expects."""
+    """Bits under a mask, tokens that jump anywhere and levels that jump near, on grids that no method expects."""
     return (
         JumpProblem(name="masked bits, jagged", make=masked, process=JumpProcess(2), grid=jagged, start=0.95, end=0.05),
         JumpProblem(name="uniform tokens, warped", make=uniform, process=JumpProcess(3, "uniform"), grid=warped, start=0.9, end=0.1),
+        JumpProblem(name="ordered tokens, jagged", make=ordered, process=ORDERED, grid=jagged, start=0.9, end=0.1),
     )
 
 
@@ -85,9 +86,10 @@ def jump_empty_step(solver: Solver) -> None:
 
 @prop(exempt=draws_times, kind="jump")
 def jump_relabelling(solver: Solver) -> None:
-    """Permuting the values of the tokens permutes the law of the output."""
+    """Permuting the values of the tokens, as the kernel allows, permutes the law of the output."""
     for problem, _ in enrolled(problems(), solver):
-        turn = np.roll(np.arange(problem.process.size), 1)
+        turn = np.arange(problem.process.size)
+        turn = np.roll(turn, 1) if isinstance(problem.process.kernel, str) else turn[::-1]  # near levels stay near
         table = problem.target.table
         for i in range(table.ndim):
             table = np.take(table, turn, i)
