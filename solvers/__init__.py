@@ -1,6 +1,6 @@
 """Methods for diffusion and flow models, on exact or learned denoisers.
 
-Ground floor: ``process``, ``schedule``, ``grid``, ``model``, ``noise``, ``base``, ``sample``, ``plan``. Then a family of methods per file;
+Ground floor: ``process``, ``schedule``, ``grid``, ``model``, ``guide``, ``noise``, ``base``, ``sample``, ``plan``. Then a family of methods per file;
 importing this package imports them all and fills ``SOLVERS``. Every method is also an attribute of the package: ``solvers.dpmpp_2m``.
 """
 
