@@ -1,7 +1,8 @@
 """Methods for diffusion and flow models, on exact or learned denoisers.
 
-Ground floor: ``process``, ``schedule``, ``grid``, ``model``, ``guide``, ``noise``, ``base``, ``sample``, ``plan``. Then a family of methods per file;
-importing this package imports them all and fills ``SOLVERS``. Every method is also an attribute of the package: ``solvers.dpmpp_2m``.
+Ground floor: ``process``, ``schedule``, ``grid``, ``model``, ``guide``, ``noise``, ``base``, ``sample``, ``plan``. Then a family of
+methods per file; importing this package imports them all and fills ``SOLVERS``. Every method is also an attribute of the package:
+``solvers.dpmpp_2m``.
 """
 
 import importlib
