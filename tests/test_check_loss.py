@@ -264,6 +264,8 @@ def test_a_loss_that_does_not_run_is_said() -> None:
         ({"loss": unnamed, "kind": "nothing"}, ValueError, "kind = 'nothing' is not known"),
         ({"loss": "ctm", "process": Cosine()}, TypeError, "give RectifiedFlow"),
         ({"loss": "ctm", "spacing": 0.0}, ValueError, "spacing = 0.0"),
+        ({"loss": "ctm", "samples": 64.5}, ValueError, "samples = 64.5"),
+        ({"loss": "ctm", "weight": 3.0}, TypeError, "weight = 3.0 is not callable"),
         ({"loss": lambda st, b: None}, ValueError, "runs as none of"),
     ],
 )

@@ -150,6 +150,8 @@ def test_what_does_not_run_is_said_and_nothing_else_is_tried() -> None:
         ({"model": F.map, "gives": "eps"}, ValueError, "gives = 'eps'"),
         ({"model": F.map, "law": 3}, TypeError, "has no flow"),
         ({"model": F.map, "nodes": 2}, ValueError, "at least 3 nodes"),
+        ({"model": F.map, "samples": 2.5}, ValueError, "give whole numbers"),
+        ({"model": F.map, "tolerance": -1.0}, ValueError, "tolerance = -1.0 must be positive"),
     ],
 )
 def test_bad_input_is_refused(arguments: dict[str, Any], error: type[Exception], words: str) -> None:

@@ -15,7 +15,7 @@ from scorebed.analytic.gaussian.draw import reverse_step
 from scorebed.analytic.process.maps import FlowMap
 from scorebed.solvers import SOLVERS, VP, sample
 from scorebed.toy.cli import main
-from scorebed.toy.measure.distil import affine, chain, perturbed, trained
+from scorebed.toy.measure.distil import affine, chain, perturbed, tower, trained
 from scorebed.toy.problems.lines import modes
 from scorebed.toy.studies.maps import FAMILIES, table, training_grid
 
@@ -56,6 +56,25 @@ def test_consistency_distillation_and_a_tower_of_it_are_the_teacher() -> None:
         np.testing.assert_allclose(student.endpoint(x, NODES[i]), run, atol=2e-5)
     with pytest.raises(ValueError, match="no node of the grid"):
         student.endpoint(x, VP().node(0.123))
+
+
+def test_a_tower_of_distillations_loses_per_round_what_theory_says() -> None:
+    """Exact rounds lose nothing; with steps off by 1 + δ a round turns e into 2 e + 1: (1 + δ)^{2^r − 1} after r, on a Gaussian."""
+    x = modes().sample(50, 0, NODES[0])[:, 0]
+    run = sample(SOLVERS["ddim"], modes().denoised, x[:, None], NODES, terminal="none")[:, 0]
+    exact = tower(SOLVERS["ddim"], modes(), NODES)
+    assert [len(steps) for steps in exact] == [16, 8, 4, 2, 1]
+    for steps in exact:
+        y = x
+        for step in steps:
+            y = step(y)
+        np.testing.assert_allclose(y, run, atol=2e-5)
+    law, delta = GaussianMixture([1.0], [0.0], 0.6), 0.01
+    clean, off = tower(SOLVERS["ddim"], law, NODES), tower(SOLVERS["ddim"], law, NODES, lambda y: (1.0 + delta) * y)
+    for r, (good, bad) in enumerate(zip(clean, off, strict=True)):
+        assert bad[0](np.ones(1))[0] / good[0](np.ones(1))[0] == pytest.approx((1.0 + delta) ** (2**r - 1), rel=1e-9)
+    with pytest.raises(ValueError, match="a power of 2"):
+        tower(SOLVERS["ddim"], law, NODES[:4])
 
 
 def test_stochastic_consistency_is_the_posterior_mean_at_every_node() -> None:

@@ -104,8 +104,10 @@ def check_loss(
         raise TypeError(f"loss = {loss!r} is not callable: give loss(student, batch)")
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind = {kind!r} is not known: give one of {', '.join(KINDS)}")
-    if not (math.isfinite(spacing) and spacing > 0.0) or samples < 16:
+    if not (math.isfinite(spacing) and spacing > 0.0) or not isinstance(samples, int) or samples < 16:
         raise ValueError(f"spacing = {spacing!r}, samples = {samples!r}: give a positive spacing in lam and at least 16 samples")
+    if weight is not None and not callable(weight):
+        raise TypeError(f"weight = {weight!r} is not callable: give w(s, t) of two times")
     called = str(getattr(loss, "__name__", type(loss).__name__))
     bench = Bench(process if process is not None else RectifiedFlow(), weight, spacing, samples, seed)
     chosen, words = bench.recognise(loss, kind, called)

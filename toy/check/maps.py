@@ -78,8 +78,10 @@ def check_map(
     for key, value, known in (("gives", gives, ("state", "velocity")), ("library", library, ("numpy", "torch"))):
         if value not in known:
             raise ValueError(f"{key} = {value!r} is not known: give one of {', '.join(known)}")
-    if nodes < 3 or samples < 2:
-        raise ValueError(f"nodes = {nodes}, samples = {samples}: give at least 3 nodes and 2 samples")
+    if not all(isinstance(count, int) for count in (nodes, samples, d)) or nodes < 3 or samples < 2 or d < 1:
+        raise ValueError(f"nodes = {nodes}, samples = {samples}, d = {d}: give whole numbers, at least 3 nodes, 2 samples and d = 1")
+    if not tolerance > 0.0:
+        raise ValueError(f"tolerance = {tolerance!r} must be positive: what may be lost, in standard deviations of the law")
     law = getattr(model, "law", None) if law is None else law
     if law is not None and not hasattr(law, "flow"):
         raise TypeError(

@@ -129,6 +129,33 @@ def perturbed(student: Any, delta: float) -> Any:
     return endpoint
 
 
+def tower(solver: Solver, law: GaussianMixture, nodes: Sequence[Node], error: Function | None = None) -> list[list[Function]]:
+    """Progressive distillation: the steps of the teacher, and of the student after each round, which halves their number.
+
+    A student's step is two of the round before, through ``error`` where its fit is not exact. With steps off by a factor 1 + δ each a round
+    makes e of it into 2 e + 1, so that after r rounds a step is off by (1 + δ)^{2^r − 1}, and one step in place of N by (1 + δ)^{N − 1}.
+
+    Raises:
+        ValueError: a number of steps that is no power of 2.
+    """
+    n = len(nodes) - 1
+    if n < 1 or n & (n - 1):
+        raise ValueError(f"nodes has {n} steps: give a power of 2")
+    rounds, starts, wrong = [], list(nodes[:-1]), error or (lambda y: y)
+    steps: list[Function] = []
+    for s, t in pairwise(nodes):
+        x = span(law, s)
+        y, _ = advance(solver, law.denoised, x[:, None], s, t, None, lambda a, b: 0.0)
+        steps.append(tabulated(x, np.asarray(y)[:, 0]))
+    rounds.append(steps)
+    while len(steps) > 1:
+        starts = starts[::2]
+        points = [span(law, s) for s in starts]
+        steps = [tabulated(x, wrong(b(a(x)))) for x, a, b in zip(points, steps[::2], steps[1::2], strict=True)]
+        rounds.append(steps)
+    return rounds
+
+
 def _student(nodes: Sequence[Node], made: list[Function]) -> Student:
     return Student(tuple(nodes), tuple(made))
 
