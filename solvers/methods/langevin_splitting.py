@@ -34,7 +34,9 @@ _SPLIT = "splits the motion, which moves a point mass too"
 @lru_cache(maxsize=256)
 def _parts(process: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """F, G Gᵀ and ½ G Gᵀ S^{-1}, the same at all times."""
-    _, force, noise = process.motion(process.node(process.t_max))
+    (_, force, noise), (_, other, _) = (process.motion(process.node(t)) for t in (process.t_max, 0.5 * process.t_max))
+    if not np.allclose(force, other, rtol=1e-9):
+        raise ValueError(f"{type(process).__name__} moves with coefficients of time: splittings are for CLD, PSLD and other recipes")
     return force, noise, 0.5 * noise @ np.linalg.inv(stationary(floats(force), floats(noise)))
 
 
