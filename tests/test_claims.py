@@ -136,6 +136,7 @@ VERDICTS = {
     160: HOLDS,
     161: HOLDS,
     162: HOLDS,
+    163: HOLDS,
     164: HOLDS,
     165: HOLDS,
     168: HOLDS,
