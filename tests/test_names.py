@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,20 @@ def test_what_it_is_called_elsewhere() -> None:
     assert "not the same to the last coefficient" in done.output
     for words in (["--called", "nothing"], ["--kind", "odd"], ["--sort", "beauty"]):
         assert run.invoke(main, ["solvers", "--claims", *words]).exit_code == 2
+
+
+def test_tables_of_commands_as_json(tmp_path: Path) -> None:
+    """``--json`` after a command with tables, and after one of a group: nothing but data on standard output."""
+    run, how = CliRunner(), ["--nfe", "5", "--no-figures", "--jobs", "1", "--out", str(tmp_path), "--json"]
+    done = run.invoke(main, ["study", "--problems", "mixture1d", "--solvers", "ddim", *how])
+    assert done.exit_code == 0, done.output
+    first, end = json.JSONDecoder().raw_decode(done.stdout)
+    second, _ = json.JSONDecoder().raw_decode(done.stdout[end:].lstrip())
+    assert first[0]["solver"] == second[0]["solver"] == "ddim"
+    assert "Written to" in done.stderr
+    listed = json.loads(run.invoke(main, ["results", "list", str(tmp_path), "--limit", "3", "--json"]).stdout)
+    assert len(listed) == 3
+    assert {"solver", "nfe", "error"} <= set(listed[0])
 
 
 def test_help_shows_the_formula() -> None:

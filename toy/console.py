@@ -111,7 +111,9 @@ class House(TyperGroup):
         global _STDOUT
         _STDOUT = None
         if "--json" in args and args.index("--json") > 0:
-            command = self.get_command(ctx, args[0])
+            command, rest = self.get_command(ctx, args[0]), args[1:]
+            while rest and rest[0] in getattr(command, "commands", {}):
+                command, rest = command.commands[rest[0]], rest[1:]  # type: ignore[union-attr]
             takes = [opt for p in getattr(command, "params", []) for opt in p.opts]
             if command is not None and not hasattr(command, "commands") and "--json" not in takes:
                 args = [a for a in args if a != "--json"]
