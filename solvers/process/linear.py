@@ -123,6 +123,8 @@ class LinearProcess:
         """Refuse what is not finite floating-point arrays of one shape and dtype, one for each component."""
         if len(self.state) > 1 and not (isinstance(x, tuple) and len(x) == len(self.state)):
             raise TypeError(f"{name} is a {type(x).__name__}: give the tuple ({', '.join(self.state)}) of arrays (..., d)")
+        if len(self.state) == 1 and isinstance(x, tuple):
+            raise TypeError(f"{name} is a tuple of {len(x)}, and the process of the grid has one component: give an array (..., d)")
         for part, called in zip(parts(x), (name,) if len(self.state) == 1 else self.state, strict=True):
             check_state(part, called)
             check_like(part, parts(x)[0], called)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers import Node, NonFinite, Solver, sample, trace
+from scorebed.solvers.state import State, bare, parts
 from scorebed.toy.problems.jump import PROBLEMS as JUMPS
 from scorebed.toy.problems.lines import PROBLEMS as LINES
 from scorebed.toy.problems.problem import enrolled
+from scorebed.toy.problems.processes import PROBLEMS as LINEAR
 from scorebed.toy.problems.spaces import PROBLEMS as SPACES
 
 STEPS, BATCH = 4, 3
@@ -32,11 +34,16 @@ class Call:
     options: tuple[tuple[str, Any], ...] = ()
 
 
+def each(f: Callable[[Any], Any], x: State) -> State:
+    """A state whose every component is changed."""
+    return bare(tuple(f(part) for part in parts(x)))
+
+
 def good(solver: Solver) -> Call:
     """A call that every face takes: three states of an exact problem of the method's kind of process."""
     if solver.takes != "denoised":
         return Call(solver, _mapped(solver), LINES[0].draw(BATCH, 0), LINES[0].nodes(STEPS))
-    problem, bound = next(enrolled((*LINES, *SPACES, *JUMPS), solver))
+    problem, bound = next(enrolled((*LINES, *SPACES, *JUMPS, *LINEAR), solver))
     return Call(bound, problem.model, problem.draw(BATCH, 0), problem.nodes(STEPS))
 
 
@@ -97,13 +104,13 @@ def at(face: str, call: Call) -> Call:
     inner = call.denoise
 
     def model(x: Any, *nodes: Any) -> Any:
-        value = torch.from_numpy(np.array(inner(x.detach().cpu().numpy(), *nodes)))
-        return value.to(x.dtype) if x.is_floating_point() else value
+        value = inner(each(lambda part: part.detach().cpu().numpy(), x), *nodes)
+        return each(lambda v: torch.from_numpy(np.array(v)).to(parts(x)[0].dtype), value)
 
     for name in ("prediction", "predicts"):
         if hasattr(inner, name):
             setattr(model, name, getattr(inner, name))
-    return replace(call, denoise=model, x=torch.from_numpy(np.array(call.x)))
+    return replace(call, denoise=model, x=each(lambda part: torch.from_numpy(np.array(part)), call.x))
 
 
 def outside(solver: Solver, face: str) -> str:
@@ -112,6 +119,8 @@ def outside(solver: Solver, face: str) -> str:
         return f"no Plan: {solver.nonlinear}"
     if face in ("gpu.run", "scheduler") and "jump" in solver.on:
         return "tokens run in NumPy"
+    if face == "scheduler" and "gaussian" not in solver.on:
+        return "no pipeline has such a process"
     if face == "scheduler" and (solver.nonlinear is not None or solver.takes != "denoised"):
         return f"no Plan for a pipeline: {solver.nonlinear or 'a few-step map'}"
     return ""

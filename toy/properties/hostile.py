@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers import EDM, Solver
-from scorebed.toy.properties.faces import Call
+from scorebed.solvers.state import parts
+from scorebed.toy.properties.faces import Call, each
 
 SEEDS = ("bool", "negative", "float")
 
@@ -54,7 +55,7 @@ def _noise(solver: Solver, face: str) -> str:
 
 def own(x: Any) -> Any:
     """The same numbers in memory of their own."""
-    return x.clone() if hasattr(x, "clone") else np.array(x)
+    return each(lambda part: part.clone() if hasattr(part, "clone") else np.array(part), x)
 
 
 def _entry(x: Any, value: float) -> Any:
@@ -72,7 +73,7 @@ def _model(f: Callable[[Any, Any], Any], calls: int = 2) -> Callable[[Call], Cal
         def model(x: Any, *nodes: Any) -> Any:
             seen[0] += 1
             value = inner(x, *nodes)
-            return f(value, x) if seen[0] >= calls else value
+            return each(lambda v: f(v, parts(x)[0]), value) if seen[0] >= calls else value
 
         _marked(model, inner)
         return replace(call, denoise=model)
@@ -92,8 +93,9 @@ def _reused(call: Call) -> Call:
 
     def model(x: Any, *nodes: Any) -> Any:
         value = inner(x, *nodes)
-        room = rooms.setdefault(tuple(value.shape), own(value))
-        room[...] = value
+        room = rooms.setdefault(tuple(tuple(v.shape) for v in parts(value)), own(value))
+        for held, v in zip(parts(room), parts(value), strict=True):
+            held[...] = v
         return room
 
     _marked(model, inner)
@@ -106,7 +108,8 @@ def _writing(call: Call) -> Call:
 
     def model(x: Any, *nodes: Any) -> Any:
         value = own(inner(x, *nodes))
-        x[...] = 0
+        for part in parts(x):
+            part[...] = 0
         return value
 
     _marked(model, inner)
@@ -134,7 +137,7 @@ def _strided(x: Any) -> Any:
 
 
 def _state(f: Callable[[Any], Any]) -> Callable[[Call], Call]:
-    return lambda call: replace(call, x=f(call.x))
+    return lambda call: replace(call, x=each(f, call.x))
 
 
 def _grid(f: Callable[[Any], Any]) -> Callable[[Call], Call]:
@@ -146,7 +149,7 @@ def _seed(value: Any) -> Callable[[Call], Call]:
 
 
 def _source(f: Callable[[Any], Any]) -> Callable[[Call], Call]:
-    return lambda call: replace(call, noise=lambda s, t: f(call.x))
+    return lambda call: replace(call, noise=lambda s, t: each(f, call.x))
 
 
 def kinds(face: str = "sample") -> list[Kind]:
@@ -159,8 +162,8 @@ def kinds(face: str = "sample") -> list[Kind]:
         Kind("state inf", _state(lambda x: _entry(x, math.inf)), ("nan or inf",), continuous),
         Kind("state integers", _state(_whole), dtype, continuous),
         Kind("state complex", _state(lambda x: x + 0j), dtype),
-        Kind("state list", _state(lambda x: x.tolist()), ("x is a list",)),
-        Kind("state None", _state(lambda x: None), ("x is a NoneType",)),
+        Kind("state list", _state(lambda x: x.tolist()), ("is a list",)),
+        Kind("state None", _state(lambda x: None), ("is a NoneType",)),
         Kind("state empty", _state(lambda x: x[:0]), ("at least one sample",)),
         Kind("state strided", _state(_strided)),
         Kind("model nan", _model(lambda v, x: _entry(v, math.nan)), ("nan or inf", "finite", "probabilit")),
@@ -175,11 +178,11 @@ def kinds(face: str = "sample") -> list[Kind]:
         Kind("model not callable", lambda call: replace(call, denoise=3), ("denoise = 3 is not callable", "takes a few-step map")),
         Kind("model reuses a buffer", _reused),
         Kind("model writes on its input", _writing, hole=edited),
-        Kind("grid empty", _grid(lambda g: []), ("0 node",)),
+        Kind("grid empty", _grid(lambda g: []), ("0 node", "the process of the grid")),
         Kind("grid of one node", _grid(lambda g: g[:1]), ("1 node",)),
         Kind("grid with a double", _grid(lambda g: [g[0], *g]), ("monotone",)),
-        Kind("grid of times", _grid(lambda g: [n.t for n in g]), ("is not a Node",)),
-        Kind("grid None", _grid(lambda g: None), ("not a list of nodes", "needs a grid")),
+        Kind("grid of times", _grid(lambda g: [n.t for n in g]), ("is not a Node", "the process of the grid")),
+        Kind("grid None", _grid(lambda g: None), ("not a list of nodes", "needs a grid", "the process of the grid")),
         Kind("grid of two processes", _grid(lambda g: [*g[:-1], EDM(0.001).node(0.0015)]), ("belongs to", "process")),
         Kind("grid once", _grid(iter)),
         Kind("terminal unknown", lambda call: replace(call, terminal="end"), ("terminal = 'end' is not known",)),

@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 
 from scorebed.solvers import Solver
+from scorebed.solvers.ranges import allowed
+from scorebed.solvers.state import parts
 from scorebed.toy.properties.faces import CLEAR, FACES, Call, at, good, outside
 from scorebed.toy.properties.hostile import Kind, kinds, own
 from scorebed.toy.store.parts import Part, counted, tabulate
@@ -58,14 +60,17 @@ def judge(call: Callable[[], Any], wanted: Any, says: tuple[str, ...]) -> tuple[
             return ("refused" if not says or any(word in said for word in says) else "unclear"), said[:200]
         except Exception as error:
             return "unclear", f"{type(error).__name__}: {error}"[:200]
-    same = np.shape(found) == np.shape(wanted) and bool(np.allclose(np.asarray(found), np.asarray(wanted), rtol=1e-9, atol=1e-9))
-    return ("right" if same else "silent"), "" if same else f"returned {np.asarray(found).ravel()[:2].tolist()}"
+    same = all(
+        np.shape(f) == np.shape(w) and np.allclose(f, w, rtol=1e-9, atol=1e-9) for f, w in zip(parts(found), parts(wanted), strict=True)
+    )
+    return ("right" if same else "silent"), "" if same else f"returned {np.asarray(parts(found)[0]).ravel()[:2].tolist()}"
 
 
 def options_outside(solver: Solver) -> list[dict[str, Any]]:
     """For every numeric option a value that it must refuse."""
     numeric = [k for k, v in solver.options.items() if isinstance(v, int | float) and not isinstance(v, bool)]
-    return [{k: value} for k in numeric for value in (math.nan, -1e9, "0.5")]
+    ranges = allowed(solver.step)
+    return [{k: value} for k in numeric for value in (math.nan, -1e9, "0.5") if k not in ranges or value not in ranges[k]]
 
 
 def examined(solver: Solver, faces: tuple[str, ...] = tuple(FACES)) -> list[dict[str, Any]]:
