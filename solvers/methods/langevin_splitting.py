@@ -24,6 +24,7 @@ from scorebed.solvers.noise import Noise
 from scorebed.solvers.process.general import floats, root
 from scorebed.solvers.process.linear import Matrix, Transfer, total
 from scorebed.solvers.process.recipe import exponential, moved, stationary
+from scorebed.solvers.ranges import within
 from scorebed.solvers.state import State, bare, parts
 from scorebed.solvers.tableau import plus
 
@@ -185,6 +186,7 @@ def rvv(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) 
 
 
 @solver(order=1, reference="arXiv:2310.07894, eq. 10: conjugate integrator, lambda-DDIM-I", inexact="freezes ε, which moves", on=_PHASE)
+@within(lam="[-100, 100]")
 def conjugate(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise, *, lam: float = 0.0) -> tuple[State, Any]:
     r"""z_t = e^{(F − λ) h} (1 + λ h) z_s + ∫ e^{(F − λ)(t − τ)} ½ G Gᵀ L^{-T} dτ ε_s,  ε = L^{-1} (z − A m),  Σ = L Lᵀ,  h = t_t − t_s.
 
