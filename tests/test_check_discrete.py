@@ -204,6 +204,30 @@ def test_a_single_step_is_a_sampler_too() -> None:
     assert "temperature of 1.5" in (check_discrete(wrong, steps=(2, 4)).cause or "")
 
 
+def test_the_networks_own_logit_of_the_mask_must_be_left_out() -> None:
+    """A sampler that draws from all S + 1 logits emits masks; one that sets the mask's to minus infinity does not."""
+
+    def careless(logits: Any, state: Any, times: Any, draw: Any) -> Any:
+        for s, t in pairwise(times):
+            p = softmax(logits(state, s))
+            p = beside(p[..., :2], 1.0) * (s - t) / s + np.eye(3)[2] * (1.0 - (1.0 - p[..., 2:]) * (s - t) / s)
+            state = np.where(state == MASK, draw(p), state)
+        return state
+
+    def careful(logits: Any, state: Any, times: Any, draw: Any) -> Any:
+        for s, t in pairwise(times):
+            here = logits(state, s)
+            here[..., MASK] = -np.inf
+            state = np.where(state == MASK, draw(beside(softmax(here)[..., :2], (s - t) / s)), state)
+        return state
+
+    report = check_discrete(careless, steps=(2, 4), mask_logit=-3.0)
+    assert "masks are left in the output" in (report.cause or ""), str(report)
+    assert check_discrete(careful, steps=(2, 4), mask_logit=-3.0).passed
+    with pytest.raises(ValueError, match="the process has no mask"):
+        check_discrete("jump_euler", law=TableLaw(random_table(2, 2, 1), JumpProcess(2, "uniform")), mask_logit=0.0)
+
+
 def test_uniform_noise_has_its_order_too() -> None:
     law = TableLaw(random_table(2, 2, 1), JumpProcess(2, "uniform"))
     report = check_discrete("jump_ancestral", law=law, steps=(16, 32, 64))

@@ -45,6 +45,7 @@ def check_discrete(
     steps: Sequence[int] = (2, 4, 8, 16),
     samples: int = 40_000,
     library: str = "numpy",
+    mask_logit: float | None = None,
     name: str | None = None,
     seed: int = 0,
 ) -> DiscreteReport:
@@ -59,6 +60,8 @@ def check_discrete(
         steps: numbers of steps.
         samples: runs that are counted, where a sampler asks for uniform numbers and its law cannot be followed.
         library: "numpy", or "torch" for a sampler of tensors.
+        mask_logit: None gives logits of the S values; a number, S + 1 of them with this one for the mask, as a network may have: a sampler
+            must leave it out.
         seed: of what is counted.
 
     Raises:
@@ -70,6 +73,9 @@ def check_discrete(
     if len(steps) < 2 or min(steps) < 1 or samples < 1000:
         raise ValueError(f"steps = {tuple(steps)}, samples = {samples}: give at least two numbers of steps and 1000 samples")
     problem = f"{place.process.size}^{place.d}, {place.process.kernel}"
+    if mask_logit is not None and not place.process.absorbing:
+        raise ValueError(f"mask_logit = {mask_logit!r}, but the process has no mask: leave it None")
+    made.mask_logit = None if mask_logit is None else float(mask_logit)
     report = DiscreteReport(name or called, f"tokens, {problem}", problem=problem)
     began = time.perf_counter()
     if _runs(made, place, report):

@@ -61,6 +61,7 @@ class Candidate:
     markov: bool | None = None
     long: int = 99
     stepwise: bool = False
+    mask_logit: float | None = None
     models: dict[int, Known] = field(default_factory=dict)
     seen: list[np.ndarray] = field(default_factory=list)
     _kept: dict[Any, Law] = field(default_factory=dict)
@@ -117,6 +118,8 @@ class Candidate:
             process.check(there, "state")
             with np.errstate(divide="ignore"):
                 value = np.log(known(there, node))
+            if self.mask_logit is not None:
+                value = np.concatenate([value, np.full((*value.shape[:-1], 1), self.mask_logit)], -1)
             return value if self.library == "numpy" else _tensor(value)
 
         def draw(p: Any) -> Any:
