@@ -63,7 +63,7 @@ def deviation_of_another_sampler(mended: bool) -> Callable[..., Any]:
     "one generator for the whole batch: a sample's noise depends on how many others there are",
     named="draws by batch, not by sample",
     also=("crowsonkb/k-diffusion#44",),
-    schedule=None,
+    by_sample=True,
 )
 def noise_of_the_batch(mended: bool) -> Callable[..., Any]:
     def one(model: Any, x: Any, s: Any, t: Any, draw: Any) -> Any:
