@@ -20,6 +20,7 @@ from scorebed.solvers.process.bridge import I2SB, BrownianBridge, DiffusionBridg
 from scorebed.solvers.process.langevin import CLD
 from scorebed.solvers.process.momentum_bridge import MomentumBridge
 from scorebed.solvers.process.recipe import Recipe, from_recipe, psld
+from scorebed.toy.measure.friction import forgetting, friction_errors
 from scorebed.toy.properties.cases import modes
 
 PIN = np.array([0.7])
@@ -168,6 +169,14 @@ def test_ddpm_carries_one_end_to_the_other() -> None:
     mean, covariance = moments(trace(SOLVERS["ddpm"], nodes), law)
     np.testing.assert_allclose(mean, [0.2, 0.0], atol=5e-3)
     np.testing.assert_allclose(covariance, A, atol=1e-2)
+
+
+def test_the_best_friction_depends_on_the_spectrum() -> None:
+    """Critical damping forgets fastest; in runs of 20 steps wide data wants it, narrow data less friction, and a mixed spectrum between."""
+    frictions = (0.5, 1.0, 2.0, 4.0)
+    assert [forgetting(f) for f in frictions] == pytest.approx([0.25, 0.5, 1.0, 2.0 - math.sqrt(3.0)], abs=1e-7)
+    wide, narrow, both = (frictions[int(friction_errors(v, frictions).argmin())] for v in ([4.0], [0.05], [4.0, 1.0, 0.25, 0.05]))
+    assert (wide, narrow, both) == (2.0, 0.5, 1.0)
 
 
 def test_what_is_no_bridge_is_refused() -> None:
