@@ -101,6 +101,7 @@ def method_page(solver: Solver) -> str:
     rows += [[key, value] for key, value in facts(solver).items()]
     rows += [["moves in", ", ".join(solver.spaces)]] if solver.spaces else []
     rows += [["not exact on a constant model", solver.inexact]] if solver.inexact else []
+    rows += more.measured(solver)
     rows += [[f"in {library}", names] for library, names in NAMES.get(solver.name, {}).items()]
     options = [[f"`{key}`", f"`{value!r}`", ", ".join(map(repr, solver.choices.get(key, ())))] for key, value in solver.options.items()]
     source = "\n".join(line for line in inspect.getsource(step).splitlines())

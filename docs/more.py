@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scorebed.solvers import SCHEDULES, SOLVERS
+from scorebed.solvers import SCHEDULES, SOLVERS, Solver, sample
 from scorebed.toy.foreign.names import LIBRARIES, LIKE, NAMES
+from scorebed.toy.measure.cost import affordable
 from scorebed.toy.museum.registry import load
+from scorebed.toy.problems.registry import PROBLEMS
+from scorebed.toy.studies.catalogue import interval_measured
 
 Table = Callable[[list[str], list[list[Any]]], str]
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +77,24 @@ def processes(out: Path, table: Table) -> list[Any]:
     rows = [[name, f"[{name}](schedule_{name}.md)", (inspect.getdoc(s) or "").splitlines()[0]] for name, s in SCHEDULES.items()]
     (folder / "processes.md").write_text("# Schedules\n\n" + table(["name", "page", "what"], rows) + "\n", encoding="utf-8")
     return [{"Schedules": "problems/processes.md"}, *nav]
+
+
+def measured(solver: Solver) -> list[list[Any]]:
+    """What is measured of a deterministic method of R^d with a Plan: its stability, and its error at a few numbers of evaluations."""
+    fits = solver.weak is None and not solver.spaces and solver.nonlinear is None and "gaussian" in solver.on and solver.takes == "denoised"
+    if not fits:
+        return []
+    rows, one = [], PROBLEMS["mixture1d"]
+    interval = interval_measured(solver)
+    rows += [["stable for −λ h up to, on dy/dρ = λ y with equal steps", f"{interval:.3g}"]] if interval is not None else []
+    for nfe in (5, 10, 20, 40):
+        n = affordable(one, solver, nfe)
+        if n:
+            nodes, x = one.nodes(n), one.draw(one.samples, 0)
+            end = sample(solver, one.model, x, nodes, terminal="none")
+            off = one.distance(end, one.exact(x, nodes[0], nodes[-1]).x)
+            rows.append([f"RMS error at {nfe} evaluations, three modes on the line", f"{off:.2g}"])
+    return rows
 
 
 def gallery(out: Path) -> str:

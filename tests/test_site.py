@@ -43,7 +43,15 @@ def test_there_is_a_page_for_everything(site: Path) -> None:
 
 def test_a_method_page_says_what_is_claimed(site: Path) -> None:
     text = (site / "methods" / "dpmpp_2m" / "index.html").read_text(encoding="utf-8")
-    for word in ("σ_t/σ_s", "arXiv:2211.01095", "evaluations per step", "dpmpp_2s", "scorebed study --solvers dpmpp_2m"):
+    for word in (
+        "σ_t/σ_s",
+        "arXiv:2211.01095",
+        "evaluations per step",
+        "dpmpp_2s",
+        "scorebed study --solvers dpmpp_2m",
+        "RMS error at 10",
+        "DPM++ 2M",
+    ):
         assert word in text
 
 
