@@ -132,6 +132,15 @@ def test_theta_methods_in_kl(sharp: float, trapezoidal: float) -> None:
         assert order_of((32, 64, 128), errors).inside(claim)
 
 
+def test_a_cap_of_remasking_that_does_not_shrink_costs_half_an_order() -> None:
+    """sigma = 0.1 in every step, from all masks to the data: rate h is held fixed."""
+    law = problems()[0].make()
+    whole = JumpProblem(name="whole", make=lambda: law, process=law.process)
+    errors = [whole.law_error(SOLVERS["remdm"](rate=0.1 * n), whole.nodes(n)).error for n in (64, 128, 256)]
+    assert order_of((64, 128, 256), errors).inside(0.5, 0.15, 0.15)
+    assert whole.law_error(SOLVERS["remdm"], whole.nodes(256)).error < 0.25 * errors[-1]
+
+
 def test_caching_asks_the_model_where_a_token_has_changed() -> None:
     """n (1 − (1 − 1/n)^L) evaluations in n steps of a linear share (arXiv:2406.03736): the mean over samples that run alone."""
     problem, n, runs = problems()[0], 6, 300

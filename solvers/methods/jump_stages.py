@@ -87,8 +87,8 @@ def jump_corrector(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: A
 def remdm(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any, *, rate: float = 1.0) -> tuple[Array, Any]:
     r"""Known tokens are masked again with probability σ; masked ones become x0 ~ p with (α_t − (1 − σ) α_s)/(1 − α_s): α_t is kept.
 
-    σ = min(rate h, (1 − α_t)/α_s). A cap that does not shrink with the step, as in the paper, refreshes many tokens at once in every step,
-    and its error does not vanish with h.
+    σ = min(rate h, (1 − α_t)/α_s). A cap that does not shrink with the step, as in the paper, refreshes a share of all tokens in every step
+    and costs the order: the error falls like h^½ at σ = 0.1, and more slowly at less.
 
     Raises:
         ValueError: a process without a mask.
