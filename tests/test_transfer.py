@@ -238,6 +238,7 @@ def test_a_reversed_order_has_correlation_minus_one_and_a_regret() -> None:
     target = {key: 1.0 / value for key, value in network.items()}
     at, mean = agreement(network, target, resamples=50)
     assert (at.spearman, at.kendall, at.regret, at.pick) == pytest.approx((-1.0, -1.0, 32.0, "s5"))
+    assert at.regret_low <= at.regret <= at.regret_high
     assert mean.budget == 0
     assert mean.spearman == pytest.approx(-1.0)
 

@@ -126,7 +126,9 @@ def _table(rows: pd.DataFrame, space: str) -> Table:
         cells = [f"{at.loc[b, 'spearman']:+.2f}" if b in at.index else "-" for b in budgets]
         for value, low, high in (("spearman", "low", "high"), ("gain", "gain_low", "gain_high")):
             cells += [f"{every[value]:+.2f}", f"{every[low]:+.2f} … {every[high]:+.2f}"]
-        table.add_row(str(target), *cells, f"{every['top']:+.2f}", f"{every['regret']:.2f}")
+        table.add_row(
+            str(target), *cells, f"{every['top']:+.2f}", f"{every['regret']:.2f} [{every['regret_low']:.2f}, {every['regret_high']:.2f}]"
+        )
     table.add_section()
     at = rows.drop_duplicates("budget").set_index("budget")
     for mark, text in (("halves", "half of the states"), ("chance", "chance stays below")):

@@ -39,7 +39,8 @@ class Agreement:
         gain, gain_low, gain_high: the correlation less that of a plain target, and its interval over the same draws.
         top: rank correlation over the half of the solvers that are best on the network, a harder question with no interval.
         kendall: tau-b.
-        regret: see the module; 1 is a perfect choice. Over budgets, the geometric mean.
+        regret, regret_low, regret_high: see the module, with the interval over the drawn states; 1 is a perfect choice. Over budgets, the
+            geometric mean.
         pick: the solver that the target would choose.
     """
 
@@ -54,6 +55,8 @@ class Agreement:
     top: float
     kendall: float
     regret: float
+    regret_low: float
+    regret_high: float
     pick: str
 
 
@@ -83,7 +86,7 @@ def agreement(network: Errors, target: Errors, plain: Errors | None = None, *, r
         raise ValueError(f"no budget has {FEWEST} solvers in common: give more solvers, or larger budgets")
     rng, n = np.random.default_rng(seed), counts.pop()
     states, picked = (rng.integers(0, size, (resamples, size)) for size in (n, len(names)))
-    out, draws, gains = [], [], []
+    out, draws, gains, regrets = [], [], [], []
     for budget in budgets:
         mine = [name for name in names if (name, budget) in shared]
         with np.errstate(over="ignore"):
@@ -93,15 +96,29 @@ def agreement(network: Errors, target: Errors, plain: Errors | None = None, *, r
         drawn = [s[:, states].mean(axis=2).T for s in squares]  # (draws, solvers); roots do not change ranks
         draws.append(_weighted(drawn[0], drawn[1], weights))
         gains.append(draws[-1] - _weighted(drawn[0], drawn[2], weights))
+        choice = drawn[1].argmin(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            regrets.append(0.5 * np.log(drawn[0][np.arange(resamples), choice] / drawn[0].min(axis=1)))
         best, good = int(np.argmin(theirs)), np.argsort(ours, kind="stable")[: (len(mine) + 1) // 2]
         rho, tau = float(spearman(ours, theirs)), float(kendalltau(ours, theirs).statistic)
         gain, top = rho - float(spearman(ours, others)), float(spearman(ours[good], theirs[good]))
-        numbers = (rho, *_interval(draws[-1]), gain, *_interval(gains[-1]), top, tau, float(ours[best] / ours.min()))
+        numbers = (rho, *_interval(draws[-1]), gain, *_interval(gains[-1]), top, tau, float(ours[best] / ours.min()), *_bounds(regrets[-1]))
         out.append(Agreement(budget, len(mine), *numbers, mine[best]))
     rho, gain, top, tau = (float(np.mean([getattr(a, key) for a in out])) for key in ("spearman", "gain", "top", "kendall"))
     regret = float(np.exp(np.mean([np.log(a.regret) for a in out])))
     spread, difference = _interval(np.mean(draws, axis=0)), _interval(np.mean(gains, axis=0))
-    return [*out, Agreement(0, min(a.solvers for a in out), rho, *spread, gain, *difference, top, tau, regret, "")]
+    return [
+        *out,
+        Agreement(
+            0, min(a.solvers for a in out), rho, *spread, gain, *difference, top, tau, regret, *_bounds(np.mean(regrets, axis=0)), ""
+        ),
+    ]
+
+
+def _bounds(logs: NDArray[np.float64]) -> tuple[float, float]:
+    """The interval of a ratio, from draws of its logarithm."""
+    low, high = _interval(logs)
+    return float(np.exp(low)), float(np.exp(high))
 
 
 def _weighted(a: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -4,6 +4,9 @@ A form (``form.py``) in x/alpha knows the schedule by lam alone, so that with it
 it runs on any. One set of numbers goes down on all members of the training families at once, Σ_members mean log|x − y|, by the steps of
 ``search`` (``universal_fit``); members and families that were never used say what it is worth. These methods have no order: with another
 number of evaluations their weights mean nothing, so that they are Plans, which ``advise`` races beside every method on every grid.
+
+Measured, against the best of a short list: .13 to .33 of its error on families never used at 8 evaluations, .25 to .69 at 5; but on
+networks 1.4 to 3 times its error (galaxies) and more (crystals). What serves smooth laws of unit scale need not serve a network: tune.
 """
 
 from __future__ import annotations
