@@ -13,11 +13,14 @@ import pytest
 from distributed import Client, LocalCluster
 from typer.testing import CliRunner
 
+from scorebed.solvers import SOLVERS
 from scorebed.toy.cli import main
+from scorebed.toy.peers.board import run_board
 from scorebed.toy.store.engines import engine, remotely
 from scorebed.toy.store.files import StoreError
 from scorebed.toy.store.tasks import Task
 from scorebed.toy.store.versions import numerical
+from scorebed.toy.studies.amplification import amplifications
 from scorebed.toy.studies.rows import read
 from scorebed.toy.studies.study import run_study
 
@@ -57,6 +60,17 @@ def test_a_worker_that_is_killed_loses_nothing(cluster: LocalCluster, alone: pd.
     assert killed
     pd.testing.assert_frame_equal(found, alone)
     assert found.attrs["made"] == len(alone)
+
+
+def test_other_studies_run_there_too(cluster: LocalCluster, tmp_path: Path) -> None:
+    there: dict[str, Any] = {"backend": "dask", "scheduler": cluster.scheduler_address}
+    methods, small = [SOLVERS[name] for name in ("ddim", "heun")], {"steps": (5, 8), "guidance": (1.0, 4.0)}
+    pd.testing.assert_frame_equal(amplifications(methods, **small, where=tmp_path, jobs=None, **there), amplifications(methods, **small))
+    only = lambda entry: entry.name == "DDIMSampler"  # noqa: E731
+    away = run_board(tmp_path, ["azula"], quick=True, jobs=None, only=only, **there)
+    here = run_board(tmp_path / "here", ["azula"], quick=True, jobs=1, only=only)
+    assert [{**row, "seconds": 0.0} for row in away] == [{**row, "seconds": 0.0} for row in here]
+    assert len(away) == 1
 
 
 def test_a_worker_of_other_versions_or_code_is_refused() -> None:
