@@ -23,7 +23,7 @@ from scorebed.solvers.space import SO3, SU2, Box, Euclidean, Product, Sphere, To
         (SO3(), lambda k: ((2.0 * k + 1.0) ** 2, 0.5 * k * (k + 1.0))),
         (SU2(), lambda k: ((k + 1.0) ** 2, 0.5 * k * (k + 2.0))),
     ],
-    ids=str,
+    ids=["torus", "sphere", "SO3", "SU2"],
 )
 def test_the_trace_is_the_sum_over_the_spectrum(space, spectrum) -> None:
     k = np.arange(400.0)
