@@ -91,6 +91,7 @@ VERDICTS = {
     85: HOLDS,
     86: HOLDS,
     87: HOLDS,
+    88: HOLDS,
     89: HOLDS,
     93: HOLDS,
     94: HOLDS,
