@@ -2,12 +2,11 @@ r"""Claim 88: positions without a centre of mass, and what a weight of the loss 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import SOLVERS, VP, Node, grid, sample, trace
+from scorebed.solvers.noise import Noise
 from scorebed.toy.claims.registry import Row, above, below, claim
 from scorebed.toy.measure.convergence import rms
 
@@ -33,13 +32,13 @@ def _reduced() -> GaussianMixture:
     control="the noise keeps its centre of mass",
 )
 def without_centre(broken: bool) -> list[Row]:
-    """DDPM with 40 steps on two shapes of four particles, in positions and in coordinates, with the same draws; one slope for all levels."""
+    """DDPM with 40 steps on two shapes of four particles, in positions and in coordinates, with the same draws; one slope for all."""
     law, nodes = _reduced(), grid.uniform_lam(VP(), 40, start=0.9, end=0.05)
     plan, rng = trace(SOLVERS["ddpm"], nodes), np.random.default_rng(88)
     draws = [rng.standard_normal((30, _N)) for _ in plan.noises]
     start = law.sample(30, 0, nodes[0])
 
-    def of(kept: np.ndarray) -> Callable[[Node, Node], np.ndarray]:
+    def of(kept: np.ndarray) -> Noise:
         left = list(draws)
         return lambda s, t: left.pop(0) @ kept
 
