@@ -115,6 +115,7 @@ VERDICTS = {
     125: FALSE,
     126: HOLDS,
     128: HOLDS,
+    130: HOLDS,
     131: HOLDS,
     133: HOLDS,
     134: HOLDS,
