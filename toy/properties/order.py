@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from scorebed.solvers import Solver
 from scorebed.toy.measure.order import OrderResult
 from scorebed.toy.measure.runs import order_on
@@ -17,7 +15,7 @@ _FINER = (1024, 2048)
 _SETTLED = 0.2
 
 
-def _order(solver: Solver, case: EuclideanProblem, steps: Sequence[int] = _STEPS, finer: Sequence[int] = _FINER) -> None:
+def _order(solver: Solver, case: EuclideanProblem) -> None:
     # the flow of a Gaussian is linear, and some methods do better there than they claim
     above = 2.0 if case.linear_flow else 0.35
 
@@ -25,7 +23,7 @@ def _order(solver: Solver, case: EuclideanProblem, steps: Sequence[int] = _STEPS
         return result.inside(solver.order, above=above)
 
     # slopes that still rise to the claim are refined further; those of a lower order only fall
-    result = order_on(case, solver, steps=steps, finer=finer, enough=inside)
+    result = order_on(case, solver, steps=_STEPS, finer=_FINER, enough=inside)
     require(inside(result), solver, f"order {result}, claimed {solver.order}, on {result.conditions}; errors {result.errors}")
 
 
@@ -45,7 +43,7 @@ def order(solver: Solver) -> None:
 def order_towards_noise(solver: Solver) -> None:
     """So it does from data to noise."""
     for case, moving in enrolled(_cases(solver)[:3], solver):
-        _order(moving, case.reversed(), _STEPS[:3], (*_STEPS[3:], *_FINER))  # refined only where the slope has not settled
+        _order(moving, case.reversed())
 
 
 def weak_error(solver: Solver, case: EuclideanProblem, n: int) -> float:
