@@ -25,8 +25,11 @@ EXPLAINED = {
     "rex_stochastic_heun": (8, "the weight zeta and what brings back the pair's difference do not enter the order"),
     "rex_dpmpp_2s": (4, "the weight zeta of the pair's difference does not enter the order"),
     "rex_rk4": (8, "the weight zeta of the pair's difference does not enter the order"),
-    **{f"{name} on {kind}": (1, _FIRST) for name in ("ddim", "ddpm", "euler_t", "euler_maruyama", "gddim") for kind in LINEAR[1:]},
-    **{f"{name} on phase": (2, _FIRST) for name in ("oba", "bao", "roba", "baoab", "rvv")},
+    **{f"{name} on {kind}": (1, _FIRST) for name in ("ddim", "ddpm", "euler_t", "euler_maruyama") for kind in LINEAR[1:]},
+    **{f"gddim on {kind}": (2, _FIRST) for kind in LINEAR[1:]},  # with the default eta and with another
+    "flow_sde": (2, _FIRST),  # with the default a and with another
+    **{f"{name} on phase": (2, _FIRST) for name in ("oba", "bao", "roba", "rvv")},
+    "baoab on phase": (4, _FIRST),
     "nvv on phase": (3, _FIRST),
     "sscs on phase": (3, _WITHIN),
     "sscs_2 on phase": (3, _WITHIN),
