@@ -13,7 +13,7 @@ from scorebed.solvers import SOLVERS, VP, NotLinear, RectifiedFlow, grid, sample
 from scorebed.solvers.base import solver
 from scorebed.toy.figures.output_law import figure
 from scorebed.toy.measure.convergence import order_of
-from scorebed.toy.measure.output_law import law, weak_errors
+from scorebed.toy.measure.output_law import law, transfer_matrix, weak_errors
 
 TARGET = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15])
 NORMAL = GaussianMixture([1.0], [[0.4]], [0.3])
@@ -132,3 +132,12 @@ def test_the_figure_names_each_solver() -> None:
     shown = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert shown[0] == "exact"
     assert shown[1].startswith("ddpm (slope ")
+
+
+def test_a_transfer_matrix_moves_a_law_as_the_convolution_does():
+    """N(m, v) through x → N(0.8 x + 0.1, s²) is N(0.8 m + 0.1, 0.64 v + s²), to round-off on a grid that is fine against s."""
+    x = np.linspace(-8.0, 8.0, 401)
+    start, end = (GaussianMixture([1.0], [[m]], v) for m, v in ((0.5, 0.6), (0.5, 0.384 + 0.09)))
+    p, exact = (np.exp(law.log_prob(x[:, None])) * (x[1] - x[0]) for law in (start, end))
+    np.testing.assert_allclose(p @ transfer_matrix(x, 0.8 * x + 0.1, 0.3), exact, atol=1e-13)
+    np.testing.assert_array_equal(transfer_matrix(x, x, 0.0), np.eye(401))

@@ -16,6 +16,8 @@ from scorebed.analytic import GaussianMixture, LowRank
 from scorebed.analytic.distance import (
     cramer,
     cramer_von_mises,
+    divergence,
+    gaussian_kl,
     gaussian_w2,
     kolmogorov,
     mmd2,
@@ -69,6 +71,28 @@ def test_gaussian_w2_agrees_with_sixty_digits(distance, d):
     assert gaussian_w2(zero, a, zero, b) == pytest.approx(bures_digits(a, b), rel=1e-12, abs=0.0)
     wide = covariance(rng, d, 1e6)
     assert gaussian_w2(zero, a, zero, wide) == pytest.approx(bures_digits(a, wide), rel=1e-10, abs=0.0)
+
+
+@pytest.mark.parametrize("distance", [10.0, 1.0, 1e-3, 1e-6])
+def test_gaussian_kl_agrees_with_sixty_digits_and_with_quadrature(distance):
+    rng = np.random.default_rng(3)
+    a, mean = covariance(rng, 3) + 0.1 * np.eye(3), distance * rng.standard_normal(3)
+    b = a + distance * covariance(rng, 3)
+    with mp.workdps(60):
+        first, second, gap = (mp.matrix(v.tolist()) for v in (a, b, mean[:, None]))
+        inner = mp.inverse(second) * first
+        exact = float((inner[0, 0] + inner[1, 1] + inner[2, 2] - 3 + (gap.T * mp.inverse(second) * gap)[0] - mp.log(mp.det(inner))) / 2)
+    assert gaussian_kl(mean, a, np.zeros(3), b) == pytest.approx(exact, rel=1e-9, abs=0.0)
+    one, two = GaussianMixture([1.0], [[0.3]], 0.5), GaussianMixture([1.0], [[-0.2]], 0.5 + distance)
+    assert gaussian_kl([0.3], [[0.5]], [-0.2], [[0.5 + distance]]) == pytest.approx(divergence(one, two), rel=1e-10)
+
+
+def test_gaussian_kl_of_singular_laws_is_infinite_or_refused():
+    assert gaussian_kl([0.0], [[0.0]], [0.0], [[1.0]]) == np.inf
+    with pytest.raises(ValueError, match="cov_b is singular"):
+        gaussian_kl([0.0], [[1.0]], [0.0], [[0.0]])
+    with pytest.raises(ValueError, match="mean_b"):
+        gaussian_kl([0.0], [[1.0]], [0.0, 0.0], np.eye(2))
 
 
 def test_gaussian_w2_of_singular_and_commuting():

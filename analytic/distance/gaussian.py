@@ -1,4 +1,4 @@
-r"""Wasserstein-2 between Gaussians (Bures), accurate also where the two are nearly equal.
+r"""Wasserstein-2 (Bures) and KL between Gaussians, accurate also where the two are nearly equal.
 
 W2² = |m_a - m_b|² + B²,  B² = tr A + tr B - 2 tr (A^{1/2} B A^{1/2})^{1/2}. That formula loses everything below 1e-8. Two that do not:
 
@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.linalg import polar
+from scipy.linalg import polar, solve_triangular
 
 from scorebed.analytic.gaussian.arrays import finite
 
@@ -33,6 +33,28 @@ def gaussian_w2(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
         raise ValueError(f"mean_a has shape {a.shape}, mean_b {b.shape}: give two of the same shape")
     first, second = _checked("cov_a", cov_a, len(a)), _checked("cov_b", cov_b, len(a))
     return math.hypot(float(np.linalg.norm(a - b)), _bures(first, second))
+
+
+def gaussian_kl(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
+    """KL(N(mean_a, cov_a) ‖ N(mean_b, cov_b)) = ½ Σ_i (m_i − log(1 + m_i)) + ½ |L^{-1} (mean_a − mean_b)|², with L L^T = cov_b and m the
+    eigenvalues of L^{-1} (cov_a − cov_b) L^{-T}; means (d,), covariances (d, d). inf where cov_a is singular.
+
+    Raises:
+        ValueError: shapes that do not match, nan or inf, a covariance not symmetric or not positive semidefinite, a singular cov_b.
+    """
+    a, b = finite("mean_a", mean_a, 1), finite("mean_b", mean_b, 1)
+    if a.shape != b.shape:
+        raise ValueError(f"mean_a has shape {a.shape}, mean_b {b.shape}: give two of the same shape")
+    first, second = _checked("cov_a", cov_a, len(a)), _checked("cov_b", cov_b, len(a))
+    try:
+        root = np.linalg.cholesky(second)
+    except np.linalg.LinAlgError:
+        raise ValueError("cov_b is singular: the first law must have a density in the second") from None
+    off = solve_triangular(root, solve_triangular(root, first - second, lower=True).T, lower=True)
+    ratios = np.maximum(np.linalg.eigvalsh(0.5 * (off + off.T)), -1.0)
+    with np.errstate(divide="ignore"):
+        spread = float(np.sum(ratios - np.log1p(ratios)))
+    return 0.5 * (spread + float(np.sum(np.square(solve_triangular(root, a - b, lower=True)))))
 
 
 def _checked(name: str, value: Any, d: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import expm
 from scipy.stats import binom
 
+from scorebed.analytic.distance import gaussian_kl
 from scorebed.toy.claims.registry import Row, above, below, claim, near
 
 COUNTS = np.array([0.1, 0.05, 0.3, 0.05, 0.2, 0.0, 0.3])
@@ -122,8 +123,7 @@ def set_by_set(broken: bool) -> list[Row]:
             q[before[:, None], here] = cross.T
             q[here[:, None], here] = np.diag(np.diag(own)) + cross @ gain.T
             past = past + rows
-        inverse = np.linalg.inv(q)
-        return 0.5 * float(np.trace(inverse @ spread) - 6.0 + np.linalg.slogdet(q)[1] - np.linalg.slogdet(spread)[1])
+        return gaussian_kl(np.zeros(6), spread, np.zeros(6), q)
 
     near_sets, far_sets = [[0, 1], [2, 3], [4, 5]], [[0, 3], [1, 4], [2, 5]]
     every = {tuple(sorted(p[:2])) + tuple(sorted(p[2:4])) + tuple(sorted(p[4:])) for p in permutations(range(6))}

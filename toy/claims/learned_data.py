@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from scorebed.analytic import GaussianMixture
+from scorebed.analytic.distance import gaussian_kl
 from scorebed.analytic.gaussian.information import expect, points, total_variation
 from scorebed.solvers import EDM
 from scorebed.toy.claims.registry import Row, above, below, claim, near
@@ -242,8 +243,7 @@ def alternating(broken: bool) -> list[Row]:
     kl, path = [], []
     for _ in range(200):
         v = (v / (v + 1.0)) ** 2 * (truth + 1.0) + (0.0 if broken else 1.0) * v / (v + 1.0)
-        ratio = (truth + 1.0) / (v + 1.0)
-        kl.append(0.5 * float(np.sum(ratio - 1.0 - np.log(ratio))))
+        kl.append(gaussian_kl(np.zeros(3), np.diag(truth + 1.0), np.zeros(3), np.diag(v + 1.0)))
         path.append(v.copy())
     gaps = np.abs(np.array(path) / truth - 1.0)
     rounds = [int(np.argmax(gaps[:, i] < 0.5)) if (gaps[:, i] < 0.5).any() else 200 for i in range(3)]

@@ -14,6 +14,7 @@ from scorebed.solvers import EDM, SOLVERS, VP, Node, grid, sample
 from scorebed.solvers.methods.langevin import langevin
 from scorebed.toy.claims.registry import Row, above, below, claim, near, order
 from scorebed.toy.measure.convergence import order_of, rms
+from scorebed.toy.measure.output_law import transfer_matrix
 
 _VP, _EDM = VP(), EDM()
 _MEAN, _VARIANCE = 0.7, 0.3
@@ -82,8 +83,7 @@ def _chain(levels: Sequence[Node], delta: float, blind: bool) -> tuple[np.ndarra
     for j, node in enumerate(levels):
         mean = langevin(x, _FAR.denoised(x, node), np.zeros_like(x), node, delta)
         std = (langevin(x, _FAR.denoised(x, node), np.ones_like(x), node, delta) - mean)[0, 0]
-        moved = np.exp(-0.5 * ((_LINE - mean) / std) ** 2)
-        kernel += (1.0 / len(levels) if blind else given[:, j : j + 1]) * moved / moved.sum(1, keepdims=True)
+        kernel += (1.0 / len(levels) if blind else given[:, j : j + 1]) * transfer_matrix(_LINE, mean[:, 0], std)
     return kernel, given
 
 

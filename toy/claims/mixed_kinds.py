@@ -2,6 +2,7 @@ r"""Claims 109, 197: numbers and categories in one process, and posteriors on ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise, product
 
@@ -13,6 +14,7 @@ from scorebed.solvers import SOLVERS, VP, Node
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.claims.registry import Row, above, below, claim, order
 from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.measure.output_law import transfer_matrix
 from scorebed.toy.problems.jump import random_table
 
 _SHARES, _MEANS, _VARIANCE = np.array([0.5, 0.2, 0.3]), np.array([-1.2, 0.1, 1.4]), 0.09
@@ -34,12 +36,6 @@ def _marginal(node: Node) -> np.ndarray:
     clean = _SHARES * np.exp(-0.5 * (_X[:, None] - node.alpha * _MEANS) ** 2 / spread)
     law = clean @ _JUMPS.forward(_JUMPS.node(node.t))
     return np.asarray(law / law.sum())
-
-
-def _normal(mean: np.ndarray, variance: float) -> np.ndarray:
-    """The chances of the grid's points about each mean, (x, x')."""
-    p = np.exp(-0.5 * (_X - mean[:, None]) ** 2 / variance)
-    return np.asarray(p / p.sum(1, keepdims=True))
 
 
 def _ddpm(denoised: np.ndarray, s: Node, t: Node) -> tuple[np.ndarray, float]:
@@ -67,10 +63,12 @@ def _run(n: int, joint: bool, broken: bool) -> float:
                 for k in range(3):
                     mean, variance = _ddpm(means[:, k], s, t)
                     to = _JUMPS.posterior(np.broadcast_to((category[:, c] if broken else np.eye(3)[k]), (len(_X), 3)), here, a, b)
-                    new += _normal(mean, variance + shift**2 * spread).T @ ((law[:, c] * given[:, c, k])[:, None] * to)
+                    new += transfer_matrix(_X, mean, math.sqrt(variance + shift**2 * spread)).T @ (
+                        (law[:, c] * given[:, c, k])[:, None] * to
+                    )
             else:
                 mean, variance = _ddpm((given[:, c] * means).sum(1), s, t)
-                new += _normal(mean, variance).T @ (law[:, c, None] * _JUMPS.posterior(category[:, c], here, a, b))
+                new += transfer_matrix(_X, mean, math.sqrt(variance)).T @ (law[:, c, None] * _JUMPS.posterior(category[:, c], here, a, b))
         law = new
     return 0.5 * float(np.abs(law - _marginal(nodes[-1])).sum())
 

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
 from scorebed.analytic import GaussianMixture
-from scorebed.analytic.distance import mmd2
+from scorebed.analytic.distance import gaussian_kl, mmd2
 from scorebed.solvers import VP, Node, grid
 from scorebed.toy.claims.common import sheet
 from scorebed.toy.claims.registry import Row, above, below, claim
@@ -50,8 +50,7 @@ class Kernel:
 
 def kl(p: Normal, q: Normal) -> float:
     """KL(p || q)."""
-    ratio = p.variance / q.variance
-    return 0.5 * (ratio - 1.0 - math.log(ratio) + (p.mean - q.mean) ** 2 / q.variance)
+    return gaussian_kl([p.mean], [[p.variance]], [q.mean], [[q.variance]])
 
 
 def modular(p: Normal, model: Kernel, true: Kernel) -> float:
@@ -69,10 +68,7 @@ def joint(p: Normal, q: Normal, model: Kernel, true: Kernel) -> float:
         v, a = law.variance, k.slope
         return np.array([law.mean, a * law.mean + k.shift]), np.array([[v, a * v], [a * v, a * a * v + k.variance]])
 
-    (m0, c0), (m1, c1) = both(p, model), both(q, true)
-    inverse = np.linalg.inv(c1)
-    logs = math.log(np.linalg.det(c1) / np.linalg.det(c0))
-    return float(0.5 * (np.trace(inverse @ c0) - 2.0 + (m1 - m0) @ inverse @ (m1 - m0) + logs))
+    return gaussian_kl(*both(p, model), *both(q, true))
 
 
 def exact_kernel(law: Normal, s: Node, t: Node) -> Kernel:

@@ -2,12 +2,14 @@ r"""Claims 130, 131: embeddings of tokens, a level of Gaussian noise for each, a
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise, product
 
 import numpy as np
 
 from scorebed.toy.claims.registry import Row, above, below, claim, near, order
 from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.measure.output_law import transfer_matrix
 
 _TABLE = np.array([[0.40, 0.08], [0.12, 0.40]])
 """Two tokens of two values, embedded at ∓1."""
@@ -111,10 +113,7 @@ def _flow(levels: list[np.ndarray], joint: bool, alone: bool) -> np.ndarray:
 
 def _moved(step: float, value: int) -> np.ndarray:
     """From s to s + N(step x, step), (s, s'), x = ∓1."""
-    if step == 0.0:
-        return np.eye(len(_S))
-    p = np.exp(-0.5 * (_S - _S[:, None] - step * (2 * value - 1)) ** 2 / step)
-    return np.asarray(p / p.sum(1, keepdims=True))
+    return transfer_matrix(_S, _S + step * (2 * value - 1), math.sqrt(step))
 
 
 @claim(

@@ -143,6 +143,17 @@ def law(
     raise ValueError(f"{solver.name}: the noise changes too fast from step to step on this grid to resolve its law; give more steps")
 
 
+def transfer_matrix(points: np.ndarray, mean: np.ndarray, std: float) -> np.ndarray:
+    """T_ij ∝ exp(−(x_j − mean_i)²/2 std²), rows of sum 1: x_i → N(mean_i, std²) on a uniform grid ``points`` (n,), ``mean`` (n,).
+
+    The law of a chain, as a vector of masses, goes from p to p T. The identity where std = 0 and the mean is at a point. For chains that
+    carry more than the state, a level, a category or another token; else ``law``, which needs no common grid.
+    """
+    off = points - np.asarray(mean)[:, None]
+    density = np.exp(-0.5 * np.square(off / std)) if std > 0.0 else (np.abs(off) == np.abs(off).min(1, keepdims=True)).astype(float)
+    return np.asarray(density / density.sum(1, keepdims=True))
+
+
 def weak_errors(
     solver: Solver,
     target: GaussianMixture,
