@@ -221,7 +221,7 @@ class Brownian(BrownianNoise):
             low, high = sorted((s.clock + 0.0, t.clock + 0.0))
             values: Any = self._increment(*_fixed_point(low, high))
         else:
-            values = self._numbers(address(self.seed, s, t, part))
+            values = self._numbers(address(self.seed, s, t, part), self.dtype)
         return torch.as_tensor(values).view(self.shape).to(self.dtype)
 
     def take(self, rows: Any) -> Brownian:
@@ -230,9 +230,9 @@ class Brownian(BrownianNoise):
         like = torch.empty(0, dtype=self.dtype, device=self.device)
         return Brownian(self.seed, some.shape, some.index, like=like, refine=self.refine, compute=self.compute)
 
-    def _numbers(self, where: tuple[int, int, int]) -> Tensor:
+    def _numbers(self, where: tuple[int, int, int], dtype: torch.dtype | None = None) -> Tensor:
         source = self._source
-        out = torch.empty((self.shape[0], source.n), dtype=self.compute, device=self.device)
+        out = torch.empty((self.shape[0], source.n), dtype=dtype or self.compute, device=self.device)
         (key,) = source.keys([where])
         for i, (rows, columns) in enumerate(source.pieces):
             out[rows, columns] = source.piece(i, key)

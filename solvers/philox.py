@@ -18,6 +18,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from scorebed.solvers.philox_compiled import loops
+
 Words = NDArray[np.uint64]
 """32-bit words held in 64-bit lanes: the product of two fits, and shift and mask split it."""
 
@@ -32,20 +34,18 @@ _LOW, _32 = _word(0xFFFFFFFF), _word(32)
 _HALF, _MINUS_2, _2_31, _2_32, _CENTRE = map(np.array, (0.5, -2.0, 2.0**-31, 2.0**-32, 2.0**31 - 0.5))
 # sin(pi a)/a as a polynomial in a² for |a| <= 1/2, highest power first: Chebyshev fit in 60 digits, relative error 7e-19. NumPy's own sine
 # of a float64 is not vectorised and costs several times as much; and these sums and products are the same on every machine.
-_SINE = [
-    np.array(c)
-    for c in (
-        7.697826768224191e-07,
-        -2.1903497074626018e-05,
-        0.0004662998161898394,
-        -0.007370430505916944,
-        0.0821458865731029,
-        -0.5992645293189447,
-        2.5501640398773007,
-        -5.167712780049969,
-        3.141592653589793,
-    )
-]
+COEFFICIENTS = (
+    7.697826768224191e-07,
+    -2.1903497074626018e-05,
+    0.0004662998161898394,
+    -0.007370430505916944,
+    0.0821458865731029,
+    -0.5992645293189447,
+    2.5501640398773007,
+    -5.167712780049969,
+    3.141592653589793,
+)
+_SINE = [np.array(c) for c in COEFFICIENTS]
 _ROUNDS = 10
 _LANES = 8192  # counters worked on at once: few enough for the buffers to stay in cache, enough to hide the cost of a NumPy call
 
@@ -88,11 +88,17 @@ def normals(index: Words, n: int, key: tuple[int, int], stream: int) -> NDArray[
     cols = -(-blocks // max(1, -(-blocks // _LANES)))
     rows = max(1, _LANES // max(1, cols))
     work = np.empty(22 * min(rows, len(index)) * cols)  # for one tile after the other, so that it stays in cache
+    compiled = loops(out.size, COEFFICIENTS)
     for i in range(0, len(index), rows):
         some = index[i : i + rows, None]
         for j in range(0, blocks, cols):
             tile = out[i : i + rows, j : j + cols]
             lanes = len(tile) * tile.shape[1]
+            if compiled:
+                u, y, r = work[: 3 * pairs * lanes].reshape(3, pairs, lanes)
+                compiled[0](index[i : i + rows], j, tile.shape[1], key, stream, u, y)
+                compiled[1](np.log(u, r), y, u, tile.reshape(-1, pairs, 2))
+                continue
             even, odd = work[: 4 * lanes].view(np.uint64).reshape(2, 2, *tile.shape[:2])
             even[0] = np.arange(j, j + tile.shape[1], dtype=np.uint64)
             even[1] = some >> _32

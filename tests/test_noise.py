@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from scorebed.solvers import philox_compiled
 from scorebed.solvers.noise import BrownianNoise
 from scorebed.solvers.philox import normals, philox
 from scorebed.solvers.schedule import EDM, SCHEDULES, VP, Node
@@ -44,6 +45,17 @@ def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], wo
     philox(even, odd, key)
     for lane in range(3):
         assert " ".join(f"{int(w):08x}" for w in (even[0, lane], odd[1, lane], even[1, lane], odd[0, lane])) == words
+
+
+def test_compiled_loops_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    index, key, stream = np.array([5, (9 << 32) + 7, 2**63 - 1], np.uint64), (0xFFFFFFF1, 12), 0xFFFFFFFD
+    monkeypatch.setattr(philox_compiled, "ENOUGH", math.inf)
+    widths = (1, 2, 3, 5, 4096, 70001)
+    plain = [normals(index, n, key, stream) for n in widths]
+    monkeypatch.setattr(philox_compiled, "ENOUGH", 0)
+    assert philox_compiled.loops(1, (1.0, 1.0)) is not None
+    for n, z in zip(widths, plain, strict=True):
+        np.testing.assert_array_equal(normals(index, n, key, stream), z)
 
 
 def test_normals_address() -> None:
