@@ -77,8 +77,10 @@ class Roller:
         noise = BrownianNoise(seeds, shape) if isinstance(seeds, int) else NoiseBySample(seeds, shape)
         if isinstance(self.sampler, Solver):
             steps = trace(self.sampler, nodes).transitions(model).rollout(x, noise)
-            logs = None if any(step.log_prob is None for step in steps) else np.stack([np.asarray(step.log_prob) for step in steps])
-            return Rollout(np.stack([x, *(np.asarray(step.next) for step in steps)]), logs)
+            ends = [step for step in steps if not step.stage]
+            told = len(ends) == len(steps) and all(step.log_prob is not None for step in steps)  # a step with stages is no Gaussian
+            logs = np.stack([np.asarray(step.log_prob) for step in steps]) if told else None
+            return Rollout(np.stack([x, *(np.asarray(step.next) for step in ends)]), logs)
         first = seeds if isinstance(seeds, int) else seeds[0]
         given = {
             "noise": self._noise(noise),
