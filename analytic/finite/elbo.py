@@ -14,12 +14,13 @@ Any kernel (Lou et al., arXiv:2310.16834, th. 3.6), with concrete scores r of q(
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from itertools import combinations, permutations
+from collections.abc import Callable, Sequence
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 
 from scorebed.analytic.finite.table import TableLaw, kl
+from scorebed.solvers.process import Instant
 
 Model = Callable[[np.ndarray], np.ndarray]
 """x (B, L) -> p(x0^i = k | x), (B, L, S)."""
@@ -87,11 +88,15 @@ def block_bound(law: TableLaw, x0: np.ndarray, size: int, model: Model | None = 
 
 
 def score_entropy_bound(law: TableLaw, x0: np.ndarray, end: float, nodes: int = 80, tilt: float = 0.0) -> float:
-    """The bound for one x0 on any kernel, from 0 to ``end``, with the exact concrete scores (times e^{tilt}, for controls)."""
+    """The bound for one x0 on any kernel, from 0 to ``end``, with the exact concrete scores (times e^{tilt}, for controls).
+
+    Raises:
+        ValueError: a path that no forward process makes.
+    """
     process = law.process
     places, weights = np.polynomial.legendre.leggauss(nodes)
     u, weights = 0.5 * (1.0 + places), 0.5 * weights
-    q, total = process.generator(), []
+    total = []
     one = np.zeros(law.table.shape)
     one[tuple(x0)] = 1.0
     point = TableLaw(one, process)
@@ -100,14 +105,46 @@ def score_entropy_bound(law: TableLaw, x0: np.ndarray, end: float, nodes: int = 
         p, here = law.marginal(node), point.marginal(node)
         x = np.argwhere(here > 0.0)
         r, s = _ratios(here, x), _ratios(p, x) * math.exp(tilt)
-        rate = process.beta(node) * q.T[x]  # Q(y, x): (R, L, A)
-        rate[np.arange(len(x))[:, None], np.arange(law.d)[None], x] = 0.0
+        noising = process.returns(node)
+        if np.ptp(noising, 1).max() > 1e-9 * noising.max():
+            raise ValueError(f"{process} has no forward rates that are the same for all data, so this bound does not hold of it")
+        rate = noising[:, 0].T[x]  # of y → x: (R, L, A)
         with np.errstate(divide="ignore", invalid="ignore"):
             log = np.where(r > 0.0, r * (np.log(np.where(r > 0.0, r, 1.0)) - np.log(np.where(s > 0.0, s, 1.0))), 0.0)
         inside = (rate * (s + log - r)).sum((1, 2))
         total.append(w * 4.0 * end * a**3 * float(here[tuple(x.T)] @ inside))
     last = process.node(end)
     return kl(point.marginal(last), law.marginal(last)) + math.fsum(total)
+
+
+def step_bound(law: TableLaw, x0: np.ndarray, nodes: Sequence[Instant], model: Callable[..., np.ndarray] | None = None) -> float:
+    """The bound of steps that draw all tokens at once (D3PM, arXiv:2107.03006, eq. 1), for one x0 (L,), in nats:
+
+        KL(q(x_T | x0) ‖ p_T) + Σ_{s → t} E_{q(x_s | x0)} Σ_i KL(q(x_t^i | x_s, x0) ‖ p(x_t^i | x_s))
+
+    the last step being to the data, where its term is −log p(x0 | x_s). With the exact model its mean over π is H(π) and the conditional
+    total correlations of the steps: what drawing at once costs (``parallel.step_correlation``).
+
+    Args:
+        law: the truth.
+        x0: data.
+        nodes: from noise to data, t = 0.
+        model: (x, node) -> p(x0^i = k | x), the exact one by default.
+    """
+    process, model = law.process, model or law.probabilities
+    one = np.zeros(law.table.shape)
+    one[tuple(x0)] = 1.0
+    point = TableLaw(one, process)
+    total = [kl(point.marginal(nodes[0]), law.marginal(nodes[0]))]
+    for s, t in pairwise(nodes):
+        here = point.marginal(s)
+        x = np.argwhere(here > 0.0)
+        clean = np.broadcast_to(np.eye(process.size)[x0], (*x.shape, process.size))
+        q, p = process.posterior(clean, x, s, t), process.posterior(model(x, s), x, s, t)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off = np.where(q > 0.0, q * (np.log(np.where(q > 0.0, q, 1.0)) - np.log(p)), 0.0)
+        total.append(float(here[tuple(x.T)] @ off.sum((1, 2))))
+    return math.fsum(total)
 
 
 def _ratios(p: np.ndarray, x: np.ndarray) -> np.ndarray:

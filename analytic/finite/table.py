@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers.process import Instant
-from scorebed.solvers.process.jump import JumpProcess
+from scorebed.solvers.process.tokens import TokenProcess
 
 LARGEST = 4096
 """Entries of a table."""
@@ -28,13 +28,13 @@ class TableLaw:
 
     Args:
         table: π, shape (S,) * L, at least 0 and with sum 1; at most 4096 entries.
-        process: a ``JumpProcess`` of size S.
+        process: of tokens of size S, such as a ``JumpProcess``.
 
     Raises:
         ValueError: a table that is no law, too large, or of another size than the process.
     """
 
-    def __init__(self, table: Any, process: JumpProcess) -> None:
+    def __init__(self, table: Any, process: TokenProcess) -> None:
         p = np.array(table, dtype=np.float64)
         if p.ndim < 1 or len(set(p.shape)) != 1 or p.size > LARGEST:
             raise ValueError(f"table has shape {p.shape}: give (S,) * L with at most {LARGEST} entries in all")
@@ -141,9 +141,18 @@ class Known:
         """p(x0^i = k | x_t = x), (B, L, S)."""
         key = 0.5 if self.law.process.absorbing else node.clock
         if key not in self.tables:
-            self.tables = {**self.tables, key: self.law.probabilities(self.every, node)} if len(self.tables) < 8 else {}
+            self.tables = {**self.tables, key: self._table(node)} if len(self.tables) < 8 else {}
             return self(x, node)
         return np.asarray(self.tables[key][np.ravel_multi_index(tuple(np.asarray(x).T), self.shape)])
+
+    def _table(self, node: Instant) -> np.ndarray:
+        """Of every state; nan where a token has a value that no data lead to."""
+        law, out = self.law, np.full((*self.every.shape, self.law.process.size), np.nan)
+        reached = np.max(law.process.forward(node), 0) > 0.0
+        reached[: law.process.size] |= law.process.absorbing  # known tokens are data, whatever the time
+        some = reached[self.every].all(1)
+        out[some] = law.probabilities(self.every[some], node)
+        return out
 
 
 def entropy(p: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from scorebed.solvers.base import alias, solver
+from scorebed.solvers.ranges import within
 from scorebed.solvers.state import Array
 
 DRAWS = "draws tokens, which is not linear in the state"
@@ -51,19 +52,30 @@ def jump_ancestral(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: A
 def flow_euler(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) -> tuple[Array, Any]:
     r"""P(x_t = y) = h (−α'/(1 − α)) p_y: the mixture path's velocity, with the marginals of the reverse process and fewer jumps back.
 
-    It is made for the kernels whose x_t is x0 with probability α and else drawn afresh: absorbing and uniform.
+    That is the path of ``JumpProcess`` under masks and uniform noise; other paths have flows of their own (``solvers.process.paths``).
 
     Raises:
-        ValueError: another kernel.
+        ValueError: a generator, which has no such path.
     """
     process, p = s.process, denoise(x, s)
-    if not isinstance(process.kernel, str):
-        raise ValueError("flow_euler is made for mixture paths: use kernel='absorbing' or 'uniform'")
-    free = (x == process.mask)[..., None] if process.absorbing else 1.0
-    jumps = (s.t - t.t) * process.flow_rate(s) * free * process.widened(p) * (1.0 - process.onehot(x, p))
+    jumps = (s.t - t.t) * process.flow_rates(p, x, s)
     all_jumps = jumps.sum(-1)[..., None]
     stay = (1.0 - all_jumps) * (all_jumps < 1.0)
     return noise(s, t)(jumps + stay * process.onehot(x, jumps)), carry
+
+
+@solver(order=1, weak=1, on=("jump",), nonlinear=DRAWS, reference="arXiv:2412.06264, Alg. 3; free: arXiv:2407.15595, eq. 19 and 25")
+@within(free="[0, inf)")
+def flow_leaping(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any, *, free: float = 0.0) -> tuple[Array, Any]:
+    r"""x0 ~ p, then a leap with the flow's rates given it: P(x_t = y) = Σ_k p_k (1 − e^{−hR_k}) r_k(y)/R_k,  r_k = (1 + c) u_k + c ǔ_k.
+
+    These are probabilities for every h. A step to the data draws x0. ``free`` is c, the size of a part that goes to and fro and leaves the
+    path as it is; there is none at α = 0, where tokens would return at once.
+    """
+    process, p = s.process, denoise(x, s)
+    if t.t == 0.0 and s.t > 0.0:
+        return noise(s, t)(process.widened(p)), carry
+    return noise(s, t)(process.leaped(p, x, s, s.t - t.t, free if s.clock > 0.0 else 0.0)), carry
 
 
 @solver(order=1, weak=1, on=("jump",), nonlinear=DRAWS, reference="MDLM, arXiv:2406.07524, sec. 4.1 (caching)")

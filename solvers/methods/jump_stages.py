@@ -78,7 +78,8 @@ def jump_corrector(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: A
     y = draw(leap(process.rates(denoise(x, s), x, s), h, x, process))
     if t.clock in (0.0, 1.0):  # no finite rates of both directions there
         return y, carry
-    both = process.rates(denoise(y, t), y, t) + process.forward_rates(y, t, like=process.rates(denoise(y, t), y, t))
+    p = denoise(y, t)
+    both = process.rates(p, y, t) + process.return_rates(p, y, t)
     return draw(leap(both, rate * h, y, process)), carry
 
 

@@ -25,35 +25,30 @@ from typing import Any
 import numpy as np
 from scipy.linalg import expm
 
-from scorebed.solvers.draws import KeyedDraws, alike, onehot
+from scorebed.solvers.draws import alike
 from scorebed.solvers.process.base import Instant
-from scorebed.solvers.process.share import SHARES
-from scorebed.solvers.state import Array, is_finite
+from scorebed.solvers.process.share import share_of
+from scorebed.solvers.process.tokens import TokenProcess, apart, over
+from scorebed.solvers.state import Array
 
 Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
-class JumpProcess:
+class JumpProcess(TokenProcess):
     """Tokens that jump: ``size`` S values of the data, ``kernel`` "absorbing", "uniform" or a generator (S rows that sum to 0; Q[x][y] is
-    the rate from x to y), ``share`` how α falls. The clock is α. A step to t = 0 ends at the data."""
+    the rate from x to y), ``share`` how α falls: a name of ``SHARES`` or a ``Share``. The clock is α. A step to t = 0 ends at the data."""
 
     size: int
     kernel: str | Matrix = "absorbing"
-    share: str = "linear"
+    share: Any = "linear"
     t_min: float = 0.0
     t_max: float = math.nan  # 1 for absorbing, 0.99 else, where α must not vanish
-
-    kind = "jump"
-    state = ("x",)
-    gives = ("probabilities",)
-    draws = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 2:
             raise ValueError(f"JumpProcess: size = {self.size!r} must be an integer of at least 2, the values that a token of the data has")
-        if self.share not in SHARES:
-            raise ValueError(f"JumpProcess: share = {self.share!r} is not known: give one of {', '.join(SHARES)}")
+        share_of(self.share, "JumpProcess")
         if not isinstance(self.kernel, str):
             q = np.asarray(self.kernel, dtype=float)
             good = q.shape == (self.size, self.size) and np.isfinite(q).all() and (q - np.diag(np.diag(q)) >= 0).all()
@@ -77,9 +72,9 @@ class JumpProcess:
         return self.kernel == "absorbing"
 
     @property
-    def alphabet(self) -> int:
-        """How many values a token has under noise: S, and the mask."""
-        return self.size + self.absorbing
+    def fall(self) -> Any:
+        """The share, as functions."""
+        return share_of(self.share, "JumpProcess")
 
     @property
     def mask(self) -> int | None:
@@ -90,17 +85,17 @@ class JumpProcess:
         t = float(t)
         if not 0.0 <= t <= self.t_max:
             raise ValueError(f"t = {t!r} is outside JumpProcess: give 0 <= t <= {self.t_max:g}")
-        return Instant(t, SHARES[self.share].alpha(t), self)
+        return Instant(t, self.fall.alpha(t), self)
 
     def at(self, clock: float) -> Instant:
         clock = float(clock)
         if not 0.0 <= clock <= 1.0:
             raise ValueError(f"clock = {clock!r} is outside JumpProcess: it is the share α, give 0 <= α <= 1")
-        return Instant(SHARES[self.share].time(clock), clock, self)
+        return Instant(self.fall.time(clock), clock, self)
 
     def beta(self, node: Instant) -> float:
         """β = −α'/α, the rate of forward jumps; infinite where α = 0."""
-        return SHARES[self.share].falls(node.t) / node.clock if node.clock > 0.0 else math.inf
+        return self.fall.falls(node.t) / node.clock if node.clock > 0.0 else math.inf
 
     def generator(self) -> np.ndarray:
         """Q on the alphabet, (A, A)."""
@@ -120,87 +115,64 @@ class JumpProcess:
         """P(x_t = y | x0 = k), (S, A)."""
         return _kernel(self, node.clock)[: self.size]
 
-    # from clean conditionals to steps; p is (…, S), x is (…), both NumPy or torch
+    def velocities(self, node: Instant) -> np.ndarray:
+        """The rates of the reverse process, β_s Q(y, x) K_s(k, y)/K_s(k, x), (A, S, A)."""
+        falls, n, a = self.fall.falls(node.t), self.alphabet, node.clock
+        if self.absorbing:  # β α/(1 − α) = −α'/(1 − α), finite at α = 0
+            w = np.zeros((n, self.size, n))
+            w[self.size, range(self.size), range(self.size)] = falls / (1.0 - a) if a < 1.0 else 0.0
+            return w
+        here = self.forward(node)
+        return apart(over((falls / a) * self.generator().T[:, None, :] * here[None, :, :], here))
+
+    def returns(self, node: Instant) -> np.ndarray:
+        """The rates of the forward process, β Q(x, y) whatever k, (A, S, A)."""
+        return np.repeat(apart(self.beta(node) * self.generator()[:, None, :]), self.size, 1)
+
+    def flow(self, node: Instant) -> np.ndarray:
+        if self.kernel != "uniform":
+            return self.velocities(node)
+        to = self.flow_rate(node) * np.eye(self.size)
+        return apart(np.repeat(to[None], self.size, 0))
+
+    # masks are common, and their steps products of p with one matrix
 
     def posterior(self, p: Array, x: Array, s: Instant, t: Instant) -> Array:
-        """P(x_t = y | x_s = x) of every token, the others standing still, (…, A); ``t`` is cleaner. Linear in p."""
-        w = _posterior(self, s.clock, t.clock)
         if not self.absorbing:
-            return (p[..., None] * alike(w, p)[x]).sum(-2)
+            return super().posterior(p, x, s, t)
+        shown = (t.clock - s.clock) / (1.0 - s.clock) if s.clock < 1.0 else 0.0
         masked = (x == self.size)[..., None]
-        return masked * (p @ alike(w[self.size], p)) + ~masked * self.onehot(x, p)
+        row = np.eye(self.size, self.alphabet) * shown + np.eye(self.alphabet)[self.size] * (1.0 - shown)
+        return masked * (p @ alike(row, p)) + ~masked * self.onehot(x, p)
 
     def rates(self, p: Array, x: Array, node: Instant) -> Array:
-        """The rates in time of the reverse jumps x → y at ``node``, (…, A), 0 where y = x. Linear in p."""
-        w = SHARES[self.share].falls(node.t) * _rates(self, node.clock)
-        if not self.absorbing:
-            return (p[..., None] * alike(w, p)[x]).sum(-2)
-        return (x == self.size)[..., None] * (p @ alike(w[self.size], p))
+        return self._shown(p, x, node) if self.absorbing else super().rates(p, x, node)
+
+    def flow_rates(self, p: Array, x: Array, node: Instant) -> Array:
+        if not isinstance(self.kernel, str):
+            raise ValueError("flow_euler is made for mixture paths: use kernel='absorbing' or 'uniform'")
+        if self.absorbing:
+            return self._shown(p, x, node)
+        return self.flow_rate(node) * p * (1.0 - self.onehot(x, p))
+
+    def leaped(self, p: Array, x: Array, node: Instant, h: float, free: float = 0.0) -> Array:
+        if free or not isinstance(self.kernel, str):
+            return super().leaped(p, x, node, h, free)
+        shown = -math.expm1(-h * self.flow_rate(node)) * (x == self.size if self.absorbing else x == x)[..., None]
+        return shown * self.widened(p) + (1.0 - shown) * self.onehot(x, p)
+
+    def _shown(self, p: Array, x: Array, node: Instant) -> Array:
+        rate = self.flow_rate(node) if node.clock < 1.0 else 0.0
+        return (x == self.size)[..., None] * (rate * self.widened(p))
 
     def flow_rate(self, node: Instant) -> float:
         """−α'/(1 − α), at which a mixture path puts tokens in their place; infinite at the data."""
-        return SHARES[self.share].falls(node.t) / (1.0 - node.clock) if node.clock < 1.0 else math.inf
+        return self.fall.falls(node.t) / (1.0 - node.clock) if node.clock < 1.0 else math.inf
 
-    def forward_rates(self, x: Array, node: Instant, like: Array) -> Array:
-        """The rates in time of the forward jumps x → y at ``node``, (…, A), 0 where y = x."""
-        q = self.generator()
-        return self.beta(node) * alike(q - np.diag(np.diag(q)), like)[x]
-
-    def fastest(self, node: Instant) -> float:
-        """The largest total rate of reverse jumps that a token can have at ``node``, whatever the model says."""
-        if self.absorbing:
+    def fastest(self, node: Instant, flow: bool = False) -> float:
+        if self.absorbing or flow:
             return self.flow_rate(node)
-        if node.clock >= 1.0:
-            return math.inf
-        return SHARES[self.share].falls(node.t) * float(_rates(self, node.clock).sum(-1).max())
-
-    def onehot(self, x: Array, like: Array) -> Array:
-        """e_x of the alphabet, (…, A), in dtype and library of ``like``."""
-        return onehot(x, self.alphabet, like)
-
-    def widened(self, p: Array) -> Array:
-        """Probabilities of the S values as ones of the alphabet, (…, A): the mask has none."""
-        return p @ alike(np.eye(self.size, self.alphabet), p)
-
-    # what the loop asks
-
-    def check(self, x: Any, name: str = "x") -> None:
-        """Refuse what is not an array of integers (…, L), each a value of the alphabet."""
-        if not (hasattr(x, "shape") and hasattr(x, "dtype")):
-            raise TypeError(f"{name} is a {type(x).__name__}: give a NumPy array or a torch tensor of integers, shape (B, L)")
-        whole = x.dtype.kind in "iu" if isinstance(x, np.ndarray) else not (x.is_floating_point() or x.is_complex())
-        if not whole or str(x.dtype).endswith("bool"):
-            raise TypeError(f"{name} has dtype {x.dtype}: tokens are integers, e.g. {name}.astype('int64')")
-        if len(x.shape) < 2 or math.prod(x.shape) == 0:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}: give at least one sample of at least one token, shape (B, L)")
-        low, high = int(x.min()), int(x.max())
-        if low < 0 or high >= self.alphabet:
-            mask = f", {self.mask} the mask" if self.absorbing else ""
-            raise ValueError(f"{name} has values from {low} to {high}: tokens are 0 to {self.alphabet - 1}{mask}")
-
-    def check_output(self, value: Any, x: Any, what: str) -> None:
-        """Refuse what is not probabilities (…, L, S)."""
-        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-            raise TypeError(f"{what} is a {type(value).__name__}, not an array of shape {(*x.shape, self.size)}")
-        if tuple(value.shape) != (*x.shape, self.size):
-            raise ValueError(f"{what} has shape {tuple(value.shape)}: give the probabilities of the clean values, {(*x.shape, self.size)}")
-        if not is_finite(value):
-            return  # the loop says more of it
-        if bool((value < 0).any()) or bool((abs(value.sum(-1) - 1.0) > 1e-3).any()):
-            raise ValueError(f"{what} are no probabilities: they must be at least 0 and sum to 1; of logits give the softmax")
-
-    def noise(self, source: Any, s: Any, t: Any) -> KeyedDraws:
-        """The draws of a step."""
-        return KeyedDraws(source, s, t)
-
-    def check_noise(self, value: Any, x: Any, where: str) -> None:
-        """Refuse what draws nothing."""
-        if not callable(value):
-            raise TypeError(f"noise(s, t) {where} is a {type(value).__name__}: give a function of probabilities that draws (solvers.draws)")
-
-    def clean(self, prediction: Array) -> Array:
-        """The most probable clean values, (…, L)."""
-        return prediction.argmax(-1)
+        return super().fastest(node) if node.clock < 1.0 else math.inf
 
 
 @lru_cache(maxsize=4096)
@@ -210,29 +182,3 @@ def _kernel(process: JumpProcess, ratio: float) -> np.ndarray:
     if ratio == 0.0:
         raise ValueError("α = 0 has no kernel but for 'absorbing' and 'uniform': end the process before")
     return np.maximum(expm(-math.log(ratio) * process.generator()), 0.0)
-
-
-@lru_cache(maxsize=512)
-def _posterior(process: JumpProcess, s: float, t: float) -> np.ndarray:
-    """w[x, k, y] with P(x_t = y | x_s = x) = Σ_k p_k w[x, k, y]; 0 where k cannot have become x."""
-    here, there, step = (_kernel(process, a) for a in (s, t, s / t))
-    here, there = here[: process.size], there[: process.size]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        w = there[None, :, :] * step.T[:, None, :] / here.T[:, :, None]
-    return np.where(here.T[:, :, None] > 0.0, w, 0.0)
-
-
-@lru_cache(maxsize=512)
-def _rates(process: JumpProcess, alpha: float) -> np.ndarray:
-    """w[x, k, y] with reverse rates −α' Σ_k p_k w[x, k, y]."""
-    n, size = process.alphabet, process.size
-    if process.absorbing:  # β α/(1 − α) = −α'/(1 − α), finite at α = 0
-        w = np.zeros((n, size, n))
-        w[size, range(size), range(size)] = 1.0 / (1.0 - alpha) if alpha < 1.0 else 0.0
-        return w
-    here, q = _kernel(process, alpha)[:size], process.generator() / alpha
-    with np.errstate(divide="ignore", invalid="ignore"):
-        w = q.T[:, None, :] * here[None, :, :] / here.T[:, :, None]
-    w = np.where(here.T[:, :, None] > 0.0, w, 0.0)
-    w[range(n), :, range(n)] = 0.0
-    return w

@@ -72,7 +72,7 @@ def check_discrete(
     made, called = _candidate(sampler, library, samples, seed)
     if len(steps) < 2 or min(steps) < 1 or samples < 1000:
         raise ValueError(f"steps = {tuple(steps)}, samples = {samples}: give at least two numbers of steps and 1000 samples")
-    problem = f"{place.process.size}^{place.d}, {place.process.kernel}"
+    problem = f"{place.process.size}^{place.d}, {getattr(place.process, 'kernel', type(place.process).__name__)}"
     if mask_logit is not None and not place.process.absorbing:
         raise ValueError(f"mask_logit = {mask_logit!r}, but the process has no mask: leave it None")
     made.mask_logit = None if mask_logit is None else float(mask_logit)
