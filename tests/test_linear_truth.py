@@ -15,7 +15,8 @@ from scorebed.analytic.process import LinearLaw, PhaseLaw, PinnedBridge
 from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VE, VP, RectifiedFlow, grid, sample, trace
 from scorebed.solvers.methods.centred import MeanReverting, ResidualShift
 from scorebed.solvers.multistep import lam_weights
-from scorebed.solvers.process.bridge import I2SB, BrownianBridge, DiffusionBridge, Interpolant, Restoration
+from scorebed.solvers.process.bridge import I2SB, BrownianBridge, DiffusionBridge, Interpolant, Relay, Restoration
+from scorebed.solvers.process.consecutive import Consecutive
 from scorebed.solvers.process.frames import Field, Levels, Rolling
 from scorebed.solvers.process.langevin import CLD, covariance, motion, turning
 from scorebed.solvers.process.linear import LinearProcess, Transfer
@@ -35,6 +36,8 @@ PROCESSES: dict[str, Any] = {
     "I2SB": I2SB(),
     "IR-SDE": Restoration(MeanReverting()),
     "ResShift": Restoration(ResidualShift()),
+    "relay": Relay(VP(), t_max=0.7),
+    "consecutive": Consecutive(0.7, (0.9,)),
     "interpolant": Interpolant(spread=0.5),
     "trigonometric interpolant": Interpolant("trigonometric"),
     "levels": Levels(VP(), (0.5, -0.3)),

@@ -10,7 +10,8 @@ import pytest
 from scorebed.analytic.process import LinearLaw
 from scorebed.solvers import VP, Cosine, RectifiedFlow, methods_on
 from scorebed.solvers.methods.centred import ResidualShift
-from scorebed.solvers.process.bridge import I2SB, DiffusionBridge, Interpolant, Restoration
+from scorebed.solvers.process.bridge import I2SB, DiffusionBridge, Interpolant, Relay, Restoration
+from scorebed.solvers.process.consecutive import Consecutive
 from scorebed.solvers.process.frames import Levels, Rolling
 from scorebed.solvers.process.momentum_bridge import MomentumBridge
 from scorebed.solvers.process.recipe import Recipe, from_recipe, psld, third_order
@@ -27,6 +28,8 @@ PROCESSES: dict[str, Any] = {
     "VP bridge": DiffusionBridge(VP()),
     "I2SB": I2SB(),
     "ResShift": Restoration(ResidualShift(1.0)),
+    "relay": Relay(VP(), t_max=0.9),
+    "consecutive": Consecutive(0.7, (0.9,)),
     "interpolant": Interpolant("trigonometric", 0.7),
     "levels": Levels(Cosine(), (0.6, 0.0, -0.4)),
     "rolling": Rolling(RectifiedFlow(1e-3, 0.99), 2, 0.2),

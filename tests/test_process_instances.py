@@ -14,9 +14,10 @@ from scorebed.analytic import GaussianMixture
 from scorebed.analytic.output.moments import moments
 from scorebed.analytic.process import LinearLaw, PinnedBridge
 from scorebed.analytic.process.schrodinger import coupling, fitting, rate, schrodinger_bridge
-from scorebed.solvers import SOLVERS, VP, Node, grid, sample, trace
+from scorebed.solvers import SOLVERS, VE, VP, Node, grid, sample, trace
 from scorebed.solvers.methods.centred import MeanReverting, ResidualShift, about
-from scorebed.solvers.process.bridge import I2SB, BrownianBridge, DiffusionBridge, Interpolant, Restoration
+from scorebed.solvers.process.bridge import I2SB, BrownianBridge, DiffusionBridge, Interpolant, Relay, Restoration
+from scorebed.solvers.process.consecutive import Consecutive
 from scorebed.solvers.process.langevin import CLD
 from scorebed.solvers.process.momentum_bridge import MomentumBridge
 from scorebed.solvers.process.recipe import Recipe, from_recipe, psld
@@ -59,6 +60,121 @@ def test_dbim_is_ddim_or_its_multistep_in_centred_variables(name: str, process: 
         inner = -math.expm1(-h)  # φ: D the line through the last two, integrated against e^λ
         y, past = t.sigma / s.sigma * y + t.alpha * (inner * m + (h - inner) * slope), m
     np.testing.assert_allclose(found, y + shift[-1], atol=1e-10)
+
+
+@pytest.mark.parametrize("schedule", [VP(), VE(0.1, 3.0)], ids=repr)
+def test_dbmsolver_is_its_closed_form(schedule: Any) -> None:
+    """With SNR = α²/σ² and u = sqrt(SNR/SNR_T − 1): the printed coefficients of the first order, and the arctangents of the second."""
+    process = DiffusionBridge(schedule)
+    law: Any = PinnedBridge(modes(), PIN, process)
+    nodes = [process.node(t) for t in (0.9, 0.5, 0.2)]
+    found = sample(SOLVERS["dbmsolver_2"], law.denoised, X, nodes, terminal="none")
+    first = sample(SOLVERS["dbmsolver_1"], law.denoised, X, nodes, terminal="none")
+    end = schedule.node(1.0)
+
+    def facts(node: Any) -> tuple[float, float, float, float]:
+        one = schedule.node(node.t)
+        ratio = math.exp(2.0 * (one.lam - end.lam))
+        return one.alpha, one.lam, ratio, math.sqrt(ratio - 1.0)
+
+    def plain(x: np.ndarray, m: np.ndarray, s: Any, t: Any) -> np.ndarray:
+        (a, _, ratio, u), (a_t, _, ratio_t, u_t) = facts(s), facts(t)
+        pull = a_t * (1.0 - 1.0 / ratio_t) * (1.0 - u / u_t)
+        away = a_t / end.alpha / ratio_t * (1.0 - u_t / u)
+        return np.asarray(a_t / a * ratio / ratio_t * u_t / u * x + pull * m + away * PIN)
+
+    x = y = X
+    for s, t in pairwise(nodes):
+        m, i = law.denoised(x, s)[0], process.node(0.5 * (s.t + t.t))
+        slope = (law.denoised(plain(x, m, s, i), i)[0] - m) / (facts(i)[1] - facts(s)[1])
+        (_, lam, _, u), (a_t, lam_t, ratio_t, u_t) = facts(s), facts(t)
+        turn = lam_t - lam - 1.0 + u / u_t + (math.atan(u_t) - math.atan(u)) / u_t
+        x = plain(x, m, s, t) + a_t * (1.0 - 1.0 / ratio_t) * turn * slope
+        y = plain(y, law.denoised(y, s)[0], s, t)
+    np.testing.assert_allclose(found, x, rtol=1e-11)
+    np.testing.assert_allclose(first, y, rtol=1e-11)
+
+
+def test_dbmsolver_leaves_the_pin_by_the_exponential_step_of_the_reverse_sde() -> None:
+    """x = (σ_t/σ_T) e^{−h} x_T + α_t (1 − e^{−2h}) D + σ_t sqrt(1 − e^{−2h}) ξ,  h = log(α_t/σ_t) − log(α_T/σ_T)."""
+    process = DiffusionBridge(VP())
+    law: Any = PinnedBridge(modes(), PIN, process)
+    s, t = process.node(1.0), process.node(0.6)
+    end, one = VP().node(1.0), VP().node(0.6)
+    h, x, xi = one.lam - end.lam, np.tile(PIN, (3, 1)), np.array([[0.3], [-1.0], [2.0]])
+    expected = one.sigma / end.sigma * math.exp(-h) * x - one.alpha * math.expm1(-2.0 * h) * law.denoised(x, s)[0]
+    for name in ("dbmsolver_1", "dbmsolver_2"):
+        found = sample(SOLVERS[name], law.denoised, x, [s, t], noise=lambda a, b: xi, terminal="none")
+        np.testing.assert_allclose(found, expected + one.sigma * math.sqrt(-math.expm1(-2.0 * h)) * xi, rtol=1e-12)
+
+
+def test_with_no_stops_consecutive_bridges_are_one() -> None:
+    one, many = BrownianBridge(1.3), Consecutive(1.3, ())
+    for eta in (0.0, 0.7, 1.0):
+        for a, b in zip(one.node(0.8).to(one.node(0.2), eta), many.node(0.8).to(many.node(0.2), eta), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_consecutive_bridges_pass_through_their_stops_and_forget_there() -> None:
+    """Marginals at the stops; a step across one is the steps to it and from it; DDPM carries the law whether it stops there or not."""
+    process = Consecutive(0.8, (0.3, 0.6))
+    law = LinearLaw(process, [1.0], [[0.4, -1.0, 0.5, 2.0]], np.diag([0.2, 0.3, 0.1, 0.0])[None])
+    for j, t in enumerate((0.0, 0.3, 0.6, 1.0)):
+        (row,), ((spread,),) = process.forward(process.node(t))
+        assert spread == 0.0
+        np.testing.assert_array_equal(row, np.eye(4)[j])
+    (row,), ((spread,),) = process.forward(process.node(0.45))
+    assert (row, spread) == (pytest.approx((0.0, 0.5, 0.5, 0.0)), pytest.approx(0.64 * 0.3 / 4.0))
+    s, stop, t = (process.node(u) for u in (0.7, 0.6, 0.2))
+    (a1, b1, c1), (a2, b2, c2) = (tuple(np.array(m) for m in step) for step in (s.to(stop, 1.0), stop.to(t, 1.0)))
+    a, b, c = (np.array(m) for m in s.to(t, 1.0))
+    np.testing.assert_allclose([a2 @ a1, a2 @ c1], [a, 0.0 * c])
+    np.testing.assert_allclose(a2 @ b1 + b2 - b, [[0.0, 0.0, 0.0, 0.0]], atol=1e-15)
+    assert c2 @ c2.T == pytest.approx(c @ c.T)
+    for times in ([1.0, 0.8, 0.6, 0.4, 0.3, 0.1], [1.0, 0.8, 0.5, 0.1]):  # each stretch pinned at its stop, where nothing is left of before
+        point = LinearLaw(process, [1.0], law.means, np.zeros((1, 4, 4)))
+        mean, covariance = moments(trace(SOLVERS["ddpm"], [process.node(u) for u in times]), point)
+        end = point.marginal(process.node(0.1))
+        np.testing.assert_allclose(mean, end.mean(), rtol=1e-12)
+        np.testing.assert_allclose(covariance, end.covariance(), rtol=1e-12)
+    for eta in (0.0, 0.5):
+        with pytest.raises(ValueError, match=r"across a stop: stop there, or use eta = 1"):
+            s.to(t, eta)
+    with pytest.raises(ValueError, match=r"stops = \(0.7, 0.3\) must rise between 0 and 1"):
+        Consecutive(1.0, (0.7, 0.3))
+
+
+def test_every_bridge_of_the_chain_is_sampled_by_every_sampler_of_bridges() -> None:
+    """From the far point through the middle one: DBIM, DBMSolver and DDPM, each against the law of the frame between."""
+    process = Consecutive(0.5, (0.5,))
+    law = LinearLaw(process, [1.0], [[0.2, -0.4, 1.1]], np.diag([0.25, 0.0, 0.0])[None])
+    nodes = [process.node(t) for t in (1.0, 0.75, *np.linspace(0.5, 0.02, 200))]
+    for name in ("ddpm", "dbim_2", "dbmsolver_2", "gddim"):
+        mean, covariance = moments(trace(SOLVERS[name], nodes), law)
+        end = law.marginal(nodes[-1])
+        np.testing.assert_allclose(mean, end.mean(), atol=2e-3)
+        np.testing.assert_allclose(covariance, end.covariance(), rtol=3e-2)
+
+
+def test_a_relay_is_the_schedules_diffusion_of_what_moves_from_one_end_to_the_other() -> None:
+    """x_t = α ((1 − η) x0 + η x1) + σ ε; the flow keeps ε as DDIM does; it begins at N(α x1, σ²), where x0 has no share."""
+    process = Relay(VP(), t_max=0.6)
+    s, t = process.node(0.6), process.node(0.2)
+    one, two = VP().node(0.6), VP().node(0.2)
+    (row,), ((spread,),) = process.forward(t)
+    assert (*row, spread) == pytest.approx((two.alpha * 2.0 / 3.0, two.alpha / 3.0, two.sigma**2))
+    assert process.forward(s)[0][0] == (0.0, one.alpha)
+    (a,), (b,), (c,) = s.to(t)
+    kept = two.sigma / one.sigma
+    assert (a[0], *b, c[0]) == pytest.approx((kept, two.alpha * 2.0 / 3.0, two.alpha / 3.0 - kept * one.alpha, 0.0))
+    law = LinearLaw(process, [1.0], [[0.5, 0.55]], [[[0.6, 0.42], [0.42, 0.344]]])
+    for name, claim in (("ddim", 1.0), ("ddpm", 1.0), ("dbim_2", 2.0), ("dbmsolver_2", 2.0), ("heun_t", 2.0)):
+        errors = []
+        for n in (150, 300):
+            nodes = grid.uniform(process, n, 0.6, 0.01)
+            covariance = moments(trace(SOLVERS[name], nodes), law)[1]
+            errors.append(abs(float((covariance - law.marginal(nodes[-1]).covariance())[0, 0])))
+        assert math.log2(errors[0] / errors[1]) == pytest.approx(claim, abs=0.2), name
 
 
 @pytest.mark.parametrize("schedule", [MeanReverting(0.5), ResidualShift(1.0)], ids=["IR-SDE", "ResShift, RDDM"])

@@ -2,6 +2,7 @@ r"""Samplers of bridges, x_t = a x0 + b x1 + γ ε with x1 known (``process.brid
 
     ddbm_hybrid       a stretch of the reverse SDE, then Heun's method along the flow          arXiv:2309.16948
     dbim_1, _2, _3    exact steps with x0 a polynomial in log(a/γ), the first from the pin with noise, then none   arXiv:2405.15885
+    dbmsolver_1, _2   the same with x0 a line in log(α/σ) of the diffusion that is pinned, at two evaluations   arXiv:2605.05889
     interpolant_sde   the flow and ε times the score, any ε                                     arXiv:2303.08797
     i2sb, bbdm        the posterior chain, which is DDPM here                                   arXiv:2302.05872, arXiv:2205.07680
 
@@ -46,11 +47,18 @@ def level(node: Point) -> tuple[float, float]:
     return 0.5 * (math.log(a) - math.log(q)), -0.5 * node.process.t_max * (da / a - dq / q)
 
 
+def _first(s: Any, t: Any) -> Any:
+    """The first-order step where there is no other, for x0 has no share at s or x none at t: along the flow, or with noise from a pinned
+    end, which has no flow. Else None."""
+    step = s.to(t, s.process.amount(s, 0.0))
+    return None if s.process.shares(s.t).a and step.a[0][0] else step
+
+
 def _dbim(k: int, denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
     """A step through the last k predictions; from the pinned end, which has no flow, with noise and nothing kept."""
     m = denoise(x, s)
-    if s.process.amount(s, 0.0):
-        return s.to(t, 1.0)(x, m, noise(s, t)), None
+    if first := _first(s, t):
+        return first(x, m, noise(s, t) if s.process.amount(s, 0.0) else None), None
     past = ((s, m), *(carry or ()))
     step = s.process.multistep([node for node, _ in past], s, t, 0.0, level)
     return step(x, tuple(part for _, m in past for part in parts(m))), past[: k - 1]
@@ -72,6 +80,37 @@ def dbim_2(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noi
 def dbim_3(denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry, noise: Noise) -> tuple[State, Carry]:
     r"""``dbim_1`` with D the parabola in λ = log(a/γ) through the last three predictions. Begins inside the bridge."""
     return _dbim(3, denoise, x, s, t, carry, noise)
+
+
+def pinned_level(node: Point) -> tuple[float, float]:
+    """λ = log(α/σ) and dλ/dclock of the diffusion that is pinned, the variable of DBMSolver: α²/σ² = d/q + its value at the end."""
+    process = node.process
+    q, ratio = process.shares(node.t).q, process.end_ratio(node.t)
+    snr = process.decay(node.t)[0] / q + ratio
+    return 0.5 * math.log(snr), 0.5 * process.t_max * process.noise_rate(node) / (q * q * snr)
+
+
+dbmsolver_1 = alias(
+    "dbmsolver_1",
+    dbim_1,
+    reference="arXiv:2605.05889, first-order solutions of SDE and ODE",
+    formula="x_t = (α_t/α_s)(SNR_s/SNR_t)(u_t/u_s) x + α_t (1 − SNR_T/SNR_t)(1 − u_s/u_t) D + (α_t/α_T)(SNR_T/SNR_t)(1 − u_t/u_s) x1, "
+    "u = sqrt(SNR/SNR_T − 1); from the pin by the exponential step of the reverse SDE.",
+    on=_BRIDGE,
+)
+
+
+@solver(order=2, reference="arXiv:2605.05889, second-order solution of the ODE, after the first-order one of the SDE", on=_BRIDGE)
+@within(r="(0, 1]")
+def dbmsolver_2(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[State, Any]:
+    r"""u = ``dbmsolver_1`` to i, t_i = t_s + r (t_t − t_s), then D the line in λ = log(α/σ) through D_s and D_i: with h = λ_t − λ_s and
+    w = sqrt(SNR/SNR_T − 1) that adds a_t (h − 1 + w_s/w_t + (arctan w_t − arctan w_s)/w_t) (D_i − D_s)/(λ_i − λ_s)."""
+    m = denoise(x, s)
+    if first := s.to(t) if s.t == t.t else _first(s, t):
+        return first(x, m, noise(s, t) if s.process.amount(s, 0.0) else None), None
+    i = at_time(s, t, r)
+    step = s.process.multistep([s, i], s, t, 0.0, pinned_level)
+    return step(x, (*parts(m), *parts(denoise(s.to(i)(x, m), i)))), None
 
 
 @solver(order=1, weak=1, strong=1, reference="arXiv:2303.08797, eq. 2.33 by Euler-Maruyama", inexact=DISCRETISED, on=_BRIDGE)

@@ -1,102 +1,20 @@
-r"""Processes between two ends: x0 at t = 0 and x1, which may be pinned, be a degraded x0, or have a law of its own with x0.
+r"""Processes between two ends (``process.two_ends``): x_t = a_t x0 + b_t x1 + γ_t ε, γ_t² = d_t q_t with d = a but in relays.
 
-    x_t = a_t x0 + b_t x1 + γ_t ε,      γ_t² = a_t q_t
-
-A model gives m = (E[x0 | x_t], E[x1 | x_t]); where the end is pinned, x1 is what it is pinned to. The noise about the mean decays as a_t on
-the way to x1, and so for constant m and every η ≥ 0
-
-    A = (q_t/q_s)^{(1+η)/2} (a_t/a_s)^{(1−η)/2},   B = (a_t − A a_s,  b_t − A b_s),   C² = γ_t² (1 − (q_t a_s/(q_s a_t))^η).
-
-η = 1 is the reverse SDE, with dx = … + sqrt(a q' − a' q) dW; where x1 is what a_t decays to, as in all bridges, it knows nothing of x1 and
-may begin at the pinned end itself. The flow, η = 0, may not, for there x = x1 says nothing of the noise.
-
-    BrownianBridge    a = 1 − t, b = t, q = κ² t; BBDM with κ² = 2s                arXiv:2205.07680
-    DiffusionBridge   a schedule pinned at t_max: DDBM's VP and VE bridges         arXiv:2309.16948
-    I2SB              the VE bridge of a rate β(t) that is smallest at both ends   arXiv:2302.05872
-    Restoration       x1 − x0 added as the noise is: IR-SDE, ResShift, RDDM        arXiv:2301.11699, arXiv:2307.12348
-    Interpolant       linear or trigonometric, γ² = 2 c t (1 − t)                  arXiv:2303.08797
+BrownianBridge    a = 1 − t, b = t, q = κ² t; BBDM with κ² = 2s                arXiv:2205.07680
+DiffusionBridge   a schedule pinned at t_max: DDBM's VP and VE bridges         arXiv:2309.16948
+I2SB              the VE bridge of a rate β(t) that is smallest at both ends   arXiv:2302.05872
+Restoration       x1 − x0 added as the noise is: IR-SDE, ResShift, RDDM        arXiv:2301.11699, arXiv:2307.12348
+Relay             x1 − x0 added on a schedule of its own, noise at both ends   arXiv:2410.02640
+Interpolant       linear or trigonometric, γ² = 2 c t (1 − t)                  arXiv:2303.08797
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
-from scorebed.solvers.process.base import Instant
-from scorebed.solvers.process.general import forwards
-from scorebed.solvers.process.linear import LinearProcess, Matrix, Transfer
-
-
-class Shares(NamedTuple):
-    """a, b and q at a time, and their derivatives."""
-
-    a: float
-    b: float
-    q: float
-    da: float
-    db: float
-    dq: float
-
-
-class TwoEnds(LinearProcess):
-    """A process between two ends. ``shares(t)`` is what one differs from another in. The clock is 1 − t/t_max."""
-
-    t_min: float
-    t_max: float
-
-    kind = "bridge"
-    state = ("x",)
-    gives = ("x0", "x1")
-    draws = 1
-
-    def shares(self, t: float) -> Shares:
-        """a_t, b_t, q_t and their derivatives in t."""
-        raise NotImplementedError
-
-    def node(self, t: float) -> Instant:
-        t = float(t)
-        if not 0.0 <= t <= self.t_max:
-            raise ValueError(f"t = {t!r} is outside {type(self).__name__}: give 0 <= t <= {self.t_max:g}")
-        return Instant(t, 1.0 - t / self.t_max, self)
-
-    def at(self, clock: float) -> Instant:
-        return self.node(self.t_max * (1.0 - float(clock)))
-
-    def forward(self, node: Instant) -> tuple[Matrix, Matrix]:
-        a, b, q, *_ = self.shares(node.t)
-        return ((a, b),), ((a * q,),)
-
-    def transfer(self, s: Instant, t: Instant, eta: float = 0.0) -> Transfer:
-        if s.t == t.t:
-            return Transfer(((1.0,),), ((0.0, 0.0),), ((0.0,),))
-        forwards(s, t, eta)
-        a, b, q, *_ = self.shares(s.t)
-        a_t, b_t, q_t, *_ = self.shares(t.t)
-        if q == 0.0 or (a == 0.0 and eta < 1.0):
-            raise ValueError(f"no step with eta = {eta:g} leaves t = {s.t:g}, where x has no noise: begin inside, or use eta = 1")
-        if a == 0.0 and eta > 1.0:
-            raise ValueError(f"no step with eta = {eta:g} leaves the pinned end t = {s.t:g}: begin inside, or use eta = 1")
-        left, right = q_t / q, a_t / a if a else math.inf
-        kept = left ** (0.5 * (1.0 + eta)) * (right ** (0.5 * (1.0 - eta)) if eta != 1.0 else 1.0)
-        c = math.sqrt(a_t * q_t * (1.0 - (left / right) ** eta)) if eta > 0.0 else 0.0
-        return Transfer(((kept,),), ((a_t - kept * a, b_t - kept * b),), ((c,),))
-
-    def rates(self, node: Instant, eta: float = 1.0) -> Transfer:
-        a, b, q, da, db, dq = self.shares(node.t)
-        if q == 0.0 or (a == 0.0 and eta != 1.0):
-            raise ValueError(f"the rates with eta = {eta:g} are infinite at t = {node.t:g}: begin inside, or use eta = 1")
-        p = 0.5 * ((1.0 + eta) * dq / q + ((1.0 - eta) * da / a if eta != 1.0 else 0.0))
-        return Transfer(((p,),), ((da - p * a, db - p * b),), ((math.sqrt(eta * self.noise_rate(node)),),))
-
-    def amount(self, node: Instant, eta: float) -> float:
-        """η; 1 at the pinned end, which no other motion leaves."""
-        return eta if self.shares(node.t).a else 1.0
-
-    def noise_rate(self, node: Instant) -> float:
-        """g² = a q' − a' q of the reverse SDE with η = 1."""
-        a, _, q, da, _, dq = self.shares(node.t)
-        return a * dq - da * q
+from scorebed.solvers.process.two_ends import Shares, TwoEnds
 
 
 def _numbers(process: Any, *names: str) -> None:
@@ -146,6 +64,10 @@ class DiffusionBridge(TwoEnds):
         _numbers(self, "t_min", "t_max")
         _range(self)
         self.schedule.node(self.t_max)
+
+    def end_ratio(self, t: float) -> float:
+        end = self.schedule.node(self.t_max)
+        return float(end.alpha / end.sigma) ** 2
 
     def shares(self, t: float) -> Shares:
         one, end = self.schedule.node(t), self.schedule.node(self.t_max)
@@ -206,11 +128,48 @@ class Restoration(TwoEnds):
     def t_max(self) -> float:  # type: ignore[override]
         return float(self.schedule.t_max)
 
+    def end_ratio(self, t: float) -> float:
+        return 0.0  # nothing is pinned
+
     def shares(self, t: float) -> Shares:
         one = self.schedule.node(t)
         alpha, f = one.alpha, self.schedule.f(t)
         q = one.sigma**2 / alpha
         return Shares(alpha, 1.0 - alpha, q, f * alpha, -f * alpha, self.schedule.g2(t) / alpha + f * q)
+
+
+@dataclass(frozen=True)
+class Relay(TwoEnds):
+    r"""x_t = α_t ((1 − η_t) x0 + η_t x1) + σ_t ε,  η_t = t/t_N: from a noisy x1 at ``t_max`` = t_N on to x0, the residual taken off on the
+    way (RDEIC, arXiv:2410.02640). The noise is the schedule's, and decays with it.
+    """
+
+    schedule: Any
+    t_min: float = 1e-3
+    t_max: float = 0.5
+
+    def __post_init__(self) -> None:
+        _numbers(self, "t_min", "t_max")
+        _range(self, self.schedule.t_max)
+
+    def decay(self, t: float) -> tuple[float, float]:
+        alpha = float(self.schedule.node(t).alpha)
+        return alpha, float(self.schedule.f(t)) * alpha
+
+    def end_ratio(self, t: float) -> float:
+        return 0.0
+
+    def shares(self, t: float) -> Shares:
+        one, (alpha, slope) = self.schedule.node(t), self.decay(t)
+        eta, var = t / self.t_max, one.sigma**2
+        return Shares(
+            a=alpha * (1.0 - eta),
+            b=alpha * eta,
+            q=var / alpha,
+            da=slope * (1.0 - eta) - alpha / self.t_max,
+            db=slope * eta + alpha / self.t_max,
+            dq=(self.schedule.g2(t) + self.schedule.f(t) * var) / alpha,
+        )
 
 
 Path = Literal["linear", "trigonometric"]

@@ -10,9 +10,9 @@ from scipy.special import ndtr, ndtri
 
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.output.moments import moments
-from scorebed.analytic.process import PinnedBridge
+from scorebed.analytic.process import LinearLaw
 from scorebed.solvers import SOLVERS, VP, RectifiedFlow, grid, sample, trace
-from scorebed.solvers.process.bridge import BrownianBridge
+from scorebed.solvers.process.consecutive import Consecutive
 from scorebed.toy.claims.common import states
 from scorebed.toy.claims.registry import Row, above, below, claim, near, order
 from scorebed.toy.measure.convergence import order_of, rms
@@ -146,8 +146,8 @@ def learned_flow(broken: bool) -> list[Row]:
     control="a DDPM chain stands in for the bridge",
 )
 def bounded_noise(broken: bool) -> list[Row]:
-    """Variances of the draws of 800 steps, summed; and the output law of 20 steps from a pin to a point."""
-    bridge, n = BrownianBridge(), 800
+    """Variances of the draws of 800 steps of both bridges, summed; and the output law of 20 steps of one from a pin to a point."""
+    bridge, n = Consecutive(), 800
 
     def drawn(process: object, start: float, end: float) -> float:
         """Σ C² of the transfers that DDPM makes."""
@@ -155,10 +155,9 @@ def bounded_noise(broken: bool) -> list[Row]:
         return sum(float(s.to(t, 1.0).c[0][0]) ** 2 for s, t in pairwise(nodes))
 
     own = drawn(VP(), 1.0, 1e-3) if broken else drawn(bridge, 1.0, 1e-3)
-    point = GaussianMixture([1.0], [[0.7]], 1e-12 if not broken else 0.3)
-    law = PinnedBridge(point, np.array([-1.0]), bridge)
-    nodes = grid.GRIDS["uniform"](bridge, 20, start=1.0, end=0.01)
-    mean, spread = moments(trace(SOLVERS["ddpm"], nodes, terminal="denoise"), law, np.array([-1.0]), np.zeros((1, 1)))
+    law = LinearLaw(bridge, [1.0], [[0.2, 0.7, -1.0]], np.diag([0.0, 0.3 if broken else 0.0, 0.0])[None])
+    nodes = grid.GRIDS["uniform"](bridge, 20, start=1.0, end=0.5)
+    mean, spread = moments(trace(SOLVERS["ddpm"], nodes), law)
     return [
         near("Σ var of the bridge's draws over κ²", own, 1.0, 0.02),
         above("Σ var of DDPM's draws over it", drawn(VP(), 1.0, 1e-3) / own, 5.0, "times"),

@@ -11,10 +11,10 @@ from scipy.integrate import solve_ivp
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.distance.gaussian import gaussian_w2
 from scorebed.analytic.output.moments import moments
-from scorebed.analytic.process import PinnedBridge
+from scorebed.analytic.process import LinearLaw, PinnedBridge
 from scorebed.solvers import GRIDS, SOLVERS, VP, Node, grid, sample, trace
 from scorebed.solvers.methods.centred import MeanReverting, ResidualShift, about
-from scorebed.solvers.process.bridge import BrownianBridge
+from scorebed.solvers.process.bridge import BrownianBridge, Relay
 from scorebed.toy.claims.common import states
 from scorebed.toy.claims.registry import Row, above, below, claim, near
 from scorebed.toy.measure.convergence import rms
@@ -136,19 +136,19 @@ def residual_shift(broken: bool) -> list[Row]:
     control="the residual is left out",
 )
 def relay(broken: bool) -> list[Row]:
-    """x0 ~ N(.5, .6) and c = .7 x0 + .2 + noise of variance .05, at three levels; DDIM from there."""
-    rows = []
-    m, v = 0.5, 0.6
-    centre, spread, cross = 0.7 * m + 0.2, 0.49 * v + 0.05, 0.7 * v
+    """x0 ~ N(.5, .6) and c = .7 x0 + .2 + noise of variance .05, at three levels of a relay."""
+    rows, ends = [], (np.array([[0.5, 0.55]]), np.array([[[0.6, 0.42], [0.42, 0.344]]]))
     for t in (0.6, 0.4, 0.25):
         node = VP().node(t)
-        seen, width = node.alpha * centre, node.alpha**2 * spread + node.sigma**2
-        folded = 0.0 if broken else 1.0  # x_t = α (x0 + η_t (c − x0)) + σ ε with η = 1 at t_N
-        mean = node.alpha * (m + folded * (centre - m))
-        kept = node.alpha**2 * (v + folded * (spread + 2.0 * (cross - v) - 2.0 * cross + v)) + node.sigma**2
-        plain = node.alpha**2 * v + node.sigma**2
-        kls = [0.5 * (width / c - 1.0 - math.log(width / c) + (seen - a) ** 2 / c) for a, c in ((mean, kept), (node.alpha * m, plain))]
-        rows.append((t, kls[0], kls[1]))
+        process = Relay(VP(), t_max=t)
+        plain = GaussianMixture([1.0], ends[0][:, :1], ends[1][0, 0, 0]).marginal(node)
+        folded = plain if broken else LinearLaw(process, [1.0], *ends).marginal(process.node(t))
+        seen, width = node.alpha * ends[0][0, 1], node.alpha**2 * ends[1][0, 1, 1] + node.sigma**2
+        kls = []
+        for law in (folded, plain):
+            mean, spread = float(law.mean()[0]), float(law.covariance()[0, 0])
+            kls.append(0.5 * (width / spread - 1.0 - math.log(width / spread) + (seen - mean) ** 2 / spread))
+        rows.append((t, *kls))
     return [
         *(below(f"KL of the start with the residual folded in, t = {t:g}", one, 1e-12) for t, one, _ in rows),
         above("KL without it, t = .25", rows[-1][2], 0.005, kept=True),
