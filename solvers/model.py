@@ -26,10 +26,11 @@ Denoiser = Callable[[State, Any], State]
 F = TypeVar("F", bound=Callable[..., Any])
 
 PREDICTIONS = ("denoised", "eps", "score", "v", "flow")
-MAPS = ("endpoint", "map", "average", "draw")
+MAPS = ("endpoint", "map", "average", "velocity", "draw")
 """Models of few-step methods, which are no predictions: ``endpoint``, f(x, s), where the flow takes x from s without noise; ``map``,
-f(x, s, t), where it takes it at t; ``average``, u(x, s, t) = (f − x)/(t − s), its average velocity; ``draw``, g(x, s, ξ), a draw of
-p(x0 | x_s = x) made of normals ξ of x's shape. None is a posterior mean, nor can be turned into one."""
+f(x, s, t), where it takes it at t; ``average``, u(x, s, t) = (f − x)/(t − s), its average velocity; ``velocity``, v(x, s), dx/dt of paths
+between coupled ends, whose laws on the way are not those of the process; ``draw``, g(x, s, ξ), a draw of p(x0 | x_s = x) made of normals ξ
+of x's shape. None is a posterior mean, nor can be turned into one."""
 
 
 def _known(prediction: str) -> None:

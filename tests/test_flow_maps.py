@@ -14,6 +14,7 @@ from scorebed.analytic import GaussianMixture, RotatedProduct
 from scorebed.analytic.gaussian.mixture import CLEAN
 from scorebed.analytic.heat import HeatMixture
 from scorebed.analytic.process.maps import FlowMap
+from scorebed.analytic.process.reflow import Reflow
 from scorebed.solvers import EDM, VE, VP, RectifiedFlow, SubVP
 from scorebed.solvers.space import SO3, Box, Hyperbolic, Sphere, Torus
 from scorebed.toy.problems.lines import modes
@@ -176,3 +177,38 @@ def test_other_libraries_and_precisions_come_back_as_they_came() -> None:
         for out in (f(x, s, t), f.jvp(x, s, t, v), f.vjp(x, s, t, v), f.velocity(x, s), f.average_velocity(x, s, t), f.log_det(x, s, t)):
             assert type(out) is type(x)
             assert out.dtype == x.dtype
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("law", LAWS)
+def test_paths_of_a_reflow_are_straight_and_end_where_the_flow_does(law: str, process: str) -> None:
+    """S_w(Z) = w Z + (1 − w) T(Z) is undone, the velocity is dx/dt of it, and the law at the ends is the marginal."""
+    f, z, s, t = setting(law, process)
+    y, paths = f(z, s, t), Reflow(f.law, s, t)
+    for w in (1.0, 0.7, 0.05, 0.0):
+        u = s.schedule.node(t.t + w * (s.t - t.t))
+        x = w * z + (1.0 - w) * y
+        np.testing.assert_allclose(paths.begin(x, u), z, atol=1e-11)
+        np.testing.assert_allclose(paths(x, u, t), y, atol=1e-11)
+        np.testing.assert_allclose(paths.velocity(x, u), (z - y) / (s.t - t.t), atol=1e-11)
+    if law == "line":
+        np.testing.assert_allclose(paths.cdf(y, t), f.law.marginal(t).cdf(y), atol=1e-10)
+        middle = s.schedule.node(0.5 * (s.t + t.t))
+        assert np.abs(np.ravel(paths.cdf(x, middle)) - np.ravel(f.law.marginal(middle).cdf(x))).max() > 1e-3  # not that of the process
+
+
+def test_a_reflow_of_far_modes_is_exact_and_what_has_none_is_refused() -> None:
+    """Between modes 40 standard deviations apart T is as steep as e^{200}."""
+    law, (s, t) = GaussianMixture([0.5, 0.5], [-2.0, 2.0], [0.01, 0.01]), (RectifiedFlow().node(z) for z in (1.0, 0.0))
+    z = law.sample(50, 0, s)
+    y = law.flow(z, s, t)
+    paths = Reflow(law, s, t)
+    np.testing.assert_allclose(paths.begin(0.02 * z + 0.98 * y, RectifiedFlow().node(0.02)), z, atol=1e-12)
+    for wrong, words in (
+        (lambda: Reflow(GaussianMixture([0.5, 0.5], np.eye(2), 0.1), s, t), "no closed straight paths"),
+        (lambda: Reflow(SPACES["sphere"], s, t), "no closed straight paths"),
+        (lambda: Reflow(law, s, s), "give two times"),
+        (lambda: Reflow(law, RectifiedFlow().node(0.5), t).velocity(z, s), "not between the ends"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            wrong()

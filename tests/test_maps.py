@@ -169,7 +169,10 @@ def test_the_law_of_a_chain_with_any_map_is_known_by_the_transfer_operator() -> 
 
 
 @pytest.mark.parametrize("run", [sample, gpu.run], ids=["sample", "gpu"])
-@pytest.mark.parametrize(("mark", "method"), [("endpoint", multistep_consistency), ("map", flow_map), ("average", SOLVERS["mean_flow"])])
+@pytest.mark.parametrize(
+    ("mark", "method"),
+    [("endpoint", multistep_consistency), ("map", flow_map), ("average", SOLVERS["mean_flow"]), ("velocity", SOLVERS["reflow"])],
+)
 def test_a_map_never_passes_for_a_posterior_mean_nor_a_mean_for_a_map(run: Any, mark: str, method: Solver) -> None:
     x = X if run is sample else torch.as_tensor(X)
     mapped = predicts(mark)(lambda y, *nodes: y)
@@ -203,6 +206,7 @@ def test_few_step_methods_are_asked_for_by_name() -> None:
         "endpoint": ["multistep_consistency"],
         "map": ["flow_map", "ctm"],
         "average": ["mean_flow", "shortcut"],
+        "velocity": ["reflow"],
         "draw": ["long_reverse"],
     }
     assert {takes: list(methods_on(takes=takes)) for takes in few} == few

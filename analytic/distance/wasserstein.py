@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from scorebed.analytic.gaussian.line import Line
-from scorebed.analytic.gaussian.line_quadrature import BLOCK, NODES, Law, blockwise, gap, nodes, pair, panels
+from scorebed.analytic.gaussian.line_quadrature import BLOCK, NODES, Law, blockwise, gap, meet, nodes, pair, panels
 
 
 def wasserstein(a: Law, b: Law, p: int = 1) -> float:
@@ -76,32 +76,12 @@ def _w2_lines(a: Line, b: Line) -> float:
     x, y = np.maximum.accumulate(x[order]), np.maximum.accumulate(y[order])
     z, w = nodes(0.5 * (x + y))
     low, high = (np.repeat(side, len(NODES)) for side in (x[:-1], x[1:]))
-    x = _meet(a, b, z, low, high)
+    x = meet(a, b, z, low, high)
     y = 2.0 * z - x
     f, g = blockwise(a.density, x, a), blockwise(b.density, y, b)
     with np.errstate(invalid="ignore", divide="ignore"):
         mass = np.where(f + g > 0.0, 2.0 * f * g / (f + g), 0.0)
     return math.sqrt(float(w @ (mass * np.square(x - y))))
-
-
-def _meet(a: Line, b: Line, z: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The x in [low, high] with F(x) = G(2z - x), by Newton on the difference of the shorter tails' logarithms, inside the bracket."""
-    left = blockwise(a.cdf, 0.5 * (low + high), a) < 0.5
-    out, todo = 0.5 * (low + high), np.flatnonzero(high > low)
-    while len(todo):
-        x, y, side = out[todo], 2.0 * z[todo] - out[todo], left[todo]
-        f = np.where(side, blockwise(a.cdf, x, a), blockwise(a.sf, x, a))
-        g = np.where(side, blockwise(b.cdf, y, b), blockwise(b.sf, y, b))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            excess = np.where(side, 1.0, -1.0) * np.log(f / g)
-            slope = blockwise(a.density, x, a) / f + blockwise(b.density, y, b) / g
-            step = -excess / slope
-        low[todo], high[todo] = np.where(excess <= 0.0, x, low[todo]), np.where(excess > 0.0, x, high[todo])
-        inside = (x + step > low[todo]) & (x + step < high[todo])
-        out[todo] = np.where(inside, x + step, 0.5 * (low[todo] + high[todo]))
-        size = 2e-16 * np.maximum(np.abs(x), np.abs(y))
-        todo = todo[(np.abs(out[todo] - x) > size) & (high[todo] - low[todo] > 2.0 * size) & np.isfinite(excess)]
-    return out
 
 
 def _w1_samples(samples: np.ndarray, law: Line) -> float:

@@ -62,3 +62,25 @@ def nodes(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gauss nodes and weights on the panels between ``ends``."""
     half, middle = 0.5 * np.diff(ends)[:, None], 0.5 * (ends[1:] + ends[:-1])[:, None]
     return (middle + half * NODES).reshape(-1), (half * _WEIGHTS).reshape(-1)
+
+
+def meet(a: Line, b: Line, z: np.ndarray, low: np.ndarray, high: np.ndarray, w: float = 0.5) -> np.ndarray:
+    """The x in [low, high] with F(x) = G(y), w x + (1 − w) y = z, 0 <= w < 1: by Newton on the difference of the shorter tails' logarithms,
+    inside the bracket, which is consumed."""
+    left = blockwise(a.cdf, 0.5 * (low + high), a) < 0.5
+    out, todo = 0.5 * (low + high), np.flatnonzero(high > low)
+    while len(todo):
+        x, side = out[todo], left[todo]
+        y = (z[todo] - w * x) / (1.0 - w)
+        f = np.where(side, blockwise(a.cdf, x, a), blockwise(a.sf, x, a))
+        g = np.where(side, blockwise(b.cdf, y, b), blockwise(b.sf, y, b))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            excess = np.where(side, 1.0, -1.0) * np.log(f / g)
+            slope = blockwise(a.density, x, a) / f + w / (1.0 - w) * blockwise(b.density, y, b) / g
+            step = -excess / slope
+        low[todo], high[todo] = np.where(excess <= 0.0, x, low[todo]), np.where(excess > 0.0, x, high[todo])
+        inside = (x + step > low[todo]) & (x + step < high[todo])
+        out[todo] = np.where(inside, x + step, 0.5 * (low[todo] + high[todo]))
+        size = 2e-16 * np.maximum(np.abs(x), np.abs(y))
+        todo = todo[(np.abs(out[todo] - x) > size) & (high[todo] - low[todo] > 2.0 * size) & np.isfinite(excess)]
+    return out

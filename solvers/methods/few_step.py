@@ -1,9 +1,10 @@
 r"""Few-step methods: models that say where the flow goes, or draw what it comes from (Song et al., arXiv:2303.01469, and others).
 
 A consistency model f(x, s) is the endpoint of the probability flow from x at s, without noise; a flow map f(x, s, t) is where the flow is
-at t; u(x, s, t) = (f(x, s, t) − x)/(t − s) is its average velocity; g(x, s, ξ) is a draw of p(x0 | x_s = x). None is a posterior mean:
-E[x0 | x] lies between the modes, the endpoint in one of them. With an exact model the samples have the exact law after any number of steps,
-so what is left to a method is its noise. Models are marked by ``solvers.predicts("endpoint")``, ``("map")``, ``("average")``, ``("draw")``.
+at t; u(x, s, t) = (f(x, s, t) − x)/(t − s) is its average velocity; v(x, s) the velocity of straight paths between coupled ends; g(x, s, ξ)
+a draw of p(x0 | x_s = x). None is a posterior mean: E[x0 | x] lies between the modes, the endpoint in one of them. With an exact model the
+samples have the exact law after any number of steps, so what is left to a method is its noise. Models are marked by
+``solvers.predicts("endpoint")``, ``("map")``, ``("average")``, ``("velocity")``, ``("draw")``.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ def mean_flow(denoise: Any, x: Array, s: Node, t: Node, carry: None, noise: Nois
 
 
 alias("shortcut", mean_flow, reference="arXiv:2410.12557, Alg. 2", formula="x + d s_θ(x, t, d), d the length of the step.")
+
+
+@solver(order=1, reference="arXiv:2209.03003, Alg. 1", takes="velocity")
+def reflow(denoise: Any, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
+    r"""x_t = x + (t − s) v(x, s).  Exact in any steps where v is constant along its paths, as after a reflow of exact pairs.
+
+    v is dx/dt in the time of the nodes, of paths between coupled ends; a first rectification, whose paths are curved, is ``euler_t``."""
+    return x + (t.t - s.t) * denoise(x, s), None
 
 
 @solver(order=1, weak=1, reference="arXiv:2112.07804, eq. 4, and 2305.19066, Alg. 1", takes="draw", nonlinear="its model draws")

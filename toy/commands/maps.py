@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @main.command(cls=ManyValues)
 def maps(
     families: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Families of few-step methods; all by default.")] = None,
     steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps, of 1 2 4 8 16; 1 2 4 8.")] = None,
+    rounds: Annotated[int, typer.Option(metavar="N", min=0, max=4, help="Also what N rounds of reflow and distillation gain.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/maps"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the two figures.")] = True,
     dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
@@ -21,6 +25,7 @@ def maps(
     """Few-step maps: the error of each family by number of steps beside the exact map; exact laws on three modes, no sampling.
 
     [dim]scorebed maps[/dim]
+    [dim]scorebed maps --families reflow_once progressive --rounds 3[/dim]
     [dim]scorebed maps --families consistency trained ddim --steps 1 2 4 8 16[/dim]
     """
     one_thread()
@@ -55,7 +60,33 @@ def maps(
     screen().print(page)
     screen().print("Exact models are at the floor of the quadrature in any number of steps: the bound of all others.", style="dim")
     files = []
+    if rounds:
+        gained = _rounds(rounds, counts)
+        replace_text(out / "rounds.csv", gained.to_csv(index=False))
+        typer.echo(f"Written to {out}: rounds.csv")
     if figures:
         files += save(draw.errors(table), out, "errors", dark=dark)
         files += save(draw.maps(modes()), out, "maps", dark=dark)
     typer.echo(f"Written to {out}: maps.csv  " + "  ".join(path.name for path in files))
+
+
+def _rounds(count: int, steps: list[int]) -> pd.DataFrame:
+    """The table of rounds, printed."""
+    from rich.table import Table
+
+    from scorebed.toy.studies import map_rounds
+
+    table = map_rounds.table(count, steps)
+    for fit, part in table.groupby("fit", sort=False):
+        page = Table(box=None, padding=(0, 2, 0, 0), title=f"W1 by round, fits off by {fit:+.0%}" if fit else "W1 by round, exact fits")
+        for head in ("", *(f"round {r}" for r in range(count + 1))):
+            page.add_column(head, justify="right" if head else "left", header_style="dim", no_wrap=True)
+        tower = part[part.kind == "progressive"]
+        page.add_row("progressive", *(f"{w:.1e} (N = {n})" for w, n in zip(tower.w1, tower.steps, strict=True)))
+        for n, row in part[part.kind == "reflow"].groupby("steps"):
+            page.add_row(f"reflow, N = {n}", *(f"{w:.1e}" for w in row.w1))
+        screen().print(page)
+    screen().print(
+        "Round 0 is the teacher of 16 steps. The first reflow has its error in any number of steps; later rounds keep it.", style="dim"
+    )
+    return table

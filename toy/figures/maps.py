@@ -27,7 +27,7 @@ def errors(table: pd.DataFrame) -> Figure:
         for name, rows in table[table.group != "exact"].groupby("family", sort=False):
             group = str(rows.group.iloc[0])
             colour = _COLOURS[groups[group] % len(_COLOURS)]
-            line, marker = ("-", "o") if group == "student" else (LINES[1], "s")
+            line, marker = ("-", "o" if groups[group] < len(_COLOURS) else "^") if group == "student" else (LINES[1], "s")
             axes.plot(rows.steps, rows.w1, color=colour, linestyle=line, marker=marker, label=name)
             groups[group] += 1
         axes.set(title="Error of the law by number of steps", xlabel="steps", ylabel="W1 to the exact law", xscale="log", yscale="log")

@@ -1,10 +1,10 @@
 r"""Students of distillation with closed optima, on the line: what each training target leads to, without training.
 
-    teacher chain        f(x, s_i) = the solver's steps from s_i on: the fixed point of consistency distillation, and of a tower of
-                         progressive distillations, whatever its rounds
+    teacher chain        f(x, s_i) = the solver's steps from s_i on: the fixed point of consistency distillation
     trained consistency  f(x, s_i) = E[f(y, s_{i+1}) | x_s = x], y the same data and noise at s_{i+1}: the minimiser of consistency training
     stochastic           f(x, s_i) = E[f(x_t, s_{i+1}) | x_s = x] over true reverse steps: the posterior mean, a martingale (SCott)
     affine               the affine map with the two moments of the exact one
+    generator            the affine map whose law is nearest in KL
 
 Functions of x are held as cubic splines on a grid wide enough for the law. At the data f is the identity, reached from the last node by
 E[x0 | x].
@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
+from scipy.optimize import minimize
 from scipy.special import ndtri
 
 from scorebed.analytic import GaussianMixture
+from scorebed.analytic.distance import divergence
 from scorebed.solvers import Node, Solver, predicts
 from scorebed.solvers.base import advance
 
@@ -129,31 +132,28 @@ def perturbed(student: Any, delta: float) -> Any:
     return endpoint
 
 
-def tower(solver: Solver, law: GaussianMixture, nodes: Sequence[Node], error: Function | None = None) -> list[list[Function]]:
-    """Progressive distillation: the steps of the teacher, and of the student after each round, which halves their number.
+def generator(law: GaussianMixture, nodes: Sequence[Node]) -> Student:
+    """f(x, s) = m + c (x − E x_s)/√Var x_s with the (m, c) that make KL(law of f(x_s) ‖ data) least: what DMD at the data makes of an
+    affine one-step generator. ``affine`` has the data's moments; this one seeks modes."""
 
-    A student's step is two of the round before, through ``error`` where its fit is not exact. With steps off by a factor 1 + δ each a round
-    makes e of it into 2 e + 1, so that after r rounds a step is off by (1 + δ)^{2^r − 1}, and one step in place of N by (1 + δ)^{N − 1}.
+    def at(n: Node) -> Function:
+        line = law.marginal(n)
+        centre, spread = float(line.mean()[0]), float(np.sqrt(line.covariance()[0, 0]))
 
-    Raises:
-        ValueError: a number of steps that is no power of 2.
-    """
-    n = len(nodes) - 1
-    if n < 1 or n & (n - 1):
-        raise ValueError(f"nodes has {n} steps: give a power of 2")
-    rounds, starts, wrong = [], list(nodes[:-1]), error or (lambda y: y)
-    steps: list[Function] = []
-    for s, t in pairwise(nodes):
-        x = span(law, s)
-        y, _ = advance(solver, law.denoised, x[:, None], s, t, None, lambda a, b: 0.0)
-        steps.append(tabulated(x, np.asarray(y)[:, 0]))
-    rounds.append(steps)
-    while len(steps) > 1:
-        starts = starts[::2]
-        points = [span(law, s) for s in starts]
-        steps = [tabulated(x, wrong(b(a(x)))) for x, a, b in zip(points, steps[::2], steps[1::2], strict=True)]
-        rounds.append(steps)
-    return rounds
+        @cache
+        def best() -> tuple[float, float]:
+            def made(p: np.ndarray) -> float:
+                factor = float(np.exp(p[1])) / spread
+                means = p[0] + factor * (np.asarray(line.means)[:, 0] - centre)
+                return divergence(GaussianMixture(line.weights, means, factor**2 * np.asarray(line.covariances).reshape(-1)), law)
+
+            start = [float(law.mean()[0]), 0.5 * float(np.log(law.covariance()[0, 0]))]
+            m, logarithm = minimize(made, start, method="BFGS").x
+            return float(m), float(np.exp(logarithm))
+
+        return lambda x: best()[0] + best()[1] * (x - centre) / spread
+
+    return _student(nodes, [at(n) for n in nodes])
 
 
 def _student(nodes: Sequence[Node], made: list[Function]) -> Student:

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
+
 from scorebed.analytic.distance import gaussian_w2
 from scorebed.analytic.gaussian.draw import posterior_draws
 from scorebed.analytic.output.moments import moments
 from scorebed.analytic.process.maps import FlowMap
+from scorebed.analytic.process.reflow import Reflow
 from scorebed.solvers import Node, Solver, predicts, trace
 from scorebed.solvers.state import parts
 from scorebed.toy.problems.euclidean import EuclideanProblem
-from scorebed.toy.problems.problem import ROUND_OFF, LawError
+from scorebed.toy.problems.problem import ROUND_OFF, LawError, Reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,28 @@ class AverageProblem(EndpointProblem):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReflowProblem(EndpointProblem):
+    """A target with the velocity of the straight paths between the exact pairs of its ends."""
+
+    takes: ClassVar[str] = "velocity"
+
+    @cached_property
+    def paths(self) -> Reflow:
+        """The straight paths between the problem's ends."""
+        return Reflow(self.target, *self.ends)
+
+    @property
+    def model(self) -> Any:
+        """v(x, s)."""
+        return self.paths.model
+
+    def exact(self, x: Any, s: Node, t: Node) -> Reference:
+        """Where the straight path through x is at t."""
+        y = self.paths(x, s, t)
+        return Reference(y, ROUND_OFF * float(np.sqrt(np.mean(y**2))))
+
+
+@dataclass(frozen=True, kw_only=True)
 class DrawProblem(EndpointProblem):
     """A target with draws of p(x0 | x)."""
 
@@ -76,5 +101,7 @@ class DrawProblem(EndpointProblem):
         return posterior_draws(self.target)
 
 
-KINDS: dict[str, type[EndpointProblem]] = {kind.takes: kind for kind in (EndpointProblem, MapProblem, AverageProblem, DrawProblem)}
+KINDS: dict[str, type[EndpointProblem]] = {
+    kind.takes: kind for kind in (EndpointProblem, MapProblem, AverageProblem, ReflowProblem, DrawProblem)
+}
 """The kind of problem for what a method takes."""

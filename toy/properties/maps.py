@@ -17,7 +17,7 @@ from scorebed.toy.problems.uneven import jagged
 from scorebed.toy.properties.cases import ellipsoid
 from scorebed.toy.properties.registry import deterministic, prop, require, stochastic
 
-_BOTH = ("endpoint", "map", "average")
+_BOTH = ("endpoint", "map", "average", "velocity")
 _TIGHT = 1e-9
 """Round-off of a closed map."""
 

@@ -12,9 +12,11 @@ import numpy as np
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.gaussian.draw import reverse_step
 from scorebed.analytic.process.maps import FlowMap
+from scorebed.analytic.process.reflow import Reflow
 from scorebed.solvers import SOLVERS, VP, Node, Solver, grid, predicts
-from scorebed.toy.measure.distil import affine, chain, perturbed, span, trained
+from scorebed.toy.measure.distil import affine, chain, generator, perturbed, span, trained
 from scorebed.toy.measure.output_law import law as output_law
+from scorebed.toy.measure.rounds import progressive, reflow
 from scorebed.toy.problems.lines import modes
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 FINE = 16
 """Steps of the teacher, and of the grid that students are trained on."""
-_REFINE = 24.0
+REFINE = 24.0
+"""Of the grids on which steep maps are pushed forward."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ FAMILIES = {
         Family("mean_flow", "exact", SOLVERS["mean_flow"], _exact("average"), "the exact average velocity"),
         Family("ctm", "exact", SOLVERS["ctm"], _exact("map"), "the exact map, γ = ½"),
         Family("consistency", "exact", SOLVERS["multistep_consistency"], _exact("endpoint"), "the exact endpoint, noise drawn anew"),
+        Family(
+            "reflow", "exact", SOLVERS["reflow"], lambda law, nodes: Reflow(law, nodes[0], nodes[-1]).model, "straight paths of exact pairs"
+        ),
         Family("long_reverse", "exact", None, None, "the true p(x_t | x_s)"),
         Family(
             "distilled_ddim",
@@ -91,6 +97,27 @@ FAMILIES = {
             "stochastic consistency: E[x0 | x]",
         ),
         Family(
+            "progressive",
+            "student",
+            SOLVERS["flow_map"],
+            lambda law, nodes: progressive(SOLVERS["ddim"], law, nodes),
+            f"progressive distillation of DDIM of {FINE} steps",
+        ),
+        Family(
+            "reflow_once",
+            "student",
+            SOLVERS["reflow"],
+            lambda law, nodes: reflow(law, nodes, 2)[-1],
+            f"reflow of pairs by Euler of {FINE} steps",
+        ),
+        Family(
+            "generator",
+            "student",
+            SOLVERS["multistep_consistency"],
+            lambda law, nodes: generator(law, nodes).endpoint,
+            "the affine generator of least KL",
+        ),
+        Family(
             "affine",
             "student",
             SOLVERS["multistep_consistency"],
@@ -105,6 +132,7 @@ FAMILIES = {
             "the exact endpoint with a fixed error",
         ),
         Family("ddim", "solver", SOLVERS["ddim"], None, "DDIM on E[x0 | x]"),
+        Family("rectified", "solver", SOLVERS["reflow"], lambda law, nodes: reflow(law, nodes, 1)[0], "Euler on the first velocity"),
         Family("dpmpp_2m", "solver", SOLVERS["dpmpp_2m"], None, "DPM-Solver++(2M) on E[x0 | x]"),
         Family("ddpm", "solver", SOLVERS["ddpm"], None, "DDPM on E[x0 | x]"),
     )
@@ -133,9 +161,7 @@ def table(
     law = law or modes()
     if law.d != 1:
         raise ValueError(f"law has d = {law.d}: exact laws of outputs are computed on the line")
-    for n in steps:
-        if FINE % n:
-            raise ValueError(f"steps = {n}: students live on a grid of {FINE} steps, give 1, 2, 4, 8 or 16")
+    divides(steps)
     nodes, rows = training_grid(), []
     names = list(families or FAMILIES)
     for i, name in enumerate(names):
@@ -148,11 +174,18 @@ def table(
     return pd.DataFrame(rows)
 
 
+def divides(steps: Sequence[int]) -> None:
+    """Refuse steps that do not divide the training grid."""
+    for n in steps:
+        if FINE % n:
+            raise ValueError(f"steps = {n}: students live on a grid of {FINE} steps, give 1, 2, 4, 8 or 16")
+
+
 def cdf(family: Family, model: Any, law: GaussianMixture, nodes: Sequence[Node]) -> Callable[[np.ndarray], np.ndarray]:
     """The distribution function of what the family makes on these nodes, started from the exact marginal."""
     if family.solver is None:
         return reverse_cdf(law, nodes)
-    return output_law(family.solver, law, nodes, model=model, refine=1.0 if model is None else _REFINE).cdf
+    return output_law(family.solver, law, nodes, model=model, refine=1.0 if model is None else REFINE).cdf
 
 
 def reverse_cdf(law: GaussianMixture, nodes: Sequence[Node]) -> Callable[[np.ndarray], np.ndarray]:
