@@ -9,8 +9,9 @@ once lose their conditional total correlation besides.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 from scorebed.solvers.draws import Draw, KeyedDraws
@@ -18,9 +19,10 @@ from scorebed.solvers.noise import BrownianNoise, fresh_seed
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.solvers.state import Array
 
-Rule = Callable[..., tuple[Array, Array]]
+Rule = Callable[..., tuple[Array, ...]]
 """``rule(p, hidden, count, draw, **options)``: p (B, L, S), ``hidden`` (B, L) of 0 and 1, how many to show, the draws. Gives which
-are shown, (B, L) of 0 and 1, and the values, (B, L) integers."""
+are shown, (B, L) of 0 and 1, and the values, (B, L) integers. A rule that plans is told ``x`` and ``node`` besides, and also gives which
+known tokens are masked again."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Decoder:
     Attributes:
         exact: whether one token at a time, with the exact model, has the law of the data.
         options: keywords of the rule.
+        plans: whether it masks known tokens again.
     """
 
     name: str
@@ -37,25 +40,27 @@ class Decoder:
     reference: str
     exact: bool
     options: dict[str, Any] = field(default_factory=dict)
+    plans: bool = False
 
     def __call__(self, **options: Any) -> Decoder:
         """The same rule with other options."""
-        return Decoder(self.name, partial(self.rule, **options), self.reference, self.exact, {**self.options, **options})
+        return replace(self, rule=partial(self.rule, **options), options={**self.options, **options})
 
     def step(self, model: Any, x: Array, node: Any, count: int, draw: Draw) -> Array:
         """The states after one step, in which ``count`` of the masked tokens are shown, or all where fewer are left."""
         mask = node.process.mask
         hidden = 1 * (x == mask)
-        shown, value = self.rule(model(x, node), hidden, count, draw)
-        shown = shown * hidden
-        return x + (shown > 0) * (value - x)
+        told = {"x": x, "node": node} if self.plans else {}
+        shown, value, *again = self.rule(model(x, node), hidden, count, draw, **told)
+        y = x + (shown * hidden > 0) * (value - x)
+        return y + (again[0] * (1 - hidden) > 0) * (mask - y) if again else y
 
 
 DECODERS: dict[str, Decoder] = {}
 """Every rule by name."""
 
 
-def decoder(*, reference: str, exact: bool) -> Callable[[Rule], Decoder]:
+def decoder(*, reference: str, exact: bool, plans: bool = False) -> Callable[[Rule], Decoder]:
     """Enter a rule in ``DECODERS`` under the function's name.
 
     Raises:
@@ -66,7 +71,7 @@ def decoder(*, reference: str, exact: bool) -> Callable[[Rule], Decoder]:
         name = str(getattr(rule, "__name__", "rule"))
         if name in DECODERS:
             raise ValueError(f"a decoder called {name!r} is registered already")
-        DECODERS[name] = Decoder(name, rule, reference, exact)
+        DECODERS[name] = Decoder(name, rule, reference, exact, plans=plans)
         return DECODERS[name]
 
     return make
@@ -94,7 +99,8 @@ def decode(
         model: (x, node) -> p(x0^i = k | x), (B, L, S).
         x: states (B, L), integers; tokens that are known stay.
         process: with a mask.
-        sizes: how many to show in each step, or the number of steps.
+        sizes: how many more are to be known after each step, or the number of steps. A rule that plans takes steps of 0 too, in which it
+            may mask one token and show another.
         noise: a seed, or a source of keyed draws; None is a fresh seed.
 
     Returns:
@@ -108,12 +114,13 @@ def decode(
     process.check(x)
     length = int(x.shape[-1])
     counts = equal_sizes(length, sizes) if isinstance(sizes, int) else list(sizes)
-    if not counts or min(counts) < 1:
+    if not counts or min(counts) < (not how.plans):
         raise ValueError(f"sizes = {sizes!r}: give at least one number, each at least 1")
     source = noise if isinstance(noise, BrownianNoise) else BrownianNoise(fresh_seed() if noise is None else noise, tuple(x.shape))
-    total, done = max(length, sum(counts)), 0
-    for count in counts:
-        s, t = process.at(done / total), process.at((done + count) / total)
-        x = how.step(model, x, s, count, KeyedDraws(source, s, t))
-        done += count
+    places = [0, *accumulate(max(count, 1) for count in counts)]  # a step of 0 has draws of its own
+    total, known, most = max(length, places[-1]), 0, max(length, sum(counts))
+    for count, here, there in zip(counts, places[:-1], places[1:], strict=True):
+        draw = KeyedDraws(source, process.at(here / total), process.at(there / total))
+        x = how.step(model, x, process.at(known / most), count, draw)
+        known += count
     return x

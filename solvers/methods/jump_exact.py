@@ -1,7 +1,8 @@
 r"""Exact methods on jump processes: with the exact model their output has the exact law, in any number of steps.
 
-first_hitting   Zheng et al., arXiv:2409.02908: masked tokens are shown one by one, at their times
-uniformisation  Chen & Ying, arXiv:2402.08095: events of a Poisson process faster than all rates; each is a jump, or nothing
+first_hitting      Zheng et al., arXiv:2409.02908: masked tokens are shown one by one, at their times
+uniformisation     Chen & Ying, arXiv:2402.08095: events of a Poisson process faster than all rates; each is a jump, or nothing
+planned_denoising  Liu et al., arXiv:2410.06264: at each event a planner says which token is noise, and the denoiser what it becomes
 """
 
 from __future__ import annotations
@@ -55,10 +56,43 @@ def uniformisation(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: A
     Raises:
         ValueError: a step to the data, where rates are infinite.
     """
-    process, draw = s.process, noise(s, t)
-    bound = max(process.fastest(s), process.fastest(t)) * x.shape[-1]
+    process, bound = s.process, _bound(s, t, x, flow=False)
+    return _events(x, s, t, noise(s, t), bound, lambda y, node: process.rates(denoise(y, node), y, node)), carry
+
+
+@solver(
+    order=1,
+    weak=1,
+    on=("jump",),
+    nonlinear=TIMES,
+    inexact="ends before the data",
+    reference="arXiv:2410.06264, prop. 3.1 and Alg. 1 (DDPD)",
+)
+def planned_denoising(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) -> tuple[Array, Any]:
+    r"""Token i jumps to y ≠ x at rate −α'/(1 − α) P(i is noise | x) p(x0^i = y | x, i is noise), the flow of a mixture path, at its times.
+
+    P(noise | x) chooses the token and p(· | x, noise) its value. Their product is p(x0^i = y | x) for y ≠ x, which is all that is asked of
+    the model; ``guide_tokens.planned`` makes it of a planner and a denoiser. NumPy states, and t > 0.
+
+    Raises:
+        ValueError: a step to the data, where rates are infinite.
+    """
+    process, bound = s.process, _bound(s, t, x, flow=True)
+    return _events(x, s, t, noise(s, t), bound, lambda y, node: process.flow_rates(denoise(y, node), y, node)), carry
+
+
+def _bound(s: Any, t: Any, x: Array, flow: bool) -> float:
+    """L times the largest rate of a token between the nodes."""
+    process = s.process
+    bound = max(process.fastest(s, flow), process.fastest(t, flow)) * int(x.shape[-1])
     if not math.isfinite(bound):
-        raise ValueError("uniformisation has no bound of the rates at t = 0: end the grid before")
+        raise ValueError("rates have no bound at t = 0: end the grid before")
+    return float(bound)
+
+
+def _events(x: Array, s: Any, t: Any, draw: Any, bound: float, rates_of: Any) -> np.ndarray:
+    """The states at ``t`` after events at rate ``bound``, each of which is a jump with its share of it, or nothing."""
+    process = s.process
     x, left = np.array(x), np.full(len(x), s.t - t.t)
     while (left > 0.0).any():
         quiet = np.exp(-bound * left)
@@ -70,12 +104,12 @@ def uniformisation(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: A
         rates = np.zeros((*x.shape, process.alphabet))
         for rest in np.unique(left[event == 1]):
             rows, node = np.flatnonzero((left == rest) & (event == 1)), process.node(t.t + float(rest))
-            rates[rows] = process.rates(denoise(x[rows], node), x[rows], node)
+            rates[rows] = rates_of(x[rows], node)
         chances = rates.reshape(len(x), -1) / bound
         idle = 1.0 - chances.sum(1, keepdims=True)
         if idle.min() < -1e-9:
-            raise ValueError(f"uniformisation: a total rate exceeds its bound {bound:g} by the factor {1.0 - idle.min():g}")
+            raise ValueError(f"a total rate exceeds its bound {bound:g} by the factor {1.0 - idle.min():g}")
         jump = draw(np.concatenate((chances, np.maximum(idle, 0.0)), 1))
         moved = np.flatnonzero(jump < chances.shape[1])
         x[moved, jump[moved] // process.alphabet] = jump[moved] % process.alphabet
-    return x, carry
+    return x

@@ -149,11 +149,14 @@ class JumpProcess(TokenProcess):
         return self._shown(p, x, node) if self.absorbing else super().rates(p, x, node)
 
     def flow_rates(self, p: Array, x: Array, node: Instant) -> Array:
-        if not isinstance(self.kernel, str):
-            raise ValueError("flow_euler is made for mixture paths: use kernel='absorbing' or 'uniform'")
+        self._has_flow()
         if self.absorbing:
             return self._shown(p, x, node)
         return self.flow_rate(node) * p * (1.0 - self.onehot(x, p))
+
+    def _has_flow(self) -> None:
+        if not isinstance(self.kernel, str):
+            raise ValueError("a generator has no mixture path to flow along: use kernel='absorbing' or 'uniform'")
 
     def leaped(self, p: Array, x: Array, node: Instant, h: float, free: float = 0.0) -> Array:
         if free or not isinstance(self.kernel, str):
@@ -170,6 +173,8 @@ class JumpProcess(TokenProcess):
         return self.fall.falls(node.t) / (1.0 - node.clock) if node.clock < 1.0 else math.inf
 
     def fastest(self, node: Instant, flow: bool = False) -> float:
+        if flow:
+            self._has_flow()
         if self.absorbing or flow:
             return self.flow_rate(node)
         return super().fastest(node) if node.clock < 1.0 else math.inf
