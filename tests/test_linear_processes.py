@@ -11,9 +11,12 @@ import torch
 
 from scorebed import gpu
 from scorebed.solvers import Solver, methods_on, sample
+from scorebed.solvers.methods.runge_kutta import at_time
 from scorebed.solvers.process import LINEAR
 from scorebed.solvers.state import bare, parts
-from scorebed.toy.properties import PROPERTIES, bridge, phase, sequence
+from scorebed.toy.measure.convergence import order_of
+from scorebed.toy.properties import PROPERTIES, Broken, bridge, phase, sequence
+from scorebed.toy.properties.linear_paths import path_errors
 from scorebed.toy.properties.mutants import Mutant, judge, killer
 
 
@@ -23,6 +26,10 @@ def test_phase_order(solver: Solver) -> None:
 
 def test_phase_weak_order(solver: Solver) -> None:
     PROPERTIES["phase_weak_order"](solver)
+
+
+def test_phase_strong_order(solver: Solver) -> None:
+    PROPERTIES["phase_strong_order"](solver)
 
 
 def test_phase_short_step(solver: Solver) -> None:
@@ -57,6 +64,10 @@ def test_bridge_weak_order(solver: Solver) -> None:
     PROPERTIES["bridge_weak_order"](solver)
 
 
+def test_bridge_strong_order(solver: Solver) -> None:
+    PROPERTIES["bridge_strong_order"](solver)
+
+
 def test_bridge_short_step(solver: Solver) -> None:
     PROPERTIES["bridge_short_step"](solver)
 
@@ -89,6 +100,10 @@ def test_sequence_weak_order(solver: Solver) -> None:
     PROPERTIES["sequence_weak_order"](solver)
 
 
+def test_sequence_strong_order(solver: Solver) -> None:
+    PROPERTIES["sequence_strong_order"](solver)
+
+
 def test_sequence_short_step(solver: Solver) -> None:
     PROPERTIES["sequence_short_step"](solver)
 
@@ -115,6 +130,25 @@ def test_sequence_replay(solver: Solver) -> None:
 
 def test_bridge_weak_order_on_a_mixture(solver: Solver) -> None:
     PROPERTIES["bridge_weak_order_on_a_mixture"](solver)
+
+
+def test_noise_of_a_part_of_each_step_follows_no_path() -> None:
+    """Euler-Maruyama with the normals of the first third of its steps has the same law and strong order 0."""
+
+    def step(denoise: Any, x: Any, s: Any, t: Any, carry: Any, noise: Any) -> Any:
+        return s.process.euler(s, t)(x, denoise(x, s), noise(s, at_time(s, t, 0.33))), None
+
+    method = replace(methods_on("bridge")["euler_maruyama"], name="elsewhere", step=step)
+    PROPERTIES["bridge_weak_order"](method)
+    with pytest.raises(Broken, match=r"strong order 0\.0"):
+        PROPERTIES["bridge_strong_order"](method)
+
+
+@pytest.mark.parametrize(("eta", "order"), [(0.3, 0.15), (0.5, 0.25), (1.0, 1.0)])
+def test_from_the_pin_a_share_of_the_noise_is_followed_with_half_its_order(eta: float, order: float) -> None:
+    """δ before the pin the path has the weight δ^{(η − 1)/2} in the end, so that what the first step makes of it errs by h^{η/2}."""
+    errors = path_errors(methods_on("bridge")["gddim"](eta=eta), bridge.pinned()[0], (32, 64, 128))
+    assert order_of((32, 64, 128), errors).slope == pytest.approx(order, abs=0.1)
 
 
 # mutants

@@ -37,7 +37,7 @@ bbdm = alias(
 def ddbm_hybrid(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise, *, ratio: float = 0.33) -> tuple[State, Any]:
     r"""Euler-Maruyama on the reverse SDE from s to i, t_i = t_s + ratio (t_t − t_s), then Heun's method on the flow from i to t."""
     i = at_time(s, t, ratio) if s.t != t.t else s
-    u = s.process.euler(s, i)(x, denoise(x, s), noise(s, i))
+    u = s.process.euler(s, i)(x, denoise(x, s), noise(s, t))  # the path of the whole step, so that it is followed
     return heun_t.step(denoise, u, i, t, None, noise)
 
 

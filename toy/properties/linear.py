@@ -20,6 +20,7 @@ from scorebed.toy.measure.order import OrderResult
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.problems.linear import LinearProblem
 from scorebed.toy.problems.problem import enrolled
+from scorebed.toy.properties.linear_paths import keeps_strong_order
 from scorebed.toy.properties.registry import any_of, deterministic, inexact, prop, require, stochastic, unplanned
 
 _STEPS, _FINER = (32, 64, 128), (256, 512, 1024, 2048)
@@ -55,6 +56,12 @@ def enrol(kind: str, problems: Problems, begun: Problems | None = None) -> None:
         "Mean and covariance, exact from the Plan, converge with the claimed weak order.",
         "weak_order",
         deterministic,
+    )
+    enter(
+        lambda s: keeps_strong_order(s, problems()[0]),
+        "End states converge path by path with the claimed strong order, exactly.",
+        "strong_order",
+        lambda s: "claims no strong order" if s.strong is None else s.nonlinear,
     )
     enter(
         lambda s: consistent(s, problems()),
