@@ -12,7 +12,7 @@ import sympy
 
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.output.moments import moments
-from scorebed.analytic.process import LinearLaw, PinnedBridge
+from scorebed.analytic.process import LinearLaw, PhaseLaw, PinnedBridge
 from scorebed.analytic.process.schrodinger import coupling, fitting, rate, schrodinger_bridge
 from scorebed.solvers import SOLVERS, VE, VP, Node, grid, sample, trace
 from scorebed.solvers.methods.centred import MeanReverting, ResidualShift, about
@@ -22,6 +22,8 @@ from scorebed.solvers.process.langevin import CLD
 from scorebed.solvers.process.momentum_bridge import MomentumBridge
 from scorebed.solvers.process.recipe import Recipe, from_recipe, psld
 from scorebed.toy.measure.friction import forgetting, friction_errors
+from scorebed.toy.problems.linear import LinearProblem
+from scorebed.toy.problems.uneven import jagged
 from scorebed.toy.properties.cases import modes
 
 PIN = np.array([0.7])
@@ -324,3 +326,23 @@ def test_the_hybrid_of_bridges_has_no_order_one_from_the_pin() -> None:
 
     assert slope(1.0) < 0.5
     assert slope(0.9) == pytest.approx(1.0, abs=0.1)
+
+
+def palindrome(gamma: float, variance: float) -> LinearProblem:
+    """N(0.7, variance) with velocities of variance gamma M."""
+    process = CLD(gamma=gamma)
+    data = GaussianMixture([1.0], [[0.7]], variance)
+    return LinearProblem(name="one", make=lambda: PhaseLaw(data, process), process=process, grid=jagged, start=0.9, end=0.1)
+
+
+def test_palindromes_are_of_order_two_where_the_force_on_v_is_free_of_v() -> None:
+    """With b = ∂B/∂v two half steps of Euler give (1 + hb/2)² for e^{hb}, h²b²/4 too little; b = 0 where Cov(v | x) = M, as in the end."""
+    b, h, v, m = sympy.symbols("b h v M", positive=True)
+    assert sympy.series(sympy.exp(h * b) - (1 + h * b / 2) ** 2, h, 0, 3).removeO() == h**2 * b**2 / 4
+    gamma = sympy.Symbol("Gamma", positive=True)  # backwards in time B = −F z + G Gᵀ (s + ½ S⁻¹ z) in v, with F_vv = −Γ/M, G Gᵀ = 2Γ
+    assert sympy.solve(gamma / m + 2 * gamma * (-1 / v + 1 / (2 * m)), v) == [m]
+    still, moving = palindrome(1.0, 1.0), palindrome(1.0, 0.3)
+    for name in ("baoab", "nvv", "rvv"):
+        for problem, n, order in ((still, 50, 2.0), (moving, 200, 1.0)):
+            errors = [problem.law_error(SOLVERS[name], problem.nodes(k)).error for k in (n, 2 * n)]
+            assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15), name
