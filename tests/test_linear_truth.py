@@ -20,6 +20,7 @@ from scorebed.solvers.process.consecutive import Consecutive
 from scorebed.solvers.process.frames import Field, Levels, Rolling
 from scorebed.solvers.process.langevin import CLD, covariance, motion, turning
 from scorebed.solvers.process.linear import LinearProcess, Transfer
+from scorebed.solvers.process.particles import Particles
 from scorebed.solvers.process.recipe import psld, third_order
 from scorebed.solvers.state import parts
 from scorebed.toy.problems.linear import integrated
@@ -43,6 +44,7 @@ PROCESSES: dict[str, Any] = {
     "levels": Levels(VP(), (0.5, -0.3)),
     "rolling": Rolling(RectifiedFlow(1e-3, 0.99), 3, 0.5),
     "field": Field(VP(), ((1.0, 0.5), (0.5, 1.0))),
+    "particles": Particles(3, 0.8, 1.3),
     **{name: kind() for name, kind in SCHEDULES.items()},
 }
 MODES = GaussianMixture([0.3, 0.5, 0.2], [[-1.5, 0.3], [0.2, -0.4], [1.8, 1.0]], [[[0.3, 0.1], [0.1, 0.2]]] * 3)

@@ -14,6 +14,7 @@ from scorebed.solvers.process.bridge import I2SB, DiffusionBridge, Interpolant, 
 from scorebed.solvers.process.consecutive import Consecutive
 from scorebed.solvers.process.frames import Levels, Rolling
 from scorebed.solvers.process.momentum_bridge import MomentumBridge
+from scorebed.solvers.process.particles import Particles
 from scorebed.solvers.process.recipe import Recipe, from_recipe, psld, third_order
 from scorebed.toy.problems.linear import LinearProblem
 from scorebed.toy.problems.uneven import jagged
@@ -32,6 +33,7 @@ PROCESSES: dict[str, Any] = {
     "consecutive": Consecutive(0.7, (0.9,)),
     "interpolant": Interpolant("trigonometric", 0.7),
     "levels": Levels(Cosine(), (0.6, 0.0, -0.4)),
+    "particles": Particles(3, 0.8, 1.3),
     "rolling": Rolling(RectifiedFlow(1e-3, 0.99), 2, 0.2),
 }
 DEAR = ("exp_line_2", "exp_line_3")  # on recipes each of their weights is a quadrature of quadratures
