@@ -109,6 +109,6 @@ $(CORE): $(PINS) $(if $(shell test -x $(PY) && echo alive),,venv)
 $(DEV): $(CORE)
 	@echo "installing what tests and checks need into $(VENV)"
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
-	@$(PIP) install -c constraints.txt --no-deps azula k-diffusion galaxygrad 21cmpsdenoiser sbibm
+	@$(PIP) install -c constraints.txt --no-deps azula k-diffusion flow-matching galaxygrad 21cmpsdenoiser sbibm cogent3
 	@$(PIP) download -c constraints.txt --no-deps --no-build-isolation --no-binary diffcrysgen -d $(VENV)/share/scorebed diffcrysgen
 	@touch $@

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 from scorebed.analytic.finite import Known, TableLaw, total_variation
-from scorebed.analytic.finite.chain import HiddenChain, text_chain
+from scorebed.analytic.finite.chain import HiddenChain, counted_chain, text_chain
 from scorebed.solvers import SOLVERS, sample
 from scorebed.solvers.decode import DECODERS, decode
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.problems.decoding import decoded_law
+from scorebed.toy.problems.dna import COUNTS, counts, dna_chain, sequence
 from scorebed.toy.problems.jump_law import output_table
 
 START, MOVE, EMIT = [0.7, 0.3], [[0.9, 0.1], [0.2, 0.8]], [[0.85, 0.15], [0.1, 0.9]]
@@ -64,6 +67,54 @@ def test_long_sequences_of_real_text() -> None:
     )
     assert one_by_one < 1.25 * exact
     assert at_once > 1.5 * exact
+
+
+def test_dna_is_a_hidden_chain_with_its_place_in_the_codon() -> None:
+    """Against its table of five letters; the chain of one period is that of a text."""
+    law = dna_chain(5, "uniform")
+    table, node = TableLaw(law.table(), law.process), law.process.node(0.4)
+    x = law.sample(40, np.random.default_rng(0), node)
+    np.testing.assert_allclose(law.probabilities(x, node), table.probabilities(x, node), atol=1e-13)
+    np.testing.assert_allclose(law.log_prob(x, node), table.log_prob(x, node), atol=1e-12)
+    found = np.array(COUNTS)
+    assert found.sum() == 2837
+    rng = np.random.default_rng(1)
+    gene = dna_chain(300).sample(40, rng)
+    told = dna_chain(300).log_prob(gene).mean() / 300
+    blind = counted_chain(found.sum(0)[None], length=300, process=JumpProcess(4)).log_prob(gene).mean() / 300
+    assert told > blind + 0.005  # the place in the codon says something, though it is hidden
+    with pytest.raises(ValueError, match="give \\(P, 4, 4\\)"):
+        counted_chain(found[0], length=3, process=JumpProcess(4))
+
+
+def test_letters_of_dna_sampled_and_judged_by_what_follows_what() -> None:
+    """99 letters by masks: one at a time they have the law, two steps lose what neighbours say of each other."""
+    law, x = dna_chain(99), np.full((60, 99), 4)
+    one = decode(DECODERS["random_order"], law.probabilities, x, law.process, 33, noise=1)
+    steps = [law.process.node(t) for t in (1.0, 0.5, 0.0)]
+    two = sample(SOLVERS["jump_ancestral"], law.probabilities, x, steps, noise=1, terminal="none")
+    nats = {name: float(law.log_prob(s).mean()) for name, s in {"33 steps": one, "2 steps": two}.items()}
+    exact = float(law.log_prob(law.sample(4000, np.random.default_rng(2))).mean())
+    assert abs(nats["33 steps"] - exact) < 2.0
+    assert nats["2 steps"] < exact - 2.0
+
+
+def test_sequences_are_read_from_the_file_of_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file of three letters, read as that of the package is."""
+    (tmp_path / "cogent3/_dataset").mkdir(parents=True)
+    (tmp_path / "cogent3/_dataset/brca1.fasta").write_text(">Human\nAC\n-G\n>Cow\nTTT\n")
+    (tmp_path / "cogent3-0.dist-info").mkdir()
+    (tmp_path / "cogent3-0.dist-info/METADATA").write_text("Name: cogent3\nVersion: 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert (sequence(), sequence("Cow")) == ("AC-G", "TTT")
+    assert np.argwhere(counts(sequence())).tolist() == [[0, 0, 1], [1, 1, 2]]
+    with pytest.raises(ValueError, match="give one of Cow, Human"):
+        sequence("Dodo")
+
+
+@pytest.mark.skipif(find_spec("cogent3") is None, reason="cogent3, which carries the gene, is not installed")
+def test_the_installed_gene_is_the_one_that_was_counted() -> None:
+    assert counts(sequence()).tolist() == np.array(COUNTS).tolist()
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,31 @@ def text_chain(text: str, alphabet: str, *, length: int, kernel: str = "absorbin
     letters = [alphabet.index(c) for c in text.lower() if c in alphabet]
     if len(letters) < 2:
         raise ValueError(f"text has {len(letters)} letters of {alphabet!r}: give more of it")
-    counts = np.ones((len(alphabet), len(alphabet)))
-    np.add.at(counts, (letters[:-1], letters[1:]), 1.0)
-    single = counts.sum(1)
-    process = JumpProcess(len(alphabet), kernel)
-    return HiddenChain(single / single.sum(), counts / single[:, None], length=length, process=process)
+    pairs = np.zeros((1, len(alphabet), len(alphabet)))
+    np.add.at(pairs[0], (letters[:-1], letters[1:]), 1.0)
+    return counted_chain(pairs, length=length, process=JumpProcess(len(alphabet), kernel))
+
+
+def counted_chain(counts: Any, *, length: int, process: JumpProcess) -> HiddenChain:
+    """The chain of pairs that were counted, one added to each; it may have a period, and begins anywhere in it.
+
+    Args:
+        counts: how often value a at place f of the period is followed by b, (P, S, S); a Markov chain has P = 1.
+        length: L.
+        process: of size S. The hidden states are (f, a), of which a is seen.
+
+    Raises:
+        ValueError: counts that are none, or of another size.
+    """
+    n = np.array(counts, dtype=float)
+    period, size = len(n), process.size
+    if n.shape != (period, size, size) or not np.isfinite(n).all() or n.min() < 0.0:
+        raise ValueError(f"counts have shape {n.shape}: give (P, {size}, {size}) numbers of at least 0")
+    n = n + 1.0
+    single = n.sum(2)
+    start = (single / single.sum(1, keepdims=True)).ravel() / period
+    move = np.zeros((period, size, period, size))
+    for f in range(period):
+        move[f, :, (f + 1) % period] = n[f] / single[f][:, None]
+    seen = np.tile(np.eye(size), (period, 1))
+    return HiddenChain(start, move.reshape(period * size, -1), seen, length=length, process=process)

@@ -13,7 +13,7 @@ from scorebed.toy.console import ManyValues, bar, known, main, one_thread, scree
 @main.command(cls=ManyValues)
 def discrete(
     methods: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Methods on tokens, or all; eight by default.")] = None,
-    problems: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Joint tables; all by default.")] = None,
+    problems: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Joint tables, or all; four by default.")] = None,
     steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 4 8 16 32 64.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/discrete"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
@@ -22,6 +22,7 @@ def discrete(
     """Samplers of tokens against exact laws: total variation and KL with their orders, and which step loses what; two pictures.
 
     [dim]scorebed discrete[/dim]
+    [dim]scorebed discrete --methods flow_euler flow_leaping jump_ancestral --problems hybrid_tokens metric_levels d3pm_levels[/dim]
     [dim]scorebed discrete --methods jump_euler theta_trapezoidal --problems masked_bits --steps 8 16 32 64 128[/dim]
     """
     one_thread()
@@ -34,9 +35,11 @@ def discrete(
 
     if methods != ["all"]:
         known(methods, study.known(), "method on tokens", "--methods")
-    known(problems, study.TABLES, "joint table", "--problems")
+    if problems != ["all"]:
+        known(problems, study.TABLES, "joint table", "--problems")
+    wanted = list(study.TABLES) if problems == ["all"] else problems or study.USUAL
     names = list(study.known()) if methods == ["all"] else list(dict.fromkeys(methods or study.DEFAULT))
-    chosen, places = [study.known()[name] for name in names], [study.TABLES[name] for name in dict.fromkeys(problems or study.TABLES)]
+    chosen, places = [study.known()[name] for name in names], [study.TABLES[name] for name in dict.fromkeys(wanted)]
     counts = sorted(set(steps or (4, 8, 16, 32, 64)))
     ready(out)
     with bar() as report:

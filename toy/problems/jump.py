@@ -60,7 +60,7 @@ class JumpProblem(BaseProblem):
     def bind(self, solver: Solver) -> Solver:
         """The method, if it makes a step here: some are for masks alone, and say so."""
         moving = super().bind(solver)
-        s, t = self.ends
+        s, t = self.nodes(2)[:2]
         advance(moving, self.model, self.states(s)[:1], s, t, None, lambda a, b: FirstOf())
         return moving
 

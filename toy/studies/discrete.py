@@ -15,14 +15,17 @@ from scorebed.solvers import Solver, methods_on
 from scorebed.solvers.methods.jump_exact import TIMES
 from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.measure.cost import cost
-from scorebed.toy.problems.jump import PROBLEMS, JumpProblem
+from scorebed.toy.problems import dna, jump, token_paths
+from scorebed.toy.problems.jump import JumpProblem
 from scorebed.toy.problems.jump_law import output_table
 from scorebed.toy.problems.problem import refusal
 
 FLOOR = 1e-12
 DEFAULT = ("jump_euler", "tau_leaping", "jump_ancestral", "theta_rk2", "theta_trapezoidal", "jump_corrector", "remdm", "first_hitting")
-TABLES = {problem.name: problem for problem in PROBLEMS}
+TABLES = {problem.name: problem for file in (jump, token_paths, dna) for problem in file.PROBLEMS}
 """The problems, by name."""
+USUAL = ("masked_bits", "uniform_tokens", "ordered_tokens", "dna")
+"""Those of a study that names none."""
 
 
 def known() -> dict[str, Solver]:
