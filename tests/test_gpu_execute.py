@@ -35,7 +35,9 @@ from scorebed.solvers import (
     trace,
 )
 from scorebed.solvers.grid import uniform, uniform_lam
-from scorebed.solvers.plan import Draw, Evaluate
+from scorebed.solvers.plan import Draw, Evaluate, Walk
+from scorebed.solvers.state import bare, parts
+from scorebed.toy.properties import phase
 
 UNROLLED = [s for s in methods_on().values() if s.nonlinear is None]
 STOCHASTIC = [s for s in UNROLLED if s.weak is not None]
@@ -462,10 +464,11 @@ class Recorded(Graph):
     kind = "cpu"
 
     def _capture(self, denoise: Any, warmup: int) -> Any:
-        result = self.runner.loop(denoise, self.x).clone()
+        result = bare(tuple(part.clone() for part in parts(self.runner.loop(denoise, self.x))))
 
         def replay() -> None:
-            result.copy_(self.runner.loop(denoise, self.x))
+            for room, part in zip(parts(result), parts(self.runner.loop(denoise, self.x)), strict=True):
+                room.copy_(part)
 
         return replay, result
 
@@ -484,6 +487,34 @@ def test_a_captured_loop_reads_its_state_seed_and_samples_from_memory() -> None:
             Recorded(plan, bent, x, **options)
     with pytest.raises(ValueError, match="the graph is for"):
         graph(x[:2])
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "sscs"])
+def test_states_of_several_components_are_captured_and_taken_one_evaluation_at_a_time(name: str) -> None:
+    """In phase space: one graph, and the walk of a pipeline, against the loop."""
+    problem = phase.problems()[0]
+    z, w = (tuple(map(torch.tensor, problem.draw(3, seed))) for seed in (1, 2))
+    law = gpu.LinearLaw(problem.target, dtype=torch.float64)
+    plan = trace(SOLVERS[name], problem.nodes(4), "denoise")
+    graph = Recorded(plan, law.denoised, z, noise=5)
+    expected = gpu.run(plan, law.denoised, w, noise=5)
+    for a, b in zip(graph(w), expected, strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="1 components; the graph is for 2"):
+        graph(w[0])
+    with pytest.raises(ValueError, match="the graph is for"):
+        graph((w[0][:2], w[1][:2]))
+    walk, noise = Walk(plan, w), BrownianNoise(5, tuple(w[0].shape), like=w[0])
+
+    def on() -> None:
+        walk.advance(lambda s, t: (noise(s, t), noise(s, t, 1)), lambda terms: sum(c * value for c, value in terms))
+
+    on()
+    while walk.waiting is not None:
+        walk.answer(law.denoised(walk.read(walk.waiting.source), walk.waiting.node))
+        on()
+    for a, b in zip(walk.read(plan.result), expected, strict=True):
+        assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_a_graph_needs_cuda() -> None:

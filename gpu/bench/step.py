@@ -5,6 +5,7 @@ shortest time of each counts: what other work on the machine adds is no property
 
     step     one step of a method, the network's result lying ready, against the bare a x + b m + c h, diffusers and k-diffusion; a run of
              a wrapped network against that of its bare prediction
+    tuples   the same for states of several components, against their bare sums
     loop     a whole run with a network, against the network's own calls
     score    the exact score of a mixture, against its two matrix products, and the memory that it takes
     noise    the unit normals of an interval, against torch.randn
@@ -32,6 +33,7 @@ from torch.utils._pytree import tree_leaves
 
 from scorebed import analytic
 from scorebed.gpu.bench.peers import DIFFUSERS, KDIFFUSION, diffusers_run, kdiffusion_run
+from scorebed.gpu.bench.tuples import tuples
 from scorebed.gpu.mixture import GaussianMixture
 from scorebed.gpu.network.wrap import wrap
 from scorebed.gpu.noise import Brownian
@@ -46,7 +48,7 @@ from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.philox import COEFFICIENTS
 from scorebed.solvers.philox_compiled import ENOUGH, loops
 
-SECTIONS = ("step", "loop", "score", "noise", "many")
+SECTIONS = ("step", "tuples", "loop", "score", "noise", "many")
 SIZES = {"K": 10_000, "B": 256, "d": 784}
 """Of the mixture in ``score``."""
 
@@ -162,6 +164,11 @@ def step(x: Tensor, steps: int, repeats: int, kdiffusion: Any, names: Sequence[s
         moved = sum(len(p.inputs) + sum(p.stored) for p in plain.program.passes) * x.nbytes
         rows.append(Row("step", "bandwidth / that of a copy", moved / a / (2 * x.nbytes / b), "", 0.8, True, a / steps, b))
     return rows
+
+
+def several(x: Tensor, steps: int, repeats: int) -> list[Row]:
+    """Steps in phase space and of sequences."""
+    return [Row("tuples", what, a / b, target=1.3, ours=a, other=b) for what, a, b in tuples(x, steps, repeats, seconds)]
 
 
 def conversion(x: Tensor, value: Tensor, grid: Sequence[Node], repeats: int) -> Row:
@@ -332,6 +339,7 @@ def bench(
     x = torch.randn(tuple(shape), device=at, dtype=dtype)
     works: dict[str, Callable[[], list[Row]]] = {
         "step": lambda: step(x, steps, repeats, kdiffusion),
+        "tuples": lambda: several(x, steps, repeats),
         "loop": lambda: loop(x[: max(1, len(x) // 8)].contiguous(), steps, max(2, repeats // 3)),
         "score": lambda: score(at, torch.float64 if dtype == torch.float64 else torch.float32, repeats, sizes or SIZES),
         "noise": lambda: noise(x, repeats),

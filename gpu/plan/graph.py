@@ -12,12 +12,12 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from scorebed.gpu.plan.runner import Runner
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import fresh_seed
 from scorebed.solvers.plan import Plan
+from scorebed.solvers.state import State, bare, parts
 
 
 class Graph:
@@ -27,7 +27,7 @@ class Graph:
         plan, noise, index, backend, check: as for ``Runner``; the noise is a seed or a ``BrownianNoise`` without refinement, and ``check``
             is ``end`` or ``none``.
         denoise: a network that can be captured.
-        like: a CUDA tensor (B, …) of the state's shape and dtype.
+        like: a CUDA tensor (B, …) of the state's shape and dtype; a tuple of equal ones for a state of several components.
         warmup: runs before the capture, in which libraries take their memory and choose their kernels.
 
     Raises:
@@ -42,7 +42,7 @@ class Graph:
         self,
         plan: Plan,
         denoise: Denoiser,
-        like: Tensor,
+        like: State,
         *,
         noise: Any = None,
         index: Any = None,
@@ -50,16 +50,17 @@ class Graph:
         check: str = "end",
         warmup: int = 2,
     ) -> None:
-        if like.device.type != self.kind:
-            raise ValueError(f"a CUDA graph needs a state on a CUDA device, this one is on {like.device}: use graph=False there")
+        device = parts(like)[0].device
+        if device.type != self.kind:
+            raise ValueError(f"a CUDA graph needs a state on a CUDA device, this one is on {device}: use graph=False there")
         if check == "step":
             raise ValueError("check = 'step' waits for the device in every step and cannot be captured: give 'end' or 'none'")
         self.runner = Runner(plan, like, noise=noise, index=index, backend=backend, check=check)
         if self.runner._noise is not None:
             raise ValueError("a captured loop makes its own noise: give a seed, or a BrownianNoise without refinement")
-        self.x = like.detach().clone(memory_format=torch.contiguous_format)
+        self.x = bare(tuple(part.detach().clone(memory_format=torch.contiguous_format) for part in parts(like)))
         try:
-            with torch.cuda.device(like.device) if like.device.type == "cuda" else nullcontext():
+            with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
                 self._replay, self._result = self._capture(denoise, warmup)
         except RuntimeError as error:
             raise RuntimeError(
@@ -67,7 +68,7 @@ class Graph:
                 "copies from the host, shapes that depend on values); use graph=False"
             ) from error
 
-    def _capture(self, denoise: Denoiser, warmup: int) -> tuple[Callable[[], None], Tensor]:
+    def _capture(self, denoise: Denoiser, warmup: int) -> tuple[Callable[[], None], State]:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -87,18 +88,26 @@ class Graph:
         """Other samples from the next replay on, by their indices."""
         self.runner.rename(index)
 
-    def __call__(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:
-        """Replay from the state ``x``; a new tensor, or ``out``.
+    def __call__(self, x: State, *, out: State | None = None) -> State:
+        """Replay from the state ``x``; a new tensor, or a tuple of them, or ``out``.
 
         Raises:
             ValueError: another shape, dtype or device.
             NonFinite: the result has nan or inf, unless ``check`` is ``"none"``.
         """
-        if (x.shape, x.dtype, x.device) != (self.x.shape, self.x.dtype, self.x.device):
-            raise ValueError(f"x has {tuple(x.shape)}, {x.dtype}, {x.device}; the graph is for {tuple(self.x.shape)}, {self.x.dtype}")
-        self.x.copy_(x)
+        if len(parts(x)) != len(parts(self.x)):
+            raise ValueError(f"x has {len(parts(x))} components; the graph is for {len(parts(self.x))}")
+        for room, part in zip(parts(self.x), parts(x), strict=True):
+            if (part.shape, part.dtype, part.device) != (room.shape, room.dtype, room.device):
+                raise ValueError(
+                    f"x has {tuple(part.shape)}, {part.dtype}, {part.device}; the graph is for {tuple(room.shape)}, {room.dtype}"
+                )
+        for room, part in zip(parts(self.x), parts(x), strict=True):
+            room.copy_(part)
         if self.runner.fresh:
             self.runner.reseed(fresh_seed())
         self._replay()
         self.runner.check_result()
-        return self._result.clone() if out is None else out.copy_(self._result)
+        if out is None:
+            return bare(tuple(part.clone() for part in parts(self._result)))
+        return bare(tuple(one.copy_(part) for one, part in zip(parts(out), parts(self._result), strict=True)))

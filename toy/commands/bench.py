@@ -15,7 +15,9 @@ from scorebed.toy.console import ManyValues, bar, main, screen
 
 @main.command(cls=ManyValues)
 def bench(
-    sections: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Of step, loop, score, noise, many; all by default.")] = None,
+    sections: Annotated[
+        list[str] | None, typer.Option(metavar="NAME…", help="Of step, tuples, loop, score, noise, many; all by default.")
+    ] = None,
     shape: Annotated[list[int] | None, typer.Option(metavar="N…", help="Of the state, the batch first; 64 4 64 64.")] = None,
     steps: Annotated[int, typer.Option(metavar="N", min=2, help="Steps of a run.")] = 10,
     repeats: Annotated[int, typer.Option(metavar="N", min=1, help="How often everything is timed; the shortest time counts.")] = 10,
