@@ -72,7 +72,7 @@ figures: $(DEV) ## draw every picture again: the studies into out/, the README's
 	$(SCOREBED) stability --out "$(OUT)/stability"
 	$(SCOREBED) peers --out "$(OUT)/peers"
 	mkdir -p docs
-	cp "$(OUT)/convergence.png" docs/convergence.png
+	cp "$(OUT)/work_precision.png" docs/work_precision.png
 	cp "$(OUT)/sphere/trajectory_sphere.png" docs/sphere.png
 	cp "$(OUT)/stability/heat_map.png" docs/stability.png
 	cp "$(OUT)/peers/scoreboard.png" docs/peers.png

@@ -61,7 +61,7 @@ def test_pages_of_guidance_are_there(site: Path) -> None:
         "reproduce": ("scorebed peers", "scorebed museum"),
         "museum": ("huggingface/diffusers#1512", "check_posterior"),
         "names": ("DPM++ 2M", "sample_dpmpp_2m"),
-        "gallery": ("convergence.png",),
+        "gallery": ("work_precision.png",),
         "versions": ("semantic",),
         "which_sampler": ("scorebed advise", "scorebed study"),
     }.items():

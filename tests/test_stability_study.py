@@ -197,8 +197,14 @@ def test_figures_have_a_panel_for_each_solver_and_problem() -> None:
     figure = heat_map(table, most, columns=2)
     assert [a.get_title(loc="left") for a in figure.axes if a.get_title(loc="left")] == ["ddim", "lms_4", "ghvb_1"]
     figure = limit_lines(table, most)
-    assert [a.get_title(loc="left") for a in figure.axes] == ["stiff, no guidance", "guided"]
-    assert all(len(a.get_lines()) >= 3 for a in figure.axes)
+    assert [a.get_title(loc="left") for a in figure.axes] == ["guided"]  # one method alone lets errors grow on the stiff one
+    assert len(figure.axes[0].get_lines()) == 4
+    assert "no error grows" in figure.get_suptitle()
+    wide = amplifications([*solvers, SOLVERS["unipc_3"], SOLVERS["dpmpp_2m"]], (STIFF,), (5, 10))
+    panel = limit_lines(wide, most).axes[0]
+    assert panel.get_title(loc="left") == "stiff, no guidance"
+    assert len(panel.get_lines()) == 3  # two that grow, and the line at one
+    assert "no growth: ddim" in panel.texts[0].get_text()
 
 
 def test_the_command_writes_tables_and_figures(tmp_path: Path) -> None:

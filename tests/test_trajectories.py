@@ -358,7 +358,7 @@ def test_figures_show_what_there_is(plane: Any) -> None:
     titles = [axis.get_title(loc="left") for axis in space_time(line).axes]
     assert [t for t in titles if t] == [EXACT, "ddim, 6 NFE", "ddpm, 6 NFE"]
     labels = [axis.get_ylabel() or axis.get_xlabel() for axis in along_paths(plane).axes]
-    for word in ("distance", "stretch", "posterior weight", "curvature", "straightness"):
+    for word in ("distance", "singular value", "posterior weight", "degrees", "straightness"):
         assert any(word in label for label in labels), word
     assert not any("torsion" in label for label in labels)
     assert len(projections(plane).axes) == 4

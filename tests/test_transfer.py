@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.patches import Rectangle
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
@@ -443,17 +442,33 @@ def test_bad_arguments_are_named(wrong: dict[str, Any], message: str, tmp_path: 
 # What is shown
 
 
-def test_the_figure_has_a_panel_for_each_target_and_one_for_each_space(study: Study) -> None:
+def test_the_figure_shows_the_winners_and_what_a_target_costs(study: Study) -> None:
     for space in ("state", "picture"):
         shown = figure(study, space)
-        titles = [axis.get_title(loc="left") for axis in shown.axes]
-        assert titles[:4] == [NETWORK, "generic", "samples", "clusters"]
-        assert len(titles) == 6
-        assert all(len(axis.lines) == len(FEW) for axis in shown.axes[:4])
-        bars = shown.axes[4].patches[:3]
-        table = study.agreements
-        heights = table[(table["space"] == "state") & (table["budget"] == 6)]["spearman"].tolist()
-        assert [bar.get_height() for bar in bars if isinstance(bar, Rectangle)] == heights
+        *races, cost, order = shown.axes
+        assert [axis.get_title(loc="left") for axis in races] == ["network, 6 evaluations", "network, 12 evaluations"]
+        for axis, budget in zip(races, SMALL["nfe"], strict=True):
+            rows = study.best[study.best["budget"] == budget]
+            assert [label.get_text() for label in axis.get_yticklabels()] == rows["solver"].head(8).tolist()
+            assert rows["solver"].iloc[0] in shown.get_suptitle()
+        mean = study.agreements[(study.agreements["space"] == space) & (study.agreements["budget"] == 0)]
+        (dots,) = [line for line in cost.lines if line.get_marker() == "o"]
+        assert list(dots.get_xdata()) == mean["regret"].tolist()
+        assert [label.get_text() for label in cost.get_yticklabels()] == ["generic", "samples", "clusters"]
+        assert len(order.lines) == 3
+
+
+def test_the_winners_are_those_of_the_errors(study: Study) -> None:
+    """The first of a budget has the least error, its ratio is 1 without width, and intervals hold what they are about."""
+    network = study.errors[(study.errors["target"] == NETWORK) & np.isfinite(study.errors["state"])]
+    for budget, rows in study.best.groupby("budget"):
+        mine = network[network["budget"] == budget].set_index("solver")["state"]
+        assert rows["error"].tolist() == sorted(rows["error"])
+        assert rows["solver"].iloc[0] == mine.idxmin()
+        assert np.allclose(rows["error"], mine[rows["solver"]])
+        first = rows.iloc[0]
+        assert (first["ratio"], first["ratio_low"], first["ratio_high"]) == (1.0, 1.0, 1.0)
+        assert ((rows["low"] <= rows["error"]) & (rows["error"] <= rows["high"])).mean() > 0.8
 
 
 def test_the_command_runs_on_the_galaxy_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,7 +478,8 @@ def test_the_command_runs_on_the_galaxy_network(tmp_path: Path, monkeypatch: pyt
     done = CliRunner().invoke(main, ["transfer", *arguments.split(), str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "too few solvers" in done.output
-    assert {"errors.csv", "transfer.png", "transfer.json", "store.sqlite"} <= {path.name for path in tmp_path.iterdir()}
+    assert "SOLVERS[" in done.output
+    assert {"best.csv", "errors.csv", "transfer.png", "transfer.json", "store.sqlite"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_the_command_explains_itself_and_refuses() -> None:

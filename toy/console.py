@@ -191,6 +191,26 @@ Backend = Annotated[str, typer.Option(metavar="NAME", help="Who computes: local,
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask scheduler, such as tcp://head:8786.")]
 Place = Annotated[Path | None, typer.Option(metavar="FILE", help="Where rows are kept; store.sqlite in --out by default.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Begin a new store; the one that is there is set aside.")]
+Dark = Annotated[bool, typer.Option("--dark", help="Also draw every figure for a dark slide.")]
+
+
+def _purpose(ctx: typer.Context, name: str | None) -> str | None:
+    """Figures of this run are for a slide or a paper; of the next, for the screen again."""
+    if name is not None and not ctx.resilient_parsing:
+        from scorebed.toy.figures.style import purpose
+
+        try:
+            purpose(name)
+        except ValueError as unknown:
+            raise typer.BadParameter(str(unknown), ctx=ctx, param_hint="--for") from None
+        ctx.call_on_close(lambda: purpose("screen"))
+    return name
+
+
+For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="WHAT", callback=_purpose, help="Of the figures: slide (large text), or paper (fine, and as PDF)."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of another study in --out.")]
 
 

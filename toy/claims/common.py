@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,9 +12,12 @@ from matplotlib.ticker import NullFormatter
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import Denoiser, Node, Schedule, Solver
-from scorebed.toy.figures.style import look
+from scorebed.toy.figures.style import headline, look
 from scorebed.toy.measure.convergence import global_errors, order_of
 from scorebed.toy.properties.cases import modes
+
+if TYPE_CHECKING:
+    from scorebed.toy.claims.registry import Claim, Verdict
 
 Grids = Sequence[Sequence[Node]]
 
@@ -46,4 +49,23 @@ def sheet(panels: int, draw: Callable[..., None], height: float = 3.9) -> Figure
         for axis in axes:
             axis.grid(visible=True, which="major")
             axis.xaxis.set_minor_formatter(NullFormatter())  # few decades: the ticks that are set say enough
+    return figure
+
+
+def told(claim: Claim, verdict: Verdict) -> Figure:
+    """The figure of a claim, above it number, paper, statement and verdict, and a measured quantity with its bound.
+
+    The quantity is the first; where the claim is false as printed, also the first that the paper prints.
+
+    Raises:
+        ValueError: a claim without a figure.
+    """
+    if claim.draw is None:
+        raise ValueError(f"claim {claim.id} has no figure: give one with draw=")
+    figure = claim.draw()
+    named = [verdict.rows[0], *[row for row in verdict.rows if row.printed][:1]]
+    rows = [f"{r.quantity}: {r.measured:.4g}, {'printed' if r.printed else 'bound'} {r.bound} {r.unit}".strip() for r in named]
+    kept = sum(row.holds for row in verdict.rows)
+    about = f"Claim {claim.id}, {claim.paper}, {claim.reference}. {claim.statement.rstrip('.')}: {verdict.status}."
+    headline(figure, f"{about} {kept} of {len(verdict.rows)} bounds kept. {'; '.join(rows)}.")
     return figure

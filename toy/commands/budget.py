@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, Force, ManyValues, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -18,7 +18,8 @@ def budget(
     gradient: Annotated[float, typer.Option(help="Gradient part of the score error: s + g s.")] = 0.01,
     solenoidal: Annotated[float, typer.Option(help="Solenoidal part of the score error: s + S s; none on the line.")] = 0.05,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figure go.")] = Path("out/budget"),
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figure for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     force: Force = False,
 ) -> None:
     """The exact error budget in W2: truncation, initialisation, discretisation, and the gradient and solenoidal parts of a score error.

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scorebed.toy.commands.tune import LIBRARY, MODEL, PREDICTION, SCHEDULE, SHAPE, setting_of
-from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
+from scorebed.toy.console import Dark, For, ManyValues, bar, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -24,7 +24,8 @@ def cache(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the states.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the picture go.")] = Path("out/cache"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the picture.")] = True,
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw it for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     shape: SHAPE = None,
     schedule: SCHEDULE = "VP",
     prediction: PREDICTION = "eps",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
+from scorebed.toy.console import For, ManyValues, bar, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -30,6 +30,7 @@ def check(
     same_as: Annotated[str | None, typer.Option(metavar="NAME", help="The method of ours that it should be: where does it depart?")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="Computing time after which the check is given up.")] = 600.0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where check.json and the figure go; nowhere without.")] = None,
+    purpose: For = None,
 ) -> None:
     """Is a sampler right? Its order, weak order, stability, exactness, and manners, measured against exact maps and moments.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scorebed.toy.console import Backend, Force, Fresh, Jobs, Scheduler, bar, check_engine, keeping, main, one_thread, screen
+from scorebed.toy.console import Backend, Dark, For, Force, Fresh, Jobs, Scheduler, bar, check_engine, keeping, main, one_thread, screen
 
 if TYPE_CHECKING:
     from scorebed.toy.claims.registry import Claim
@@ -43,7 +43,8 @@ def claims(
     only_list: Annotated[bool, typer.Option("--list", help="Say which claims these are, and measure nothing.")] = False,
     figures: Annotated[bool, typer.Option("--figures", help="Also draw the figure of each.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table, the record and the figures go.")] = Path("out/claims"),
-    dark: Annotated[bool, typer.Option("--dark", help="With --figures: also for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     jobs: Jobs = None,
     backend: Backend = "local",
     scheduler: Scheduler = None,
@@ -60,6 +61,7 @@ def claims(
     [dim]scorebed claims --family inversion-editing --search flow --json[/dim]
     """
     one_thread()
+    from scorebed.toy.claims.common import told
     from scorebed.toy.claims.report import heads, record, save_all, show
     from scorebed.toy.claims.run import beside, run_claims
     from scorebed.toy.figures.style import save
@@ -82,7 +84,7 @@ def claims(
             if not as_json:
                 show(claim, verdict, console)
             if figures and claim.draw is not None:
-                files += save(claim.draw(), out, f"claim_{claim.id}", dark=dark)
+                files += save(told(claim, verdict), out, f"claim_{claim.id}", dark=dark)
         files = save_all({**found, **others}, out) + files
     wrong = [claim for claim, verdict in found.items() if not claim.as_it_must(verdict)]
     count = {status: sum(v.status == status for v in found.values()) for status in ("holds", "false as printed", "does not hold")}

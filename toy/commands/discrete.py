@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, ManyValues, bar, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -17,7 +17,8 @@ def discrete(
     steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 4 8 16 32 64.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/discrete"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
 ) -> None:
     """Samplers of tokens against exact laws: total variation and KL with their orders, and which step loses what; two pictures.
 

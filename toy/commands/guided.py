@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, ManyValues, bar, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -19,7 +19,8 @@ def guided(
     steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=2, help="Numbers of steps; 5 10 20 40 80.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/guided"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the two figures.")] = True,
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw them for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
 ) -> None:
     """What guidance samples, against p_c^w p_u^(1-w), which it means: its bias apart from the discretisation error. Exact, no samples.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, Force, ManyValues, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -17,7 +17,8 @@ def law(
     ] = None,
     steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 10 20 40 80.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figure go.")] = Path("out/law"),
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figure for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     force: Force = False,
 ) -> None:
     """The exact law of a solver's output in one dimension: density, tails, weak errors and their orders. No Monte Carlo.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, ManyValues, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -19,7 +19,8 @@ def learned(
     paths: Annotated[int, typer.Option(metavar="N", min=10, help="Forward paths that the total is measured with.")] = 400,
     seed: Annotated[int, typer.Option(help="Of training and draws.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where networks, tables and the figure go.")] = Path("out/learned"),
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figure for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
 ) -> None:
     """What did a network learn wrong? Small networks are trained on three data sets whose score is exact, and their error is split.
 

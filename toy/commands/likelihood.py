@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, ManyValues, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -20,7 +20,8 @@ def likelihood(
     samples: Annotated[int, typer.Option(metavar="N", min=2, help="How many data log p is taken at.")] = 64,
     by: Annotated[str, typer.Option(help="quadrature of the divergence, or determinant of the solver's map.")] = "quadrature",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figure go.")] = Path("out/likelihood"),
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figure for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
 ) -> None:
     """Whose is which part of the error of log p: the prior's, the steps', the score's, the probes'. Exact, on a product of mixtures.
 

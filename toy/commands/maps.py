@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, ManyValues, bar, known, main, one_thread, screen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,8 @@ def maps(
     rounds: Annotated[int, typer.Option(metavar="N", min=0, max=4, help="Also what N rounds of reflow and distillation gain.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/maps"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the two figures.")] = True,
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
 ) -> None:
     """Few-step maps: the error of each family by number of steps beside the exact map; exact laws on three modes, no sampling.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import Backend, Force, Fresh, Jobs, ManyValues, Scheduler, bar, check_engine, keeping, main, one_thread
+from scorebed.toy.console import Backend, For, Force, Fresh, Jobs, ManyValues, Scheduler, bar, check_engine, keeping, main, one_thread
 
 
 @main.command(cls=ManyValues)
@@ -18,6 +18,7 @@ def peers(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer step numbers: a first look, in about a fifth of the time.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and the figure go.")] = Path("out/peers"),
+    purpose: For = None,
     check: Annotated[bool, typer.Option("--check", help="Also agreement.md: the orders of check_solver beside these.")] = False,
     jobs: Jobs = None,
     backend: Backend = "local",

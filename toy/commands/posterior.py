@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, Force, ManyValues, bar, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -24,7 +24,8 @@ def posterior(
         str | None, typer.Option(metavar="NAME", help="Instead: a pretrained network behind a mask, against a long run.")
     ] = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the three figures.")] = True,
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     force: Force = False,
 ) -> None:
     """Posterior samplers against exact posteriors: errors of mean, covariance and law, mode weights, coverage, cost; three pictures.

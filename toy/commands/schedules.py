@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from scorebed.toy.commands.tune import LIBRARY, MODEL, PREDICTION, SCHEDULE, SHAPE, setting_of
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Dark, For, ManyValues, bar, known, main, one_thread, screen
 
 
 @main.command(cls=ManyValues)
@@ -24,7 +24,8 @@ def schedules(
     per_step: Annotated[bool, typer.Option("--per-step/--one-solver", help="Choose a formula for every step too.")] = True,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where tables and the picture go.")] = Path("out/schedules"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the picture.")] = True,
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw it for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     shape: SHAPE = None,
     schedule: SCHEDULE = "VP",

@@ -9,6 +9,8 @@ import typer
 
 from scorebed.toy.console import (
     Backend,
+    Dark,
+    For,
     Force,
     Fresh,
     Jobs,
@@ -38,7 +40,8 @@ def stability(
     ] = 1.0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where tables and figures go.")] = Path("out/stability"),
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw the figures for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     jobs: Jobs = None,
     backend: Backend = "local",
     scheduler: Scheduler = None,

@@ -12,6 +12,8 @@ import typer
 
 from scorebed.toy.console import (
     Backend,
+    Dark,
+    For,
     Force,
     Fresh,
     Jobs,
@@ -50,6 +52,8 @@ def study(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and figures go.")] = Path("out"),
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states.")] = 0,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
+    dark: Dark = False,
+    purpose: For = None,
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Instead: output laws by very many trajectories on this device, cuda or cpu.")
     ] = None,
@@ -104,7 +108,7 @@ def study(
 
     with bar() as report:
         pages = pictures.tables(table, budgets, out, screen().print)
-        drawn = pictures.figures(table, out, seed, report) if figures else []
+        drawn = pictures.figures(table, out, seed, report, dark) if figures else []
     files = [out / "results.csv", *pages, *(path for path in drawn if path.suffix == ".png")]
     typer.echo(f"{table.attrs['kept']} rows kept, {table.attrs['made']} measured in {took:.0f} s", nl=False)
     typer.echo(f", {time.perf_counter() - began:.0f} s with tables and figures; seed {seed}. Written to {out}:")

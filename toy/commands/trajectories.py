@@ -9,6 +9,8 @@ import typer
 
 from scorebed.toy.console import (
     Backend,
+    Dark,
+    For,
     Force,
     Fresh,
     Jobs,
@@ -41,7 +43,8 @@ def trajectories(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where tables and figures go.")] = Path("out/trajectories"),
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states and of the noise.")] = 0,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
-    dark: Annotated[bool, typer.Option("--dark", help="Also draw everything for a dark slide.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     jobs: Jobs = None,
     backend: Backend = "local",
     scheduler: Scheduler = None,
@@ -99,7 +102,7 @@ def trajectories(
         written.append(f"{name}-{kind}.csv")
     sign(out, f"{name}.json", arguments)
     screen().print(_summary(found))
-    written += _draw(found, out, name, dark) if figures else []
+    written += _draw(found, out, name, dark, nfe, seed) if figures else []
     if animate:
         from scorebed.toy.figures.animate import animate as film
 
@@ -137,7 +140,7 @@ def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordina
     )
 
 
-def _draw(found: Trajectories, out: Path, name: str, dark: bool) -> list[str]:
+def _draw(found: Trajectories, out: Path, name: str, dark: bool, nfe: int, seed: int) -> list[str]:
     from scorebed.toy.figures.scenes import trajectory
     from scorebed.toy.figures.style import save
     from scorebed.toy.figures.trajectories import along_paths, projections, space_time
@@ -149,8 +152,7 @@ def _draw(found: Trajectories, out: Path, name: str, dark: bool) -> list[str]:
         figures["projections"] = projections(found)
     if found.problem.d == 2 and found.problem.closed:
         solvers = [run for run in found.runs if run != "exact flow"]
-        nfe = max(found.runs[run].nfe for run in solvers)
-        figures["plane"] = trajectory(found.problem, solvers, nfe, min(28, len(found.paths)))
+        figures["plane"] = trajectory(found.problem, solvers, nfe, found.paths["path"].nunique(), seed)
     return [path.name for kind, figure in figures.items() for path in save(figure, out, f"{name}-{kind}", dark=dark)]
 
 
@@ -165,7 +167,7 @@ def _summary(found: Trajectories) -> Any:
         "rotation": "rotation, °",
         "pc2": "two components",
         "committed_rho": "committed, σ/α",
-        "distance": "distance, RMS",
+        "distance": "RMS distance",
     }
     shown = {key: head for key, head in heads.items() if key in found.paths and found.paths[key].notna().any()}
     page.add_column("solver", header_style="dim", no_wrap=True)

@@ -11,6 +11,8 @@ import typer
 
 from scorebed.toy.console import (
     Backend,
+    Dark,
+    For,
     Force,
     Fresh,
     Jobs,
@@ -52,7 +54,8 @@ def transfer(
     draws: Annotated[int, typer.Option(metavar="N", min=8, help="Samples of the network that the fitted targets are made of.")] = 256,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where results and the figure go; out/transfer/MODEL by default.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states.")] = 0,
-    dark: Annotated[bool, typer.Option("--dark", help="Draw a dark copy too.")] = False,
+    dark: Dark = False,
+    purpose: For = None,
     jobs: Jobs = None,
     backend: Backend = "local",
     scheduler: Scheduler = None,
@@ -94,6 +97,9 @@ def transfer(
     how: dict[str, Any] = {"fresh": fresh, "force": force, "jobs": jobs, "backend": backend, "scheduler": scheduler}
     with keeping(folder), bar() as report:
         study = run_transfer(network, solvers, nfe or BUDGETS, n, targets, folder, seed, draws, report, **how)
+    screen().print(_best(study.best))
+    typer.echo(_line(study.best, network.spacing))
+    typer.echo(f"Grids too: scorebed advise --model {model} --nfe {max(nfe or BUDGETS)}\n")
     if study.agreements.empty:
         typer.echo("too few solvers have a run on both sides at any budget for a rank correlation; give more")
     else:
@@ -102,9 +108,34 @@ def transfer(
     drawn = save(figure(study), folder, "transfer", dark=dark)
     for line in _remarks(study.errors):
         typer.echo(line)
-    files = [folder / "errors.csv", folder / "agreement.csv", *(path for path in drawn if path.suffix == ".png")]
+    files = [folder / "best.csv", folder / "errors.csv", folder / "agreement.csv", *(path for path in drawn if path.suffix == ".png")]
     typer.echo(f"{study.kept} rows kept, {study.made} measured, {time.perf_counter() - began:.0f} s; seed {seed}. Written to {folder}:")
     typer.echo("  " + "  ".join(path.name for path in files))
+
+
+def _best(rows: pd.DataFrame, shown: int = 4) -> Table:
+    """The best solvers on the network at each budget, with intervals over states."""
+    from rich.table import Table
+
+    table = Table(title="Which solver on the network? RMS error of the state", title_justify="left", box=None)
+    for head in ("budget", "solver", "steps", "NFE", "error", "95 %", "against the best", ""):
+        table.add_column(head, header_style="dim", no_wrap=True)
+    for budget, mine in rows.groupby("budget", sort=True):
+        for i, row in enumerate(mine.head(shown).itertuples()):
+            ratio = "" if i == 0 else f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
+            doubt = "the best" if i == 0 else "not beyond doubt worse" if row.ratio_low <= 1.0 else ""
+            cells = (f"{row.steps}", f"{row.nfe}", f"{row.error:.3g}", f"{row.low:.3g} … {row.high:.3g}", ratio, doubt)
+            table.add_row(f"{budget}" if i == 0 else "", str(row.solver), *cells)
+    return table
+
+
+def _line(rows: pd.DataFrame, spacing: str) -> str:
+    """The line of code of the best at each budget."""
+    made = [
+        f"    {r.budget}: sample(SOLVERS[{r.solver!r}], denoise, x, GRIDS[{spacing!r}](schedule, {r.steps}))"
+        for r in rows.drop_duplicates("budget").itertuples()
+    ]
+    return "\n".join(["", *made])
 
 
 def _table(rows: pd.DataFrame, space: str) -> Table:

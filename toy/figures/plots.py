@@ -15,7 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scorebed.solvers import SOLVERS, Solver
-from scorebed.toy.figures.style import BLUE, FAMILIES, GREEN, LINES, MUTED, ORANGE, PURPLE, VERMILLION, appearances, look
+from scorebed.toy.figures.style import (
+    ALONE,
+    BLUE,
+    FAMILIES,
+    GREEN,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    appearance,
+    appearances,
+    headline,
+    look,
+)
 
 YLABEL = {"path": "RMS distance from the exact flow", "law": "W2 to the exact marginal", "weak": "weak error, RMS of a few means"}
 
@@ -39,9 +52,8 @@ def looks(solvers: Iterable[str | Solver]) -> dict[str, dict[str, Any]]:
     kinds = {name: _kind(one) for name, one in zip(result, given, strict=True)}
     for name, kind in kinds.items() if all(kinds.values()) else ():
         colour, marker, _ = SPACE_FAMILIES[kind]
-        line = LINES[seen[kind] % len(LINES)]
+        result[name] = appearance(colour, marker, seen[kind])
         seen[kind] += 1
-        result[name] = {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 0.5, "markeredgecolor": "white"}
     return result
 
 
@@ -69,7 +81,13 @@ def _panels(table: pd.DataFrame, columns: int = 3) -> tuple[Figure, list[tuple[A
         first = rows.iloc[0]
         axis.set_title(f"{problem}")
         axis.annotate(
-            f"d = {first['d']}, {first['schedule']}, {grid}", (1, 1.03), xycoords="axes fraction", ha="right", fontsize=7.5, color=MUTED
+            f"d = {first['d']}, {first['schedule']}, {grid}",
+            (0.99, 0.99),
+            xycoords="axes fraction",
+            ha="right",
+            va="top",
+            fontsize=7.5,
+            color=MUTED,
         )
         axis.set_xscale("log")
         axis.set_yscale("log")
@@ -113,9 +131,9 @@ def _ticks(axis: Axes, values: Sequence[int]) -> None:
     axis.set_xticks(marks, [str(m) for m in marks])
 
 
-def _fan(axis: Axes, orders: Sequence[float], rows: pd.DataFrame) -> None:
+def _fan(axis: Axes, orders: Sequence[float], rows: pd.DataFrame, x: str) -> None:
     """Lines of the claimed slopes from one point at the lower left, where no curve comes, with their numbers."""
-    start, ratio = 1.3 * float(rows["steps"].min()), 4.0
+    start, ratio = 1.3 * float(rows[x].min()), 4.0
     low = 0.5 * float(rows["error"].min())
     top = low * ratio ** max(orders)
     for order in orders:
@@ -140,21 +158,78 @@ def _same(rows: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def convergence(table: pd.DataFrame, kind: str = "path") -> Figure:
-    """Error against the number of steps, a panel for each problem, with the claimed slopes as a grey fan."""
+    """Error against evaluations of the denoiser, a panel for each problem, with the claimed slopes as a grey fan.
+
+    Not against steps: those flatter a method that evaluates twice in each.
+    """
     with look():
-        return _curves(table[table["steps"] >= 5], kind, "steps", "steps", guides=True)
+        figure = _curves(table[table["steps"] >= 5], kind, guides=True)
+        headline(figure, "Order is the slope at many evaluations; grey lines have the slopes of the claimed orders.")
+    return figure
 
 
 def work_precision(table: pd.DataFrame, kind: str = "path", most: int = 100) -> Figure:
     """Error against evaluations of the denoiser, up to ``most`` of them, a panel for each problem."""
     with look():
-        return _curves(table[table["nfe"] <= most], kind, "nfe", "evaluations of the denoiser (NFE)", guides=False)
+        figure = _curves(table[table["nfe"] <= most], kind, guides=False)
+        headline(figure, _winners(table[(table["kind"] == kind) & (table["status"] == "ok")]))
+    return figure
 
 
-def _curves(table: pd.DataFrame, kind: str, x: str, label: str, guides: bool) -> Figure:
+def _winners(rows: pd.DataFrame) -> str:
+    """Who has the least error at about ten evaluations, by problem."""
+    budgets = rows[rows["nfe"] <= 10]
+    if budgets.empty:
+        return "Error at a number of evaluations, which is what a run costs."
+    best = budgets.loc[budgets.groupby(["problem", "grid"], sort=False)["error"].idxmin()]
+    said = [f"{r.solver} on {r.problem} ({r.error:.2g})" for r in best.head(6).itertuples()]
+    end = " No method is best everywhere." if best["solver"].nunique() > 1 else ""
+    return f"Least error within 10 evaluations: {', '.join(said)}{', …' if len(best) > 6 else ''}.{end}"
+
+
+def by_grid(table: pd.DataFrame, kind: str = "path", most: int = 12) -> Figure:
+    """Which grid? Error against evaluations, a panel for each problem and method, its grids over one another on one scale.
+
+    Raises:
+        ValueError: no rows of this kind that were measured.
+    """
+    rows = table[(table["kind"] == kind) & (table["status"] == "ok") & (table["nfe"] <= 100)]
+    if rows.empty:
+        raise ValueError(f"no rows of kind {kind!r} with status 'ok' to draw: give the table of a study that has some")
+    grids = list(dict.fromkeys(rows["grid"]))
+    styles = {name: appearance(*ALONE[i % len(ALONE)], i) for i, name in enumerate(grids)}
+    groups = list(rows.groupby(["problem", "solver"], sort=False))[:most]
+    columns = min(4, len(groups))
+    lines = math.ceil(len(groups) / columns)
+    with look():
+        figure = Figure(figsize=(max(3.2 * columns, 5.4), 2.9 * lines + 0.9), layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False, sharey=rows["problem"].nunique() == 1).ravel()
+        for axis in axes[len(groups) :]:
+            axis.set_axis_off()
+        for axis, ((problem, solver), mine) in zip(axes, groups, strict=False):
+            for name, line in mine.groupby("grid", sort=False):
+                line = line.sort_values("nfe")
+                axis.plot(line["nfe"], line["error"], **styles[str(name)])
+            axis.set(title=f"{solver} on {problem}", xscale="log", yscale="log", xlabel="evaluations (NFE)")
+            axis.grid(visible=True, which="major")
+            axis.minorticks_off()
+            _ticks(axis, mine["nfe"].tolist())
+        for axis in axes[::columns]:
+            axis.set_ylabel(YLABEL[kind])
+        handles = [Line2D([], [], **styles[name], label=name) for name in grids]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(grids)), title="grid")
+        few = rows[rows["nfe"] <= 10]
+        best = few.loc[few.groupby(["problem", "solver"], sort=False)["error"].idxmin()] if len(few) else few
+        said = ", ".join(f"{r.grid} for {r.solver} on {r.problem}" for r in best.head(4).itertuples())
+        headline(figure, f"Least error within 10 evaluations: {said}." if said else "Error at a number of evaluations, by grid.")
+    return figure
+
+
+def _curves(table: pd.DataFrame, kind: str, guides: bool) -> Figure:
     rows = table[(table["kind"] == kind) & (table["status"] == "ok")]
     if rows.empty:
         raise ValueError(f"no rows of kind {kind!r} with status 'ok' to draw: give the table of a study that has some")
+    x = "nfe"
     figure, panels, columns = _panels(rows)
     same = _same(rows)
     styles = looks(same)
@@ -164,12 +239,12 @@ def _curves(table: pd.DataFrame, kind: str, x: str, label: str, guides: bool) ->
             line = line.sort_values(x)
             axis.plot(line[x], line["error"], **styles[str(name)], **thin)
         if guides:
-            _fan(axis, sorted(set(mine["claim"])), mine)
+            _fan(axis, sorted(set(mine["claim"])), mine, x)
         top = 3.0 * float(mine[mine[x] >= 10]["error"].max())
         if mine["error"].max() > top:  # the few wild runs at the smallest budgets leave the panel, the rest stays legible
             axis.set_ylim(top=top)
         _ticks(axis, mine[x].tolist())
-        axis.set_xlabel(label)
+        axis.set_xlabel("evaluations (NFE)")
         if i % columns == 0:
             axis.set_ylabel(YLABEL[kind])
     claims = rows.drop_duplicates("solver").set_index("solver")["claim"]

@@ -80,21 +80,28 @@ def pictures(problem: Problem) -> list[tuple[str, Callable[..., Any]]]:
     return plane + ([("images", scenes.images)] if getattr(problem, "image", None) else [])
 
 
-def figures(table: pd.DataFrame, out: Path, seed: int = 0, report: Callable[[int, int, str], Any] | None = None) -> list[Path]:
-    """Draw what the rows give: convergence, work-precision, weak order, those on spaces in ``spaces_….png``; and ``pictures``."""
+def figures(
+    table: pd.DataFrame, out: Path, seed: int = 0, report: Callable[[int, int, str], Any] | None = None, dark: bool = False
+) -> list[Path]:
+    """Draw what the rows give: convergence and work-precision, or the grids where there are several; weak order; those on spaces in
+    ``spaces_….png``; and ``pictures``."""
     jobs: list[tuple[str, Callable[[], Any]]] = []
     known = [PROBLEMS[name] for name in dict.fromkeys(table["problem"]) if name in PROBLEMS]
     good = table[table["status"] == "ok"]
     on_space = good["problem"].isin([p.name for p in known if p.space is not None])
     for prefix, rows, weak in (("", good[~on_space], "law"), ("spaces_", good[on_space], "weak")):
         path, law = rows[rows["kind"] == "path"], rows[rows["kind"] == weak]
-        jobs += [(f"{prefix}convergence", partial(plots.convergence, path))] if (path["steps"] >= 5).any() else []
-        jobs += [(f"{prefix}work_precision", partial(plots.work_precision, path))] if (path["nfe"] <= 100).any() else []
+        several = (path.groupby("problem")["grid"].nunique() > 1).any()
+        if several and (path["nfe"] <= 100).any():
+            jobs.append((f"{prefix}grids", partial(plots.by_grid, path)))
+        else:
+            jobs += [(f"{prefix}convergence", partial(plots.convergence, path))] if (path["steps"] >= 5).any() else []
+            jobs += [(f"{prefix}work_precision", partial(plots.work_precision, path))] if (path["nfe"] <= 100).any() else []
         jobs += [(f"{prefix}weak_order", partial(plots.convergence, law, kind=weak))] if (law["steps"] >= 5).any() else []
     jobs += [(f"{what}_{p.name}", partial(draw, p, seed=seed)) for p in known for what, draw in pictures(p)]
     paths = []
     for i, (name, draw) in enumerate(jobs):
         if report is not None:
             report(i, len(jobs), f"drawing {name}")
-        paths += save(draw(), out, name)
+        paths += save(draw(), out, name, dark=dark)
     return paths

@@ -50,8 +50,11 @@ def trajectory(
     nfe: int = 10,
     paths: int = 28,
     seed: int = 0,
+    shown: int = 28,
 ) -> Figure:
     """Marginals with the exact flow through them, and the paths and denoised paths of ``solvers`` beside the exact ones; 2-D targets only.
+
+    The RMS that is written down is that of all ``paths``; the first ``shown`` are drawn.
 
     Raises:
         ValueError: a target that is not two-dimensional, or without a closed flow.
@@ -70,21 +73,22 @@ def trajectory(
         top, middle, bottom = figure.subplots(3, columns)
         for axis, i in zip(top, np.linspace(0, 60, columns).round().astype(int), strict=True):
             _density(axis, target, fine[i], box)
-            _paths(axis, exact[max(0, i - 12) : i + 1], EXACT)
+            _paths(axis, exact[max(0, i - 12) : i + 1, :shown], EXACT)
             axis.set_title(f"t = {fine[i].t:.2f}", fontweight="normal")
         denoised = np.stack([np.asarray(target.denoised(u, node)) for u, node in zip(exact, fine, strict=True)])
-        _column(middle[0], bottom[0], target, box, exact, denoised, EXACT)
+        _column(middle[0], bottom[0], target, box, exact[:, :shown], denoised[:, :shown], EXACT)
         middle[0].set_title("exact flow")
         for axis, below, method in zip(middle[1:], bottom[1:], methods, strict=True):
             nodes = problem.nodes(affordable(problem, method, nfe) or 1)
             run = sample(method, target.denoised, x, nodes, terminal="none", record=True, noise=seed)
             seen = np.stack([*run.denoised, np.asarray(target.denoised(run.x, nodes[-1]))])
             colour = str(FAMILIES[family(method)][0])
-            _column(axis, below, target, box, np.stack(run.xs), seen, colour, rough=method.weak is not None)
+            _column(axis, below, target, box, np.stack(run.xs)[:, :shown], seen[:, :shown], colour, rough=method.weak is not None)
             axis.set_title(method.name, color=colour)
-            _say(axis, f"{run.nfe} NFE" + (f", RMS {rms(run.x - exact[-1]):.2f}" if method.weak is None else ", stochastic"))
+            _say(axis, f"{run.nfe} NFE" + (f", RMS {rms(run.x - exact[-1]):.2g}" if method.weak is None else ", stochastic"))
             if method.weak is None:  # where these states should have ended
-                axis.plot(*exact[-1].T, "o", markersize=4.6, markerfacecolor="none", markeredgecolor=EXACT, markeredgewidth=0.7, zorder=6)
+                ring = {"markerfacecolor": "none", "markeredgecolor": EXACT, "markeredgewidth": 0.7}
+                axis.plot(*exact[-1, :shown].T, "o", markersize=4.6, zorder=6, **ring)
         rows = {"marginal density\nand exact flow": top, "states $x_t$": middle, MEANS: bottom}
         for text, axes in rows.items():
             axes[0].set_ylabel(text, color=INK)

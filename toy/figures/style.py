@@ -1,14 +1,17 @@
 """One look for every figure: the colours of Okabe and Ito, one colour and marker per family of solvers, sizes for print and for slides.
 
-A family is one or more files of ``solvers/methods``. Members share colour and marker everywhere; they differ by line and filling.
+A family is one or more files of ``solvers/methods``. Members share colour and marker, and differ by line and
+filling; where a figure shows one family only, each method has a colour of its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -45,6 +48,9 @@ FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 """Colour, marker and files of each family. A file that is not listed here belongs to "other"."""
 
+ALONE = ((BLUE, "s"), (VERMILLION, "o"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"), (BLACK, "*"), (MUTED, "X"))
+"""Colour and marker of the methods of a figure that shows one family only."""
+
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (2.5, 2.5)))
 DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff", "#dbe7f0", "#9fc1da", "#5b93bb", "#2b6490"])
 """From paper to blue, so that lines of every family stay visible on it."""
@@ -72,7 +78,7 @@ RC: Any = {
     "ytick.labelsize": 8.5,
     "legend.frameon": False,
     "legend.fontsize": 9.0,
-    "legend.handlelength": 2.8,
+    "legend.handlelength": 3.2,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "figure.facecolor": "white",
@@ -100,34 +106,109 @@ def family(solver: Solver) -> str:
 
 
 def appearances(solvers: Iterable[str | Solver]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and line of each of the solvers of one figure, as keyword arguments of ``plot``, by name."""
-    looks: dict[str, dict[str, Any]] = {}
+    """Colour, marker and line of each of the solvers of one figure, as keyword arguments of ``plot``, by name.
+
+    A family has one colour and marker. Where a figure shows one family only, that would tell nothing: each method then has its own.
+    """
+    given = [(one if isinstance(one, str) else one.name, SOLVERS.get(one) if isinstance(one, str) else one) for one in solvers]
+    kinds = {name: "other" if known is None else family(known) for name, known in given}
+    alone = 1 < len(kinds) <= len(ALONE) and len(set(kinds.values())) == 1
     seen: dict[str, int] = {}
-    for one in solvers:
-        known = SOLVERS.get(one) if isinstance(one, str) else one
-        kind = "other" if known is None else family(known)
-        colour, marker, _ = FAMILIES[kind]
-        turn, line = divmod(seen.get(kind, 0), len(LINES))
+    looks: dict[str, dict[str, Any]] = {}
+    for i, (name, kind) in enumerate(kinds.items()):
+        colour, marker = ALONE[i] if alone else FAMILIES[kind][:2]
+        looks[name] = appearance(colour, marker, i if alone else seen.get(kind, 0))
         seen[kind] = seen.get(kind, 0) + 1
-        face = {"markerfacecolor": "white", "markeredgecolor": colour} if turn % 2 else {"markeredgecolor": "white"}
-        name = one if isinstance(one, str) else one.name
-        looks[name] = {"color": colour, "marker": marker, "linestyle": LINES[line], "markeredgewidth": 0.8 if turn % 2 else 0.5, **face}
     return looks
+
+
+def appearance(colour: str, marker: str, turn: int) -> dict[str, Any]:
+    """Of the member ``turn`` of a family: a line, and a filled or a hollow marker by turns, so that neighbours differ in both."""
+    face = {"markerfacecolor": "white", "markeredgecolor": colour} if turn % 2 else {"markeredgecolor": "white"}
+    line = LINES[turn % len(LINES)]
+    return {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 1.0 if turn % 2 else 0.5, **face}
+
+
+def headline(figure: Figure, text: str) -> None:
+    """What a figure says, in one or two sentences above it; lines are broken to its width when it is saved."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, color=INK)
+
+
+PURPOSES: dict[str, tuple[float, int, tuple[str, ...]]] = {
+    "screen": (1.0, 150, ("png", "svg")),
+    "slide": (0.78, 220, ("png", "svg")),
+    "paper": (0.9, 300, ("png", "pdf")),
+}
+"""By what a figure is for: its size, against which text and lines grow as it shrinks; dots per inch; kinds of file."""
+
+_chosen = "screen"
+
+
+def purpose(name: str) -> None:
+    """What all figures saved from now on are for: screen, slide or paper.
+
+    Raises:
+        ValueError: none of these.
+    """
+    global _chosen
+    if name not in PURPOSES:
+        raise ValueError(f"purpose {name!r} not known; known: {', '.join(PURPOSES)}")
+    _chosen = name
+
+
+def fit(figure: Figure) -> None:
+    """Break lines of text over the figure to its width, labels to the height of their axes, and rows of its legends."""
+    for text in figure.texts:
+        said = text.get_text()
+        if len(said) > 40 and "$" not in said:
+            letter = (0.62 if text.get_fontweight() == "bold" else 0.54) * float(text.get_fontsize()) / 72
+            text.set_text(fill(" ".join(said.split()), max(20, int(0.97 * figure.get_figwidth() / letter))))
+            more = text.get_text().count("\n") - max(said.count("\n"), 1)
+            figure.set_figheight(figure.get_figheight() + 0.17 * max(0, more))
+    figure.draw_without_rendering()
+    changed = False
+    for axis in figure.axes:
+        label = axis.yaxis.label
+        share = label.get_window_extent().height / axis.get_window_extent().height if label.get_text() else 0.0
+        if share > 1.02 and "$" not in label.get_text():
+            words = " ".join(label.get_text().split())
+            label.set_text(fill(words, max(12, int(0.9 * len(words) / share))))
+            changed = True
+    if changed:
+        figure.draw_without_rendering()
+    for legend in list(figure.legends):
+        handles = [handle for handle in legend.legend_handles if handle is not None]
+        labels = [text.get_text() for text in legend.get_texts()]
+        low = legend.get_window_extent().y0 < 0.5 * figure.bbox.height
+        how: dict[str, Any] = {"loc": f"outside {'lower' if low else 'upper'} center", "title": legend.get_title().get_text() or None}
+        columns, size = len(handles), labels and legend.get_texts()[0].get_fontsize()
+        while legend.get_window_extent().width > figure.bbox.width and columns > 1:
+            legend.remove()
+            columns = math.ceil(len(handles) / (math.ceil(len(handles) / columns) + 1))  # one row more, all of them alike
+            legend = figure.legend(handles, labels, ncols=columns, fontsize=size, **how)
+            figure.draw_without_rendering()
 
 
 def save(figure: Figure, folder: str | Path, name: str, dark: bool = False) -> list[Path]:
     """Write ``name.png`` and ``name.svg``, each whole or not at all; without dates in them, so that equal figures are equal files.
 
-    ``dark`` writes ``name-dark.png`` and ``name-dark.svg`` beside them, for slides with a dark ground.
+    ``dark`` writes ``name-dark.png`` and ``name-dark.svg`` beside them, for slides with a dark ground. What they are for, ``purpose`` says:
+    for a slide text and lines are larger and dots finer, for a paper there is a PDF.
     """
     from scorebed.toy.figures.dark import dark as darkened
 
     folder = ready(folder)
+    size, dots, kinds = PURPOSES[_chosen]
     paths = []
+    with look():
+        figure.set_size_inches(size * figure.get_figwidth(), size * figure.get_figheight())
+        fit(figure)
     for one, stem in [(figure, name), *([(darkened(figure), f"{name}-dark")] if dark else [])]:
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        for kind in kinds:
             path = folder / f"{stem}.{kind}"
+            metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
             with look(), whole(path) as part:
-                one.savefig(part, format=kind, metadata=metadata, facecolor=one.get_facecolor())
+                one.savefig(part, format=kind, metadata=metadata, facecolor=one.get_facecolor(), dpi=dots)
             paths.append(path)
+    figure.set_size_inches(figure.get_figwidth() / size, figure.get_figheight() / size)
     return paths

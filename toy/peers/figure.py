@@ -1,4 +1,4 @@
-"""One figure of the scoreboard: nominal against measured order, entry by entry."""
+"""One figure of the scoreboard: whose order is less than its name says, and how many keep their word."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scorebed.toy.figures.style import BLUE, MUTED, VERMILLION, look, save
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from scorebed.toy.figures.style import MUTED, VERMILLION, headline, look, save
 from scorebed.toy.peers.report import formula, labelled, nominal, reached, slope
 
 
@@ -22,56 +26,59 @@ def _lines(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list(seen.values())
 
 
-def draw(results: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
-    """``scoreboard.png`` and ``.svg``: a ring at the nominal order, a dot with its range at the measured one."""
-    import matplotlib.pyplot as plt
+def _gap(r: Mapping[str, Any]) -> float:
+    found = formula(r)
+    return float(nominal(r) or 0.0) - (-1.0 if found is None else slope(found[1]))
 
-    lines = _lines(labelled(results))
-    rows: list[Mapping[str, Any] | str] = []
-    for line in lines:
-        if line["library"] not in rows:
-            rows.append(str(line["library"]))
-        rows.append(line)
-    half = (len(rows) + 1) // 2
-    columns = [rows[:half], rows[half:]] if len(rows) > 40 else [rows]
+
+def draw(results: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """``scoreboard.png`` and its like: the samplers that fall short of the order of their name, the largest gap first; the rest as a count.
+
+    A ring stands at the nominal order, a cross with its range of slopes at the measured one.
+    """
+    told = labelled(results)
+    judged = [r for r in told if nominal(r) is not None]
+    short = _lines([r for r in judged if not reached(r)])
+    rows: list[Any] = []
+    for library in dict.fromkeys(r["library"] for r in judged):
+        mine = [r for r in judged if r["library"] == library]
+        good = sum(bool(reached(r)) for r in mine)
+        rows.append(f"{library}: {good} of {len(mine)} reach their order")
+        rows += sorted((r for r in short if r["library"] == library), key=_gap, reverse=True)
     with look():
-        figure, axes = plt.subplots(1, len(columns), figsize=(7.2 * len(columns), 0.205 * max(map(len, columns)) + 1.5), squeeze=False)
-        for ax, part in zip(axes[0], columns, strict=True):
-            for y, r in enumerate(part):
-                if isinstance(r, str):
-                    continue
-                wanted, found = nominal(r), formula(r)
-                good = bool(reached(r))
-                colour = BLUE if good else VERMILLION
-                if found is None:
-                    ax.text(0.05, y, "fails", color=VERMILLION, va="center", fontsize=7)
-                else:
-                    value = max(slope(found[1]), 0.0)
-                    ax.plot([wanted, value], [y, y], color=colour, lw=0.8, alpha=0.5)
-                    low, high = (max(slope(found[1], part), 0.0) for part in ("low", "high"))
-                    ax.plot([low, high], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
-                    ax.plot(value, y, "o" if good else "X", color=colour, ms=5, markeredgecolor="white", markeredgewidth=0.5)
-                ax.plot(wanted, y, "o", mfc="none", mec=MUTED, ms=8, mew=1.0)
-            ax.set_yticks(range(len(part)), [r if isinstance(r, str) else _title(r) for r in part], fontsize=6.8)
-            for label, r in zip(ax.get_yticklabels(), part, strict=True):
-                label.set_fontweight("bold" if isinstance(r, str) else "normal")
-                label.set_fontsize(8.5 if isinstance(r, str) else 6.8)
-            ax.set_ylim(len(part) - 0.4, -0.6)
-            ax.set_xlim(-0.1, 4.6)
-            ax.set_xticks(range(5))
-            ax.set_xlabel("order")
-            ax.grid(axis="x")
-            ax.tick_params(axis="y", length=0)
+        figure = Figure(figsize=(7.6, 0.24 * len(rows) + 1.9), layout="constrained")
+        axis = figure.subplots()
+        for y, r in enumerate(rows):
+            if not isinstance(r, str):
+                _row(axis, y, r)
+        axis.set_yticks(range(len(rows)), [r if isinstance(r, str) else _title(r) for r in rows], fontsize=7.5)
+        for label, r in zip(axis.get_yticklabels(), rows, strict=True):
+            label.set(fontweight="bold" if isinstance(r, str) else "normal", fontsize=8.5 if isinstance(r, str) else 7.5)
+        axis.set(xlim=(-0.1, 4.6), ylim=(len(rows) - 0.4, -0.6), xlabel="order")
+        axis.set_xticks(range(5))
+        axis.grid(axis="x")
+        axis.tick_params(axis="y", length=0)
         handles = [
-            plt.Line2D([], [], marker="o", mfc="none", mec=MUTED, ls="", ms=8, label="nominal"),
-            plt.Line2D([], [], marker="o", color=BLUE, ls="", ms=5, label="measured, with the range of slopes"),
-            plt.Line2D([], [], marker="X", color=VERMILLION, ls="", ms=6, label="measured, below nominal"),
+            Line2D([], [], marker="o", markerfacecolor="none", markeredgecolor=MUTED, linestyle="", markersize=8, label="of its name"),
+            Line2D([], [], marker="X", color=VERMILLION, linestyle="", markersize=6, label="measured, with the range of slopes"),
         ]
-        figure.legend(handles=handles, loc="upper center", ncols=3, bbox_to_anchor=(0.5, 1.0))
-        figure.tight_layout(rect=(0, 0, 1, 1.0 - 0.45 / figure.get_figheight()))
-        paths = save(figure, folder, "scoreboard")
-        plt.close(figure)
-    return paths
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        bad = len(judged) - sum(bool(reached(r)) for r in judged)
+        headline(figure, f"{bad} of {len(judged)} samplers fall short of the order of their name. Alike ones are one line.")
+    return save(figure, folder, "scoreboard")
+
+
+def _row(axis: Axes, y: int, r: Mapping[str, Any]) -> None:
+    """The nominal order of a sampler that falls short, and the measured one."""
+    wanted, found = nominal(r) or 0, formula(r)
+    if found is None:
+        axis.text(0.05, y, "fails", color=VERMILLION, va="center", fontsize=7.5)
+    else:
+        value, low, high = (max(slope(found[1], *part), 0.0) for part in ((), ("low",), ("high",)))
+        axis.plot([wanted, value], [y, y], color=VERMILLION, lw=0.8, alpha=0.5)
+        axis.plot([low, high], [y, y], color=VERMILLION, lw=2.4, solid_capstyle="butt")
+        axis.plot(value, y, "X", color=VERMILLION, ms=5.5, markeredgecolor="white", markeredgewidth=0.5)
+    axis.plot(wanted, y, "o", mfc="none", mec=MUTED, ms=8, mew=1.0)
 
 
 _SHORT = {

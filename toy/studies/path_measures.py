@@ -88,7 +88,7 @@ def measures(paths: Paths, target: Any = None, coordinates: str = "x") -> pd.Dat
 
     Columns: solver, path; length, straightness, turned (all corners, radians); plane and rotation (radians), share of the path in the span
     of x_0 and x_N and the angle turned in it; pc1, pc2, share of its first one and first two principal components; with a ``target`` mode,
-    committed_lam, committed_rho; where the exact path is known distance, at the end.
+    committed_lam, committed_rho; where the exact path is known distance, at the end, the RMS over its entries, as everywhere else.
     """
     points = paths.states(coordinates)
     own, shares = curves.plane(points), np.cumsum(curves.components(points), axis=1)
@@ -108,7 +108,7 @@ def measures(paths: Paths, target: Any = None, coordinates: str = "x") -> pd.Dat
         lam = last_crossing(weights, np.array([node.lam for node in paths.nodes]), 0.5)
         rows |= {"mode": mode, "committed_lam": lam, "committed_rho": np.exp(-lam)}
     if paths.exact is not None:
-        rows["distance"] = np.linalg.norm(paths.x[-1] - paths.exact[-1], axis=-1)
+        rows["distance"] = np.sqrt(np.mean((paths.x[-1] - paths.exact[-1]) ** 2, axis=-1))
     return pd.DataFrame(rows)
 
 
@@ -129,7 +129,7 @@ def along(paths: Paths, target: Any = None, coordinates: str = "x", sensitivity:
     if target is not None:
         columns["weight"] = modes(target, paths.x, paths.nodes)[0]
     if paths.exact is not None:
-        columns["distance"] = np.linalg.norm(paths.x - paths.exact, axis=-1)
+        columns["distance"] = np.sqrt(np.mean((paths.x - paths.exact) ** 2, axis=-1))
     if sensitivity is not None:
         columns["sensitivity"] = sensitivity * (factors(paths.nodes, coordinates) / factors(paths.nodes, coordinates)[0])[:, None]
     heads = {name: np.repeat([getattr(node, name) for node in paths.nodes], m) for name in ("t", "lam", "rho")}

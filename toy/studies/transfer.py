@@ -38,7 +38,7 @@ from scorebed.toy.store.work import work
 from scorebed.toy.studies import transfer_runs as runs
 from scorebed.toy.studies.sent import Sent
 from scorebed.toy.studies.study import pick
-from scorebed.toy.studies.transfer_rank import Agreement, Errors, agreement, chance, halves
+from scorebed.toy.studies.transfer_rank import Agreement, Errors, agreement, chance, halves, winners
 from scorebed.toy.studies.transfer_runs import SPACES, Case, Reference, Run, cases
 from scorebed.toy.studies.transfer_sides import DRAWN, NETWORK, Held, Network, Setting, described, marks, own_samples
 from scorebed.toy.studies.transfer_targets import TARGETS
@@ -64,12 +64,14 @@ class Study:
     Attributes:
         errors: of all runs.
         agreements: with the network, by space, target and budget.
+        best: the solvers on the network by budget, the best first, with intervals over states, and their steps (``transfer_rank.winners``).
         targets: a line on each side.
         kept, made: how many runs were kept from before, and how many measured now.
     """
 
     errors: pd.DataFrame
     agreements: pd.DataFrame
+    best: pd.DataFrame
     targets: dict[str, str]
     folder: Path
     kept: int = 0
@@ -205,11 +207,12 @@ def run_transfer(
     told = dict(zip((NETWORK, *names), outcome.values, strict=False))
     texts, exacts = ({name: pair[i] for name, pair in told.items()} for i in (0, 1))
     rows: list[Run] = outcome.values[len(compared) :]
-    study = Study(_errors(rows, exacts), compare(rows, seed), texts, folder, outcome.kept, outcome.made)
+    study = Study(_errors(rows, exacts), compare(rows, seed), ranked(rows, seed), texts, folder, outcome.kept, outcome.made)
     references = {k: {"steps": e.steps, "settled": e.settled, **e.errors} for k, e in exacts.items()}
     written = {"arguments": settings, "targets": texts, "references": references, "versions": versions()}
     replace_text(folder / "transfer.json", json.dumps(written, indent=2) + "\n")
     replace_text(folder / "errors.csv", study.errors.to_csv(index=False))
+    replace_text(folder / "best.csv", study.best.to_csv(index=False))
     replace_text(folder / "agreement.csv", study.agreements.to_csv(index=False))
     return study
 
@@ -240,6 +243,13 @@ def _errors(rows: Sequence[Run], exacts: dict[str, Reference]) -> pd.DataFrame:
 def errors_of(rows: Sequence[Run], target: str, space: str) -> Errors:
     """What ``transfer_rank`` takes: the errors of the runs that were made."""
     return {(run.solver, run.budget): run.errors(space) for run in rows if run.target == target and run.state}
+
+
+def ranked(rows: Sequence[Run], seed: int = 0) -> pd.DataFrame:
+    """The solvers on the network, the best of each budget first: what ``winners`` says, and steps and evaluations of the run."""
+    about = {(run.solver, run.budget): (run.steps, run.nfe) for run in rows if run.target == NETWORK}
+    found = winners(errors_of(rows, NETWORK, SPACES[0]), seed=seed)
+    return pd.DataFrame([{**row, **dict(zip(("steps", "nfe"), about[row["solver"], row["budget"]], strict=True))} for row in found])
 
 
 def compare(rows: Sequence[Run], seed: int = 0) -> pd.DataFrame:

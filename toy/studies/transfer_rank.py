@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +143,28 @@ def _interval(draws: NDArray[np.float64], level: float = LEVEL) -> tuple[float, 
         return float("nan"), float("nan")
     low, high = np.quantile(found, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return float(low), float(high)
+
+
+def winners(network: Errors, *, resamples: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
+    """Which solver at which budget: a row for each run, the best of each budget first.
+
+    Keys: budget, solver; error with its interval low, high; ratio to the error of the best, with ratio_low, ratio_high over the same draws
+    of states. A solver whose ratio_low is at most 1 is not beyond doubt worse than the best. A run that diverged is inf throughout.
+    """
+    rng, out = np.random.default_rng(seed), []
+    names = {budget: [solver for solver, b in network if b == budget] for budget in sorted({b for _, b in network})}
+    for budget, mine in names.items():
+        with np.errstate(over="ignore"):
+            squares = np.stack([network[name, budget] for name in mine]) ** 2
+        drawn = np.sqrt(squares[:, rng.integers(0, squares.shape[1], (resamples, squares.shape[1]))].mean(axis=2))
+        errors = np.sqrt(squares.mean(axis=1))
+        best = int(np.argmin(errors))
+        for i in np.argsort(errors, kind="stable"):
+            with np.errstate(invalid="ignore"):
+                ends = [*_interval(drawn[i]), float(errors[i] / errors[best]), *_interval(drawn[i] / drawn[best])]
+            heads = ("low", "high", "ratio", "ratio_low", "ratio_high")
+            out.append({"budget": budget, "solver": mine[i], "error": float(errors[i]), **dict(zip(heads, ends, strict=True))})
+    return out
 
 
 def halves(network: Errors, *, resamples: int = 400, seed: int = 0) -> dict[int, float]:
