@@ -3,7 +3,7 @@
     gpu.run(solver, denoise, x, grid, noise=seed)        any solver or Plan, in place, one fused pass per step
     gpu.Runner, gpu.Graph                                the same, kept for many batches; the whole loop in one CUDA graph
     gpu.many                                             very many trajectories of a Plan on an exact mixture, one kernel
-    gpu.export                                           the whole loop as a program that needs torch alone
+    gpu.export, gpu.save_onnx                            the whole loop as a program that needs torch alone, or ONNX
     gpu.GaussianMixture, gpu.HeatMixture                 exact mixtures of very many components, and on circles, boxes, spheres, SO(3)
     gpu.LinearLaw                                        exact laws of phase space and of bridges
     gpu.guided, gpu.parallel.run         classifier-free guidance in one call; several processes, one batch
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scorebed.gpu.plan import parallel
     from scorebed.gpu.plan.backend import weighted_sum
     from scorebed.gpu.plan.execute import run
-    from scorebed.gpu.plan.export import export
+    from scorebed.gpu.plan.export import export, save_onnx
     from scorebed.gpu.plan.function import function
     from scorebed.gpu.plan.graph import Graph
     from scorebed.gpu.plan.many import many
@@ -54,6 +54,7 @@ _HOME = {
     "cached": "network.cache",
     "edm_denoiser": "network.wrap",
     "export": "plan.export",
+    "save_onnx": "plan.export",
     "function": "plan.function",
     "guided": "network.guidance",
     "many": "plan.many",
@@ -83,6 +84,7 @@ __all__ = [
     "parallel",
     "predicting",
     "run",
+    "save_onnx",
     "start",
     "weighted_sum",
     "wrap",

@@ -25,9 +25,9 @@ class Net(nn.Module):
         return torch.tanh(self.mix(x)) * torch.cos(time)[:, None]
 
 
-def denoiser():
+def denoiser(dtype=torch.float64):
     torch.manual_seed(0)
-    return gpu.wrap(Net().double().eval().requires_grad_(False), VP(), "eps")
+    return gpu.wrap(Net().to(dtype).eval().requires_grad_(False), VP(), "eps")
 
 
 @pytest.mark.parametrize("name", ["unipc_3", "dpmpp_2m", "ddpm", "heun"])
@@ -67,3 +67,26 @@ def test_what_cannot_be_exported_is_refused():
         gpu.export(plan, denoiser(), [0.0])
     with pytest.raises(ValueError, match="at least two samples"):
         gpu.export(plan, denoiser(), torch.zeros(1, 3))
+
+
+def test_onnx_runs_the_whole_loop(tmp_path):
+    """By another engine, for another size of batch, with the same draws."""
+    import onnxruntime
+
+    plan = trace(SOLVERS["dpmpp_2m_sde"], NODES, terminal="denoise")
+    with pytest.raises(ValueError, match="float64"):
+        gpu.save_onnx(gpu.export(plan, denoiser(), torch.zeros(4, 3, dtype=torch.float64)), tmp_path / "wide.onnx")
+    denoise = denoiser(torch.float32)
+    gpu.save_onnx(gpu.export(plan, denoise, torch.zeros(4, 3)), tmp_path / "sampler.onnx")
+    x = torch.randn(7, 3)
+    noise = gpu.Brownian(3, (7, 3), like=x)
+    draws = torch.stack([noise(s, t) for s, t in plan.noises])
+    (found,) = onnxruntime.InferenceSession(tmp_path / "sampler.onnx").run(None, {"x": x.numpy(), "draws": draws.numpy()})
+    expected = gpu.run(plan, denoise, x, noise=3)
+    assert float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
+def test_onnx_says_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match=r"scorebed\[onnx\]"):
+        gpu.save_onnx(None, tmp_path / "sampler.onnx")

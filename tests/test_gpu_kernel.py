@@ -109,6 +109,34 @@ for name in ("ddpm", "unipc_3", "ghvb_2", "sa_solver", "seeds_2", "rex_rk4"):
     runner(bent, x); runner.reseed(3); runner.rename([0, 1, 2])
     runs[name] = float((runner(bent, x) - truth).abs().max())
 out["runs"] = runs
+
+# moves in spaces: the fused pass against the Space's own operations, and how many passes a step takes
+from scorebed.gpu.plan.moves import Moves
+from scorebed.solvers.space import SO3, Box, Sphere, Torus
+from scorebed.toy.problems.registry import PROBLEMS
+
+launched, launch = [], Moves._launch
+Moves._launch = lambda self, *given: launched.append(0) or launch(self, *given)
+moves = {}
+laws = {"torus": Torus(3), "box": Box(3, -0.5, [1.0, 2.0, 0.7]), "sphere": Sphere(2), "circle": Sphere(1), "so3": SO3()}
+for name, space in laws.items():
+    rng = np.random.default_rng(2)
+    points = torch.tensor(space.uniform(7, rng)); pull = torch.tensor(space.uniform(7, rng))
+    for dtype in (torch.float64, torch.float32):
+        room = torch.empty_like(points, dtype=dtype)
+        def denoise(y, node):  # gives the same memory at every call
+            return room.copy_(y + 0.8 * (pull.to(dtype) - y) + 0.1 * torch.sin(3.0 * y))
+        nodes = PROBLEMS["sphere"].nodes(4)
+        for method in ("geodesic_euler_maruyama", "geodesic_heun_maruyama", "reflected_pc" if name == "box" else "cf_3", "geodesic_walk"):
+            if not SOLVERS[method].claims(space) or (dtype == torch.float32 and method != "geodesic_euler_maruyama"):
+                continue
+            options = {"noise": 3, "terminal": "none", "index": [9, 2**40, 4, 5, 6, 7, 8]}
+            ours = SOLVERS[method](space=space)
+            plain = gpu.run(ours, denoise, points.to(dtype), nodes, backend="torch", **options)
+            launched.clear()
+            gap = float((gpu.run(ours, denoise, points.to(dtype), nodes, backend="triton", **options) - plain).abs().max())
+            moves[f"{name} {method} {str(dtype)[6:]}"] = [gap, len(launched)]
+out["moves"] = moves
 print(json.dumps(out))
 """
 
@@ -139,6 +167,17 @@ build("noise", "*fp32", 2, 1, 1, 0b0111, True, hopper)
 build("two results", "*bf16", 3, 2, 2, 0b0111111_0011111, True, hopper)
 build("float64", "*fp64", 2, 1, 1, 0b0111, False, hopper)
 build("everything", "*fp16", 12, 4, 5, (1 << 84) - 1, False, hopper)
+
+from scorebed.gpu.plan.moves_kernel import move
+names = [p.name for p in move.params]
+for kind, lane in enumerate((4, 4, 3, 9)):
+    for pointer in ("*fp64" if kind == 1 else "*fp32",):
+        fixed = dict(K=1, N=1, D=lane, KIND=kind, WIDE=pointer == "*fp64")
+        signature = {"x": pointer, "ins": (pointer,), "out": pointer, "numbers": "*i64", "index": "*i64", "ends": pointer, "n": "i32",
+                     "d": "i32", "batch": "i32"} | dict.fromkeys(fixed, "constexpr")
+        source = ASTSource(fn=move, signature=signature, constexprs={(names.index(key),): v for key, v in fixed.items()})
+        text = triton.compile(source, target=hopper).asm["ptx"]
+        out[f"move {kind}"] = {"stores": text.count("st.global"), "spilled": text.count("st.local")}
 print(json.dumps(out))
 """
 
@@ -193,11 +232,24 @@ def test_whole_runs_by_the_kernel(interpreted: Any, name: str) -> None:
     assert interpreted["runs"][name] < 1e-12
 
 
+@pytest.mark.parametrize("space", ["torus", "box", "sphere", "circle", "so3"])
+def test_moves_in_a_space_are_one_pass(interpreted: Any, space: str) -> None:
+    """The Space's own operations to a few roundings; one pass for each move; a network may give the same memory again."""
+    found = {key.removeprefix(f"{space} "): value for key, value in interpreted["moves"].items() if key.startswith(f"{space} ")}
+    assert len(found) >= 4
+    for key, (gap, _) in found.items():
+        assert gap < (1e-13 if key.endswith("64") else 3e-5), (key, gap)
+    for dtype in ("float32", "float64"):
+        assert found[f"geodesic_euler_maruyama {dtype}"][1] == 4
+
+
 def test_the_kernel_compiles_for_a_gpu(tmp_path: Path) -> None:
     """For compute capability 9.0, without one: 128-bit loads and stores, and no float64 arithmetic for narrow states."""
     built = elsewhere(COMPILED, tmp_path)
     assert built["three operands"] == {"loads": 6, "stores": 2, "wide": 0}
     assert built["noise"]["loads"] == 4
+    assert [built[f"move {kind}"]["stores"] for kind in range(4)] == [4, 4, 3, 9]
+    assert built["move 0"]["spilled"] == built["move 1"]["spilled"] == 0
     assert built["noise"]["stores"] == 2
     assert built["noise"]["wide"] == built["two results"]["wide"] == built["everything"]["wide"] == 0
     assert built["float64"]["wide"] > 0

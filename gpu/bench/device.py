@@ -22,8 +22,9 @@ from scorebed.gpu.noise import Brownian
 from scorebed.gpu.plan.backend import _triton
 from scorebed.gpu.plan.execute import run
 from scorebed.gpu.plan.graph import Graph
-from scorebed.solvers import SOLVERS, VP, BrownianNoise, Node, grid, trace
+from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, grid, trace
 from scorebed.solvers.base import methods_on
+from scorebed.solvers.space import SO3, Box, Sphere, Torus
 
 MEANS = ((-1.0, 0.5, 0.2), (1.0, -0.5, 0.0), (0.3, 1.5, -1.0))
 VARIANCE = 0.2
@@ -89,11 +90,29 @@ def checks(device: str, names: list[str] | None = None, steps: int = 12, batch: 
         plan = trace(SOLVERS["dpmpp_2m_sde"], nodes, terminal="denoise")
         x = host.to(at, torch.float32)
         yield Check("captured graph, eager", apart(Graph(plan, exact, x, noise=5)(x), run(plan, exact, x, noise=5)), 1e-6)
+    yield from in_spaces(at, batch)
     law = analytic.GaussianMixture(np.full(3, 1 / 3), np.array(MEANS), VARIANCE)
     for i, node in enumerate((nodes[1], nodes[-1])):
         x = host[:32]
         there = GaussianMixture(law.weights, law.means, VARIANCE, device=at, dtype=torch.float32).denoised(x.to(at, torch.float32), node)
         yield Check(f"exact mixture, node {i}", apart(there, torch.from_numpy(np.asarray(law.denoised(x.numpy(), node)))), 1e-4)
+
+
+def bent(y: Tensor, node: Node) -> Tensor:
+    """A smooth field in the place of the exact one, for spaces."""
+    return y + 0.5 * torch.sin(2.0 * y + 0.3)
+
+
+def in_spaces(at: torch.device, batch: int) -> Iterator[Check]:
+    """The moves that are one kernel there, against the Space's own operations on the host."""
+    nodes = grid.uniform_lam(EDM(), 8, start=2.0, end=0.1)
+    for space in (Torus(3), Box(2), Sphere(2), SO3()):
+        host = torch.from_numpy(space.uniform(batch, np.random.default_rng(1)))
+        method = SOLVERS["geodesic_heun_maruyama"](space=space)
+        expected = run(method, bent, host, nodes, noise=5, terminal="none", backend="torch")
+        for dtype, bound in ((torch.float64, 1e-9), (torch.float32, 1e-3)):
+            found = run(method, bent, host.to(at, dtype), nodes, noise=5, terminal="none")
+            yield Check(f"moves in {space!r}, {str(dtype)[6:]}", apart(found, expected), bound)
 
 
 def main(device: str = "cuda", *, say: Callable[[str], object] = print) -> int:

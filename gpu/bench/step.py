@@ -47,6 +47,7 @@ from scorebed.solvers import EDM, SOLVERS, VP, Node, trace
 from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.philox import COEFFICIENTS
 from scorebed.solvers.philox_compiled import ENOUGH, loops
+from scorebed.solvers.space import SO3, Sphere, Torus
 
 SECTIONS = ("step", "tuples", "loop", "score", "noise", "many")
 SIZES = {"K": 10_000, "B": 256, "d": 784}
@@ -163,6 +164,19 @@ def step(x: Tensor, steps: int, repeats: int, kdiffusion: Any, names: Sequence[s
         a, b = seconds([walked(plain, x, value), partial(copy.copy_, x)], device, repeats)
         moved = sum(len(p.inputs) + sum(p.stored) for p in plain.program.passes) * x.nbytes
         rows.append(Row("step", "bandwidth / that of a copy", moved / a / (2 * x.nbytes / b), "", 0.8, True, a / steps, b))
+        rows += in_spaces(x.device, x.numel(), repeats)
+    return rows
+
+
+def in_spaces(device: torch.device, count: int, repeats: int) -> list[Row]:
+    """A step of a random walk in a Space as one pass, against the Space's own operations on the same device; noise included."""
+    rows, nodes = [], uniform_lam(EDM(), 4, start=2.0, end=0.1)
+    for space in (Torus(8), Sphere(2), SO3()):
+        x = torch.from_numpy(space.uniform(count // math.prod(space.shape), np.random.default_rng(0))).to(device, torch.float32)
+        method = SOLVERS["geodesic_euler_maruyama"](space=space)
+        calls = [partial(run, method, lambda y, node: 0.9 * y, x, nodes, noise=1, terminal="none", backend=b) for b in ("triton", "torch")]
+        a, b = seconds(calls, device, repeats)
+        rows.append(Row("step", f"walk in {space!r}, one pass / torch operations", a / b, ours=a / 4, other=b / 4))
     return rows
 
 

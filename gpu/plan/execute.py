@@ -2,8 +2,8 @@ r"""Running a solver batched on torch tensors, in place.
 
 ``run`` is the one entry. A method with a Plan is compiled to a ``Program`` (buffers, fused passes) and walked by a ``Runner``: after the
 buffers are made no step allocates and none waits for the device, apart from what the network does itself. A method without a Plan
-(adaptive, reflected, Riemannian) goes through the ordinary loop of ``solvers.sample`` on the same tensors, with the same noise; adaptive
-ones wait for their errors once per sub-step.
+(adaptive, reflected, Riemannian) goes through the ordinary loop of ``solvers.sample`` on the same tensors, with the same noise; moves in a
+Space are one kernel each (``moves.py``), adaptive methods wait for their errors once per sub-step.
 
 The noise of a sample depends on (seed, its index, interval), so neither the batch, nor its split into chunks or over processes, nor the
 device changes it. The state given is never written to.
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from scorebed.gpu.chunks import check_chunk, chunks
 from scorebed.gpu.noise import Brownian
+from scorebed.gpu.plan.moves import fused_moves
 from scorebed.gpu.plan.prediction import numbers_of, predicting
 from scorebed.gpu.plan.runner import Left, Runner, on_host
 from scorebed.solvers.base import Solver
@@ -183,8 +184,9 @@ class _Work:
         elif isinstance(noise, BrownianNoise) and not isinstance(noise, Brownian):
             index = noise.index if self.index is None else self.index
             noise = Brownian(noise.seed, noise.shape, index, like=like, refine=noise.refine)
+        method = fused_moves(self.method, noise, self.backend)
         with torch.no_grad():
-            return sample(self.method, denoise, _cut(x), self.grid, noise=noise, terminal=self.terminal, callback=callback)
+            return sample(method, denoise, _cut(x), self.grid, noise=noise, terminal=self.terminal, callback=callback)
 
     def called_back(self, denoise: Denoiser, x: State, callback: Callable[[StepDone], State | None]) -> State:
         """The batch at once; from a state that the callback gives back the run begins anew, there."""

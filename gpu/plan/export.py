@@ -6,12 +6,15 @@ r"""A whole run as a program that needs torch and nothing of ours: ``torch.expor
     x0 = torch.export.load("sampler.pt2").module()(x)                             # on another machine, with torch alone
     x0 = torch.export.load("sampler.pt2").module()(x, draws)                      # a stochastic Plan: unit normals (k, *x.shape)
 
+    gpu.save_onnx(program, "sampler.onnx")                                        # the same for engines that know no torch (extra ``onnx``)
+
 A stochastic Plan takes its normals from outside, those of the interval ``plan.noises[i]`` as ``draws[i]``, so that replay stays in the
 caller's hands. States of several components, and maps f(x, s, t), are handed over the same way as in ``gpu.function``.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,3 +73,29 @@ def export(plan: Plan, denoise: Denoiser, like: Tensor, *, batch: bool = True) -
         shapes["draws"] = {1: size} if batch else None
     with torch.no_grad():
         return torch.export.export(Loop(plan, denoise), arguments, dynamic_shapes=shapes, strict=False)
+
+
+def save_onnx(program: Any, path: str | Path) -> None:
+    """Write a program of ``export`` as ONNX: inputs ``x`` and, of a stochastic Plan, ``draws``; any size of batch where it was exported so.
+
+    Args:
+        program: from ``gpu.export``.
+        path: of the file; a network above two gigabytes puts its weights beside it.
+
+    Raises:
+        ImportError: onnx and onnxscript are not installed.
+        ValueError: a program of float64, whose coefficients torch writes rounded to float32; or the network holds an operation that ONNX
+            has no name for. ``torch.export.save`` takes both.
+    """
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as missing:
+        raise ImportError("gpu.save_onnx needs onnx and onnxscript: pip install 'scorebed[onnx]'") from missing
+    if program.example_inputs[0][0].dtype == torch.float64:
+        raise ValueError("program is of float64, and ONNX gets its coefficients in float32: export it for a float32 state")
+    try:
+        made = torch.onnx.export(program, dynamo=True, verbose=False)
+    except torch.onnx.OnnxExporterError as error:
+        raise ValueError(f"program cannot be written as ONNX: {error}; torch.export.save(program, path) keeps it for torch") from error
+    assert made is not None
+    made.save(str(path))

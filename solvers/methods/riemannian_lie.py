@@ -134,7 +134,7 @@ def group_of(space: Space) -> Commutative:
     """
     if isinstance(space, Flat):
         return Commutative(space)
-    for kind in type(space).__mro__:
+    for kind in type(getattr(space, "plain", space)).__mro__:  # where moves are fused, ``plain`` is the Space itself
         if kind.__name__ in _GROUPS:
             return _GROUPS[kind.__name__](space)
     raise ValueError(f"no group is known that moves the points of {space!r}: give one of {', '.join(_GROUPS)}")

@@ -18,9 +18,9 @@ from scorebed.solvers.model import Array
 
 
 def namespace(*arrays: Array) -> Any:
-    """``torch`` if one of the arrays is a tensor, else ``numpy``."""
+    """``torch`` if one of the arrays is a tensor or stands for one, else ``numpy``."""
     torch = sys.modules.get("torch")
-    return torch if torch is not None and any(isinstance(x, torch.Tensor) for x in arrays) else np
+    return torch if torch is not None and any(hasattr(x, "__torch_function__") for x in arrays) else np
 
 
 def constant(values: Any, like: Array) -> Array:
