@@ -14,7 +14,8 @@ from scorebed.solvers import sample
 from scorebed.solvers.guide import guided, interval
 from scorebed.solvers.methods.steering.rules import CFGZero
 from scorebed.toy.check.guided_formula import GuidedReport
-from scorebed.toy.measure.guided_law import sliced, split
+from scorebed.toy.measure.guided_law import split
+from scorebed.toy.measure.guided_plane import apart
 from scorebed.toy.problems.guided import GUIDED, GuidedPlane
 
 GAUSSIAN = GUIDED["gaussian"]
@@ -131,11 +132,11 @@ def test_in_the_plane_samples_tell_the_same() -> None:
     """Two Gaussians of the plane: the slices of a guided run differ from what was meant, those of the exact tilt do not."""
     place = GUIDED["plane"]
     assert isinstance(place, GuidedPlane)
-    meant, x, nodes = place.meant_law(3.0), place.start_states(512), place.nodes(40)
-    good = sample(SOLVERS["dpmpp_2m"], meant.denoised, x, nodes)
+    meant, x, nodes = place.meant_states(3.0, 512), place.start_states(512), place.nodes(40)
+    good = sample(SOLVERS["dpmpp_2m"], place.meant_law(3.0).denoised, x, nodes)
     cfg = sample(SOLVERS["dpmpp_2m"], guided(place.given.denoised, place.null.denoised, 3.0), x, nodes)
-    assert sliced(place, meant, good) < 0.02
-    assert sliced(place, meant, cfg) > 0.05
+    assert apart(meant, good) < 0.02
+    assert apart(meant, cfg) > 0.05
 
 
 def test_wrong_use_is_told() -> None:

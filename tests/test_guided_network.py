@@ -7,51 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
-from torch import nn
 
 from scorebed import SOLVERS, VP, gpu, grid, sample
+from scorebed.gpu.network.labelled import train_labelled
 from scorebed.solvers.guide import CFG, Rule, guided
 from scorebed.solvers.methods.steering.rules import APG, CFGZero, Rescaled
+from scorebed.toy.studies.guided_network import BANDWIDTH, carried, digits, table
 
-BANDWIDTH, CLASS = 0.25, 0
-
-
-class Small(nn.Module):
-    """x0 of a digit of 64 numbers, told time and class; class 10 is none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.label = nn.Embedding(11, 32)
-        self.body = nn.Sequential(nn.Linear(64 + 32 + 8, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 64))
-
-    def forward(self, x: torch.Tensor, time: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        waves = torch.cat([f(k * time.view(-1, 1).to(x)) for k in (1.0, 2.0, 4.0, 8.0) for f in (torch.sin, torch.cos)], 1)
-        out: torch.Tensor = self.body(torch.cat([x, self.label(label), waves], 1))
-        return out
+CLASS = 0
 
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[Any, np.ndarray, np.ndarray]:
-    torch.manual_seed(0)
-    digits = load_digits()
-    data, labels = digits.data / 8.0 - 1.0, digits.target
-    x0, y = torch.from_numpy(data).float(), torch.from_numpy(labels)
-    network, schedule = Small(), VP()
-    optimiser = torch.optim.Adam(network.parameters(), 2e-3)
-    nodes = [schedule.node(float(t)) for t in np.linspace(0.02, 1.0, 200)]
-    table = torch.tensor([(n.t, n.alpha, n.sigma) for n in nodes])
-    for _ in range(700):
-        pick = torch.randint(len(x0), (128,))
-        t, alpha, sigma = table[torch.randint(len(table), (128,))].T
-        noise = torch.randn(128, 64)
-        clean = x0[pick] + BANDWIDTH * torch.randn(128, 64)
-        told = torch.where(torch.rand(128) < 0.2, 10, y[pick])
-        loss = (network(alpha[:, None] * clean + sigma[:, None] * noise, t, told) - clean).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return network.eval(), data, labels
+    place = digits()
+    return train_labelled(place.data, place.labels, VP(), bandwidth=BANDWIDTH), place.data, place.labels
 
 
 def spread(x: np.ndarray) -> float:
@@ -62,16 +31,11 @@ NODES = grid.uniform_lam(VP(), 14, 1.0, 0.02)
 X = torch.randn(200, 64, generator=torch.Generator().manual_seed(1))
 
 
-def wrapped(network: Any, label: int, null: int | None = None, rule: Rule | float = 1.0) -> Any:
-    none = None if null is None else {"label": torch.full((1,), null)}
-    return gpu.wrap(network, VP(), "x0", per_sample={"label": torch.full((1,), label)}, null=none, guidance=rule)
-
-
 @pytest.mark.parametrize("rule", [CFG(3.0), Rescaled(3.0, 0.7), APG(3.0, norm=2.0), CFGZero(3.0)], ids=lambda rule: type(rule).__name__)
 def test_one_call_for_both_halves_is_the_rule_on_two_networks(trained: Any, rule: Rule) -> None:
     network = trained[0]
-    both = gpu.run(SOLVERS["dpmpp_2m"], wrapped(network, CLASS, 10, rule), X[:16], NODES)
-    apart = sample(SOLVERS["dpmpp_2m"], guided(wrapped(network, CLASS), wrapped(network, 10), rule), X[:16], NODES)
+    both = gpu.run(SOLVERS["dpmpp_2m"], network.model(VP(), CLASS, rule), X[:16], NODES)
+    apart = sample(SOLVERS["dpmpp_2m"], guided(network.model(VP(), CLASS), network.model(VP(), 10), rule), X[:16], NODES)
     torch.testing.assert_close(both, apart, rtol=0.0, atol=2e-3)
 
 
@@ -91,6 +55,35 @@ def test_guidance_narrows_a_network_and_the_exact_scores_of_its_data(trained: An
     assert beyond(plain) == pytest.approx(1.0, abs=0.05)
     assert beyond(strong) > 1.1
     assert spread(strong) < 0.95 * spread(plain)
-    of_network = [np.asarray(gpu.run(SOLVERS["dpmpp_2m"], wrapped(network, CLASS, 10, w), X, NODES)) for w in (1.0, 3.0)]
+    of_network = [np.asarray(gpu.run(SOLVERS["dpmpp_2m"], network.model(VP(), CLASS, w), X, NODES)) for w in (1.0, 3.0)]
     assert beyond(of_network[0]) == pytest.approx(1.0, abs=0.4)
     assert spread(of_network[1]) < 0.8 * spread(of_network[0])
+
+
+def test_the_study_tells_bias_from_steps_on_a_network(trained: Any) -> None:
+    """By exact scores there is no bias at w = 1, and it grows with w; the network has one of its own; discretisation falls with the steps.
+    Best of N by the ink costs the network what was wanted, the exact scores nothing."""
+    rows, curves = table((1.0, 3.0), (5, 20), n=256, network=trained[0])
+    bias = rows.drop_duplicates(["rule", "scale"]).set_index(["rule", "scale"]).bias
+    assert bias["exact scores", 1.0] < 2.0 * rows.floor.max() < bias["exact scores", 3.0] < bias["network", 3.0]
+    assert bias["network", 1.0] > 2.0 * bias["exact scores", 1.0]
+    for _, part in rows.groupby(["rule", "scale"]):
+        assert part.discretisation.iloc[1] < 0.6 * part.discretisation.iloc[0]
+    by = curves.set_index(["method", "strength"])
+    for name in ("exact scores", "network"):
+        assert by.proxy[f"best of N, {name}"].is_monotonic_increasing
+    lost = {name: by.true[f"best of N, {name}", 1] - by.true[f"best of N, {name}", 64] for name in ("exact scores", "network")}
+    assert lost["network"] > 3.0 > 1.0 > lost["exact scores"]
+    with pytest.raises(ValueError, match="scales from 1 on"):
+        table((0.5,), (5,), n=8)
+
+
+def test_what_was_meant_on_digits_is_the_tilt() -> None:
+    """Draws of p_c, kept with probability P(c | x0)^{w−1}: their mean is that of p_c by self-normalised weights."""
+    place = digits(8, bandwidth=0.8)  # other digits resemble it, under so much noise
+    x = np.asarray(place.given.sample(3000, 0))
+    weights = place.class_probability(x) ** 2.0
+    assert weights.min() < 0.9
+    kept = place.meant(3.0, 2000, 1)
+    np.testing.assert_allclose(kept.mean(0) @ place.axes.T, (weights @ x / weights.sum()) @ place.axes.T, atol=0.15)
+    assert carried(lambda x, node: x, "ddim", 2, 3).shape == (3, 64)

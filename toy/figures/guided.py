@@ -1,4 +1,4 @@
-"""One picture of guidance: how far what is sampled is from what was meant, its bias apart from its discretisation error."""
+"""Pictures of guidance: how far what is sampled is from what was meant, bias apart from discretisation; samples; reward hacking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from scorebed.solvers import SOLVERS
 from scorebed.solvers.guide import guided
 from scorebed.toy.figures.style import BLUE, EXACT, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
 from scorebed.toy.measure.guided_law import output
-from scorebed.toy.problems.guided import GuidedProblem
+from scorebed.toy.measure.guided_plane import carried
+from scorebed.toy.problems.guided import GuidedPlane, GuidedProblem
+from scorebed.toy.studies.guided import PLANE_RULES
 
 _COLOURS = (GREEN, BLUE, SKY, ORANGE, VERMILLION, PURPLE)
 
@@ -61,4 +63,67 @@ def laws(
             low, high = (x[np.searchsorted(meant.distribution, p)] for p in (1e-4, 1.0 - 1e-4))
             axes.set(title=f"w = {w:g}", yticks=[], xlim=(low - 0.8, high + 0.8))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(solvers) + 1)
+    return figure
+
+
+def by_rule(table: pd.DataFrame) -> Figure:
+    """Bias against the scale, and discretisation against the steps at the largest scale: a line for each rule and solver."""
+    largest = table.scale.max()
+    with look():
+        figure = Figure(figsize=(8.6, 4.0), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for i, ((rule, solver), part) in enumerate(table.groupby(["rule", "solver"], sort=False)):
+            how = {"color": _COLOURS[i % len(_COLOURS)], "linestyle": "-" if i < len(_COLOURS) else "--", "marker": "o", "markersize": 4.0}
+            once, strong = part.drop_duplicates("scale").sort_values("scale"), part[part.scale == largest].sort_values("steps")
+            left.plot(once.scale, once.bias, label=rule if table.solver.nunique() == 1 else f"{rule}, {solver}", **how)
+            right.plot(strong.steps, strong.discretisation, **how)
+        if "floor" in table and table.floor.max() > 0.0:
+            for axes in (left, right):
+                axes.axhline(table.floor.max(), color=MUTED, linestyle=":", label="floor: no bias at all")
+        left.set(title="bias: no steps mend it", xlabel="scale w", ylabel=r"$W_1$, mean over directions", yscale="log")
+        right.set(title=f"discretisation, w = {largest:g}", xlabel="steps", xscale="log")
+        right.set_xticks(sorted(table.steps.unique()), [str(n) for n in sorted(table.steps.unique())])
+        right.minorticks_off()
+        for axes in (left, right):
+            axes.grid(visible=True, which="major")
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def samples(place: GuidedPlane, rules: Sequence[str], scale: float, solver: str = "ddim", steps: int = 40, points: int = 512) -> Figure:
+    """What was meant, as contours, and what each rule samples, in the plane."""
+    columns = min(3, len(rules))
+    x, y = place.mesh()
+    density = place.meant_density(scale)
+    levels = density.max() * np.array([0.05, 0.2, 0.5, 0.8])
+    seen = (x[density.max(1) > 0.01 * density.max()], y[density.max(0) > 0.01 * density.max()])
+    limits = [(axis[0] - 0.7, axis[-1] + 0.7) for axis in seen]
+    with look():
+        rows = -(-len(rules) // columns)
+        figure = Figure(figsize=(3.2 * columns, 3.1 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for axes in panels[len(rules) :]:
+            axes.set_visible(False)
+        for axes, rule in zip(panels, rules, strict=False):
+            out = carried(place, PLANE_RULES[rule](place.given.denoised, place.null.denoised, scale), solver, steps, points)
+            axes.contour(x, y, density.T, levels=levels, colors=EXACT, linewidths=0.9)
+            axes.scatter(out[:, 0], out[:, 1], s=5, color=BLUE, alpha=0.5, linewidths=0.0)
+            axes.set(title=rule, aspect="equal", xlim=limits[0], ylim=limits[1])
+        figure.suptitle(f"{place.description}: meant at w = {scale:g} (lines), {solver} of {steps} steps (points)")
+    return figure
+
+
+def hacking(table: pd.DataFrame) -> Figure:
+    """Proxy and true reward against the KL that was paid, a line for each method."""
+    with look():
+        figure = Figure(figsize=(8.6, 3.7), layout="constrained")
+        titles = {"proxy": "proxy: what is searched", "true": "true: what was wanted"}
+        for axes, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+            for i, (method, part) in enumerate(table.groupby("method", sort=False)):
+                part = part.sort_values("kl")
+                axes.plot(part.kl, part[column], "o-", color=_COLOURS[i % len(_COLOURS)], markersize=4.0, label=method)
+            axes.set(title=title, xlabel="KL to the model, nats", ylabel="mean reward" if column == "proxy" else None)
+            axes.grid(visible=True, which="major")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

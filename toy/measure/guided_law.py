@@ -93,17 +93,8 @@ def split(problem: GuidedProblem, model: Model, scale: float, solver: Solver | s
         ValueError: as ``output``; or a problem of the plane.
     """
     if isinstance(problem, GuidedPlane):
-        raise ValueError(f"{problem.name} lies in the plane: give a problem on the line")
+        raise ValueError(f"{problem.name} lies in the plane: measure.guided_plane is for it")
     meant = problem.meant(scale).cdf(problem.points)
     limit = limit_cdf(problem, model, solver) if limit is None else limit
     out = np.asarray(output(problem, model, solver, steps).cdf(problem.points))
     return Split(*(wasserstein_1(problem, f, g) for f, g in ((meant, limit), (limit, out), (meant, out))))
-
-
-def sliced(problem: GuidedPlane, meant: GaussianMixture, x: Floats, directions: int = 24) -> float:
-    """Mean over directions of W1 between samples (n, 2) and a law of the plane."""
-    turns = np.pi * np.arange(directions) / directions
-    units = np.stack([np.cos(turns), np.sin(turns)], 1)
-    u = (np.arange(len(x)) + 0.5) / len(x)
-    gaps = [np.abs(np.sort(x @ unit) - line.quantile(u)).mean() for unit, line in zip(units, meant.project(units), strict=True)]
-    return float(np.mean(gaps))
