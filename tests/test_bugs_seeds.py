@@ -164,3 +164,15 @@ def test_a_replaced_step_is_not_forgotten() -> None:
     np.testing.assert_array_equal(found, sample(mine, LAW.denoised, X, GRID))
     with pytest.raises((pickle.PicklingError, AttributeError)):
         pickle.dumps(replace(unic(SOLVERS["dpmpp_2m"]), step=lambda *arguments: arguments))
+
+
+def half(x: torch.Tensor, node: Node) -> torch.Tensor:
+    return 0.5 * x
+
+
+def test_a_whole_run_as_a_function_pickles() -> None:
+    """With the noise that it has drawn left behind: it is drawn again from the same seed."""
+    plan, x = trace(SOLVERS["ddpm"], GRID), torch.ones(2, 3, dtype=torch.float64)
+    run = gpu.function(plan, half, noise=4)
+    first = run(x)
+    assert torch.equal(pickle.loads(pickle.dumps(run))(x), first)

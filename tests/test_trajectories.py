@@ -21,10 +21,11 @@ from scorebed.toy.figures.trajectories import along_paths, projections, space_ti
 from scorebed.toy.measure import curves
 from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.registry import PROBLEMS
+from scorebed.toy.studies.network_trajectories import network_trajectories
 from scorebed.toy.studies.path_measures import decided, last_crossing, measures, modes
 from scorebed.toy.studies.paths import EXACT, exact_paths, exact_sensitivity, flat, follow, principal
 from scorebed.toy.studies.sensitivity import flow_jacobians, jacobians, largest, spectrum
-from scorebed.toy.studies.trajectories import network_trajectories, trajectories
+from scorebed.toy.studies.trajectories import trajectories
 
 RNG = np.random.default_rng(5)
 
@@ -321,7 +322,7 @@ def test_a_method_without_a_plan_is_followed_too() -> None:
     assert rows["distance"].notna().all()
 
 
-def test_a_network_is_a_denoiser_like_any_other() -> None:
+def test_a_network_is_a_denoiser_like_any_other(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     target = GaussianMixture([0.5, 0.5], [[1.0] * 6, [-1.0] * 6], np.tile([0.5, 0.2, 0.1, 0.1, 0.1, 0.05], (2, 1)))
 
@@ -346,6 +347,9 @@ def test_a_network_is_a_denoiser_like_any_other() -> None:
     assert (seen[-1] > 0.3 * bound[-1]).any()
     assert known.paths["mode"].isin([0, 1]).all()
     assert len(projections(found).axes) == 4
+    again = [network_trajectories(target.denoised, x, EDM(), ["ddim"], 4, jacobian=1, finer=2, where=tmp_path) for _ in range(2)]
+    assert [(run.kept, run.made) for run in again] == [(0, 3), (3, 0)]
+    assert again[0].nodes.equals(again[1].nodes)
     for bad, words in (({"finer": 3}, "finer = 3"), ({"nfe": 0}, "nfe = 0")):
         with pytest.raises(ValueError, match=words):
             network_trajectories(rows, x, EDM(), **bad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,24 +22,31 @@ def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None)
     Nothing is checked and nothing is in place. The noise is made when the function is called first with a shape, outside what is compiled
     or exported: sample i has the same noise in every batch.
     """
+    return _Whole(plan, denoise, noise)
 
-    if not plan.stochastic:
-        return lambda x: looped(plan, denoise, x, {})
-    given = noise if callable(noise) else None
-    seed = fresh_seed() if noise is None else 0 if callable(noise) else noise
-    made: dict[tuple[int, ...], dict[tuple[Node, Node], Tensor]] = {}
 
-    def whole(x: Tensor) -> Tensor:
+class _Whole:
+    """What ``function`` gives back; it pickles where the model does, the noise drawn again from its seed."""
+
+    def __init__(self, plan: Plan, denoise: Denoiser, noise: Noise | int | None) -> None:
+        self.plan, self.denoise = plan, denoise
+        self.given = noise if callable(noise) else None
+        self.seed = fresh_seed() if noise is None else 0 if callable(noise) else noise
+        self.made: dict[tuple[int, ...], dict[tuple[Node, Node], Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "made": {}}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The output from the state ``x``."""
         shape = tuple(x.shape)
-        if shape not in made:
-            source = given or Brownian(seed, shape, like=x)
-            draws = {(s, t): source(s, t) for s, t in plan.noises}
+        if shape not in self.made:
+            source = self.given or Brownian(self.seed, shape, like=x) if self.plan.stochastic else None
+            draws = {(s, t): source(s, t) for s, t in self.plan.noises} if source else {}
             for (s, t), value in draws.items():
                 check_like(value, x, f"the noise on [{s.t}, {t.t}]")
-            made[shape] = draws
-        return looped(plan, denoise, x, made[shape])
-
-    return whole
+            self.made[shape] = draws
+        return looped(self.plan, self.denoise, x, self.made[shape])
 
 
 def looped(plan: Plan, denoise: Denoiser, x: Tensor, drawn: Mapping[tuple[Node, Node], Tensor]) -> Tensor:

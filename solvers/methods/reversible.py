@@ -67,8 +67,9 @@ def edict(
 
     with a = α_t/α_s and b = −σ_t (e^h − 1) those of DDIM; x = y at the start. x' belongs to t and is evaluated at s, so that a constant
     denoiser is not followed; evaluated at t instead, the first-order errors of the two would all but cancel. The mixing, by 1 − p a step
-    however small the step, holds the pair together. With ``alternate`` every second step moves y before x, which the paper does in
-    practice to treat the two alike.
+    however small the step, holds the pair together. What round-off puts between x and y grows by about a in a step, so that few steps want
+    float32: on VP from t = 1 to 0.01 a run in float16 is off by 0.35 at 10 steps, by 0.002 at 100. With ``alternate`` every second step
+    moves y before x, which the paper does in practice to treat the two alike.
     """
     if s.lam == t.lam:  # mixing would still bring the two nearer
         return x, carry

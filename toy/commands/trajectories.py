@@ -90,7 +90,8 @@ def trajectories(
             with keeping(out), bar() as report:
                 found = study(PROBLEMS[problem], solvers or DEFAULT, nfe, paths, seed, coordinates, report=report, **how)
         else:
-            found = _network(model, solvers or DEFAULT[:3], nfe, paths, seed, coordinates, jacobian)
+            with keeping(out), bar() as report:
+                found = _network(model, solvers or DEFAULT[:3], nfe, paths, seed, coordinates, jacobian, report=report, **how)
     except NonFinite as diverged:
         typer.echo(str(diverged), err=True)
         raise typer.Exit(1) from None
@@ -107,17 +108,16 @@ def trajectories(
         from scorebed.toy.figures.animate import animate as film
 
         written += [film(found, out, name, dark=d, kind="mp4" if mp4 else "gif").name for d in ((False, True) if dark else (False,))]
-    told = f"{found.kept} runs kept, {found.made} followed; " if model is None else ""
-    typer.echo(f"{told}seed {seed}. Written to {out}: " + "  ".join(written))
+    typer.echo(f"{found.kept} runs kept, {found.made} followed; seed {seed}. Written to {out}: " + "  ".join(written))
 
 
-def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordinates: str, jacobian: int) -> Trajectories:
+def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordinates: str, jacobian: int, **how: Any) -> Trajectories:
     try:
         from scorebed.gpu.models import Missing, load
     except ModuleNotFoundError as absent:
         raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
-    from scorebed.toy.studies.paths import flat
-    from scorebed.toy.studies.trajectories import network_trajectories
+    from scorebed.toy.studies.network_trajectories import network_trajectories
+    from scorebed.toy.studies.paths import Named
 
     try:
         network = load(model)
@@ -126,7 +126,7 @@ def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordina
         raise typer.Exit(1) from None
     x = network.start(paths, seed).reshape(paths, -1).double().numpy()
     return network_trajectories(
-        flat(network.denoise, network.shape),
+        Named(model, f"{network.package} {_version(network.package)}"),
         x,
         network.schedule,
         solvers,
@@ -137,6 +137,7 @@ def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordina
         seed=seed,
         coordinates=coordinates,
         jacobian=jacobian,
+        **how,
     )
 
 
@@ -187,3 +188,13 @@ def _summary(found: Trajectories) -> Any:
             )
         page.add_row(name, str(run.nfe) if run.nfe else "–", *cells)
     return page
+
+
+def _version(package: str) -> str:
+    """Of an installed package; nothing of an archive whose name says it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -92,6 +93,30 @@ def flat(denoise: Denoiser, shape: Sequence[int]) -> Denoiser:
         return value.reshape(len(x), -1).double().numpy()
 
     return rows
+
+
+@dataclass(frozen=True)
+class Named:
+    """A pretrained network on float64 rows, by its name: what another process loads for itself, and a store knows again.
+
+    Args:
+        name: of the network, as in ``gpu.models.load``.
+        package: the package of its weights, with its version.
+    """
+
+    name: str
+    package: str
+
+    def __call__(self, x: Any, node: Node) -> Any:
+        return _rows(self.name)(x, node)
+
+
+@cache
+def _rows(name: str) -> Denoiser:
+    from scorebed.gpu.models import load
+
+    network = load(name)
+    return flat(network.denoise, network.shape)
 
 
 def exact_paths(problem: Problem, x: Floats, nodes: Sequence[Node]) -> tuple[Floats, float]:
