@@ -11,7 +11,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from scorebed.analytic import GaussianMixture
-from scorebed.analytic.process import LinearLaw, PhaseLaw, PinnedBridge
+from scorebed.analytic.process import Joint, LinearLaw, PhaseLaw, PinnedBridge, transition
 from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VE, VP, RectifiedFlow, grid, sample, trace
 from scorebed.solvers.methods.centred import MeanReverting, ResidualShift
 from scorebed.solvers.multistep import lam_weights
@@ -20,8 +20,9 @@ from scorebed.solvers.process.consecutive import Consecutive
 from scorebed.solvers.process.frames import Field, Levels, Rolling
 from scorebed.solvers.process.langevin import CLD, covariance, motion, turning
 from scorebed.solvers.process.linear import LinearProcess, Transfer
+from scorebed.solvers.process.momentum_bridge import MomentumBridge
 from scorebed.solvers.process.particles import Particles
-from scorebed.solvers.process.recipe import psld, third_order
+from scorebed.solvers.process.recipe import Recipe, psld, third_order
 from scorebed.solvers.state import parts
 from scorebed.toy.problems.linear import integrated
 
@@ -106,6 +107,32 @@ def test_transfers_compose_and_carry_the_forward_law_along(name: str, eta: float
     (mean_s, spread_s), (mean_t, spread_t) = (tuple(np.array(m) for m in process.forward(node)) for node in (s, t))
     np.testing.assert_allclose(a @ mean_s + b, mean_t, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(a @ spread_s @ a.T + c @ c.T, spread_t, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("name", list(PROCESSES))
+def test_flow_and_sde_keep_the_marginals_and_no_term_of_theirs_can_be_left_out(name: str, eta: float) -> None:
+    """dA/dt = P A + Q and dΣ/dt = P Σ + Σ Pᵀ − G Gᵀ by differences of the forward law, and so forwards in t with + G Gᵀ; without the
+    score's ½ (1 + η) G Gᵀ Σ^{-1}, the noise, or m, they are not kept."""
+    process = PROCESSES[name]
+    node = process.node(0.5 * ends(process)[0].t)
+    h = 1e-4 * node.t
+    (a, spread), (up, spread_up), (down, spread_down) = (
+        tuple(np.array(m) for m in process.forward(process.node(node.t + step))) for step in (0.0, h, -h)
+    )
+    moves, widens = (up - down) / (2.0 * h), (spread_up - spread_down) / (2.0 * h)
+    (p, q, g), (f, drift, noise) = dense(process.rates(node, eta)), dense(process.noising(node))
+
+    def off(p: np.ndarray, q: np.ndarray, fresh: np.ndarray) -> float:
+        sums = ((p @ a, q, -moves), (p @ spread, spread @ p.T, fresh, -widens))
+        return max(float(np.abs(sum(terms)).max() / max(np.abs(terms).max(), 1e-9)) for terms in sums)
+
+    assert off(p, q, -g @ g.T) < 1e-6
+    assert off(f, drift, noise @ noise.T) < 1e-6
+    score = 0.5 * (1.0 + eta) * noise @ noise.T @ np.linalg.inv(spread)
+    broken = [(p - score, q, -g @ g.T), (p, 0.9 * q, -g @ g.T), (f, drift, 0.9 * noise @ noise.T)]
+    for without in [*broken, (p, q, 0.0 * g)] if eta else broken:
+        assert off(*without) > 1e-3
 
 
 @pytest.mark.parametrize("name", [name for name in PROCESSES if name != "rolling"])  # whose speed jumps
@@ -194,6 +221,104 @@ def test_closed_flows_are_the_integrals_of_the_rates(name: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
     affine, offset = law.affine(s)
     np.testing.assert_allclose(np.hstack(parts(law.denoised(z, s))), np.hstack(parts(z)) @ affine.T + offset, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["CLD", "PSLD", "third order", "VP bridge", "IR-SDE", "relay", "levels", "field", "particles", "Cosine"])
+def test_the_flow_of_any_gaussian_is_closed(name: str) -> None:
+    process = PROCESSES[name]
+    g, rng = 2 * len(process.gives), np.random.default_rng(3)
+    root = rng.standard_normal((g, g))
+    law = LinearLaw(process, [1.0], rng.standard_normal((1, g)), (0.3 * root @ root.T / g + 0.1 * np.eye(g))[None])
+    s, t = ends(process)
+    z = law.sample(3, rng, s)
+    found, expected = law.flow(z, s, t), integrated(process, law.denoised, z, s, t, 1e-11)
+    back = law.flow(found, t, s)
+    for a, b, c, d in zip(parts(found), parts(expected), parts(back), parts(z), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(c, d, rtol=1e-9, atol=1e-10)
+    with pytest.raises(ValueError, match="k = 2 components: its flow is closed for one Gaussian"):
+        LinearLaw(process, [0.5, 0.5], np.zeros((2, g)), np.stack([np.eye(g)] * 2)).flow(z, s, t)
+
+
+# what is known at several times
+
+
+@pytest.mark.parametrize("name", list(laws()))
+def test_joint_laws_have_the_marginals_posteriors_and_transitions(name: str) -> None:
+    """Blocks are marginals; p(m | z) is the posterior; Bayes' rule both ways in time; the past adds nothing to the last state and m."""
+    law = laws()[name]
+    s, t = ends(law.process)
+    u = s.toward(t, 0.5)
+    joint, z = Joint(law, [s, u, t]), law.sample(1, np.random.default_rng(4), s)
+    point = tuple(part[0] for part in parts(z))
+    for i, node in enumerate((s, u, t)):
+        one, other = joint.marginal(i), law.marginal(node)
+        np.testing.assert_allclose(one.mean(), other.mean(), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(one.covariance(), other.covariance(), rtol=1e-9, atol=1e-12)
+    share, means, covariances = law.posterior(z, s)
+    found = joint.given({0: point}, -1)
+    np.testing.assert_allclose(found.weights, share[0], rtol=1e-8)
+    np.testing.assert_allclose(found.means, means[0], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose([np.diag(c) for c in np.asarray(covariances)], _variances(found), atol=1e-9)
+    y = law.sample(1, np.random.default_rng(5), t)
+    after = tuple(part[0] for part in parts(y))
+    row, col = np.concatenate(point), np.concatenate(after)
+    ways = (
+        transition(law, s, t, point).log_prob(col) + law.log_prob(z, s)[0],
+        transition(law, t, s, after).log_prob(row) + law.log_prob(y, t)[0],
+    )
+    np.testing.assert_allclose(float(ways[0]), float(ways[1]), rtol=1e-8)
+    middle = tuple(part[0] for part in parts(law.sample(1, np.random.default_rng(6), u)))
+    m = law.ends.sample(1, 7)[0]
+    both, last = joint.given({0: point, 1: middle, -1: m}, 2), joint.given({1: middle, -1: m}, 2)
+    np.testing.assert_allclose(both.mean(), last.mean(), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(both.covariance(), last.covariance(), rtol=1e-6, atol=1e-10)
+
+
+def _variances(law: GaussianMixture) -> list[np.ndarray]:
+    """The diagonal of each component's covariance."""
+    out = []
+    for k in range(law.k):
+        values, vectors = law.structure.eigen(k)
+        out.append(values if vectors is None else np.square(vectors) @ values)
+    return out
+
+
+@pytest.mark.parametrize("schedule", [VP(), VE(0.1, 3.0)], ids=repr)
+def test_bridges_are_their_diffusion_with_the_end_known(schedule: Any) -> None:
+    """DDBM's marginals and transitions by Schur complements of the diffusion that it pins: Doob's transform without its drift."""
+    process, x0, x1 = DiffusionBridge(schedule), 0.7, -0.4
+    law = LinearLaw(schedule, [1.0], [[0.2]], [[[0.5]]])
+    joint = Joint(law, [schedule.node(t) for t in (1.0, 0.7, 0.3)])
+    for i, t in ((1, 0.7), (2, 0.3)):
+        found = joint.given({0: np.array([x1]), -1: np.array([x0])}, i)
+        (row,), ((spread,),) = process.forward(process.node(t))
+        assert float(found.mean()[0]) == pytest.approx(row[0] * x0 + row[1] * x1, rel=1e-9)
+        assert float(found.covariance()[0, 0]) == pytest.approx(spread, rel=1e-8)
+    (a,), (b,), (c,) = process.node(0.7).to(process.node(0.3), 1.0)
+    found = joint.given({0: np.array([x1]), 1: np.array([0.9]), -1: np.array([x0])}, 2)
+    assert float(found.mean()[0]) == pytest.approx(a[0] * 0.9 + b[0] * x0 + b[1] * x1, rel=1e-9)
+    assert float(found.covariance()[0, 0]) == pytest.approx(c[0] ** 2, rel=1e-8)
+
+
+def test_bridges_in_phase_space_are_free_motion_with_its_end_known() -> None:
+    free = Recipe(((0.0, 1.0), (0.0, 0.0)), ((0.0, 0.0), (0.0, 2.25)), gamma=(1.0,), t_max=1.0)
+    joint = Joint(LinearLaw(free, [1.0], np.zeros((1, 2)), np.array([[[1.0, 0.2], [0.2, 0.8]]])), [free.node(1.0), free.node(0.6)])
+    process, m = MomentumBridge(g=1.5, begin=((1.0, 0.2), (0.2, 0.8))), np.array([0.7, -0.4])
+    found, (a, spread) = joint.given({0: m}, 1), process.forward(process.node(0.4))
+    np.testing.assert_allclose(found.mean(), np.array(a) @ m, rtol=1e-9)
+    np.testing.assert_allclose(found.covariance(), spread, rtol=1e-8)
+
+
+def test_joint_laws_refuse_what_they_cannot_tell() -> None:
+    law = laws()["phase"]
+    s, t = ends(law.process)
+    with pytest.raises(ValueError, match="give some, from noise to data"):
+        Joint(law, [t, s])
+    with pytest.raises(IndexError, match="i = 2: give 0 to 1 for a node, or -1"):
+        Joint(law, [s, t]).at(2)
+    with pytest.raises(ValueError, match="what is known has 2 numbers, its places are 4"):
+        Joint(law, [s, t]).given({0: np.zeros(2)}, 1)
 
 
 def test_at_the_pinned_end_nothing_is_known_of_the_data() -> None:

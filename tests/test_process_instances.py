@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,13 +15,15 @@ from scorebed.analytic import GaussianMixture
 from scorebed.analytic.output.moments import moments
 from scorebed.analytic.process import LinearLaw, PhaseLaw, PinnedBridge
 from scorebed.analytic.process.schrodinger import coupling, fitting, rate, schrodinger_bridge
-from scorebed.solvers import SOLVERS, VE, VP, Node, grid, sample, trace
+from scorebed.solvers import SOLVERS, VE, VP, Node, RectifiedFlow, grid, sample, trace
 from scorebed.solvers.methods.centred import MeanReverting, ResidualShift, about
 from scorebed.solvers.process.bridge import I2SB, BrownianBridge, DiffusionBridge, Interpolant, Relay, Restoration
 from scorebed.solvers.process.consecutive import Consecutive
+from scorebed.solvers.process.frames import Field, Levels, Rolling
 from scorebed.solvers.process.langevin import CLD
 from scorebed.solvers.process.momentum_bridge import MomentumBridge
-from scorebed.solvers.process.recipe import Recipe, from_recipe, psld
+from scorebed.solvers.process.particles import Particles
+from scorebed.solvers.process.recipe import Recipe, from_recipe, psld, third_order
 from scorebed.toy.measure.friction import forgetting, friction_errors
 from scorebed.toy.problems.linear import LinearProblem
 from scorebed.toy.problems.uneven import jagged
@@ -239,6 +242,85 @@ def test_every_recipe_is_stationary_symbolically() -> None:
     f = beta / 2 * sympy.Matrix([[-gamma, 1 / m], [-1, -nu]])
     spread, noise = sympy.diag(1, m), beta * sympy.diag(gamma, m * nu)
     assert sympy.simplify(f * spread + spread * f.T + noise) == sympy.zeros(2, 2)
+
+
+def test_third_order_dynamics_and_particles_are_stationary_symbolically() -> None:
+    """F S + S Fᵀ + G Gᵀ = 0 in the symbols of their coefficients, read off their own matrices; not without the coupling's other half."""
+    c, x, a, b, g = sympy.symbols("c xi a b g", positive=True)
+    force = sympy.Matrix([[0, 1, 0], [-1, 0, c], [0, -c, -x]])
+    noise = sympy.diag(0, 0, 2 * x)
+    made = third_order(1.0, 1.3, 2.7)
+    np.testing.assert_allclose(np.array(force.subs({c: 1.3, x: 2.7}), dtype=float), made.force)
+    np.testing.assert_allclose(np.array(noise.subs({c: 1.3, x: 2.7}), dtype=float), made.diffusion)
+    assert force + force.T + noise == sympy.zeros(3, 3)
+    broken = sympy.Matrix([[0, 1, 0], [-1, 0, c], [0, 0, -x]])
+    assert broken + broken.T + noise != sympy.zeros(3, 3)
+    ones, n = sympy.ones(3, 3) / 3, sympy.eye(3)
+    force, spread = -(a + b) * n + b * ones, g**2 / (2 * a) * ones + g**2 / (2 * (a + b)) * (n - ones)
+    assert sympy.simplify(force * spread + spread * force.T + g**2 * n) == sympy.zeros(3, 3)
+    particles = Particles(3, 0.8, 1.3, 0.7)
+    f, _, noises = (np.array(m) for m in particles.noising(particles.node(1.0)))
+    np.testing.assert_allclose(f, np.array(force.subs({a: 0.8, b: 1.3}), dtype=float), atol=1e-12)
+    np.testing.assert_allclose(noises @ noises.T, 0.49 * np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in ("MuLAN", "rolling", "function space") for name in ("ddim", "ddpm")]
+    + [("MuLAN", "exp_adams_2"), ("rolling", "heun_t"), ("function space", "heun_t"), ("function space", "exp_adams_2")],
+)  # exp_adams_2 where the frames' λ run alike, heun_t where their times do
+def test_levels_of_their_own_are_the_schedule_frame_by_frame(kind: str, name: str) -> None:
+    """On frames that know nothing of each other: each is sampled as on its own nodes of the schedule, α(τ_k) and σ(τ_k), to round-off; and
+    noise of covariance K is white noise in whitened frames."""
+    schedule: Any = VP() if kind != "rolling" else RectifiedFlow(1e-3, 0.99)
+    process: Any = {
+        "MuLAN": Levels(schedule, (0.6, 0.0, -0.4)),
+        "rolling": Rolling(schedule, 3, 0.1),
+        "function space": Field(schedule, ((2.0, 0.5), (0.5, 1.0))),
+    }[kind]
+    count, white = process.frames, np.eye(process.frames)
+    if kind == "function space":
+        white = np.linalg.inv(np.linalg.cholesky(np.array(process.kernel)))
+    unwhite, base = np.linalg.inv(white), [GaussianMixture([1.0], [[0.3 * k - 0.2]], 0.2 + 0.3 * k) for k in range(count)]
+    means, spread = unwhite @ [float(b.mean()[0]) for b in base], np.diag([0.2 + 0.3 * k for k in range(count)])
+    law = LinearLaw(process, [1.0], means[None], (unwhite @ spread @ unwhite.T)[None])
+    high, low = (0.7, 0.3) if kind == "rolling" else (0.8, 0.05)
+    nodes = grid.uniform_lam(process, 5, high, low) if kind != "rolling" else grid.uniform(process, 5, high, low)
+    z = law.sample(3, 0, nodes[0])
+    normals = np.random.default_rng(1).standard_normal((len(nodes), count, 3, 1))
+
+    def run(model: Any, x: Any, path: Any, draw: Any) -> Any:
+        rows = {node.t: i for i, node in enumerate(path)}
+        return sample(SOLVERS[name], model, x, path, noise=lambda s, t: draw(normals[rows[s.t]]), terminal="none")
+
+    whitened, start = (
+        np.einsum("ij,jnd->ind", white, np.stack(states)) for states in (run(law.denoised, z, nodes, lambda row: tuple(row)), z)
+    )
+    for k in range(count):
+        own = [process.place(node.t)[k] for node in nodes]
+        alone = run(base[k].denoised, start[k], own, lambda row, k=k: row[k])
+        np.testing.assert_allclose(whitened[k], alone, rtol=1e-9, atol=1e-10)
+
+
+def test_a_frame_of_a_pyramid_waits_until_its_time() -> None:
+    """With a large lag the last frame stands at pure noise while the first is made, and the first is done while the last is."""
+    process = Rolling(RectifiedFlow(1e-3, 0.99), 3, 5.0)
+    early, late = process.node(0.9 * process.t_max), process.node(0.1 * process.t_max)
+    assert process.place(early.t)[-1].t == process.t_max
+    assert process.place(late.t)[0].t == process.t_min
+    a, b, c = early.to(process.node(0.88), 1.0)
+    assert (a[2][2], b[2][2], c[2][2]) == (1.0, 0.0, 0.0)
+
+
+def test_what_touches_alpha_and_sigma_nowhere_is_on_every_linear_process() -> None:
+    """No method of schedules alone runs in phase space: each asks a node for what is not there."""
+    nodes, tried = grid.uniform(CLD(), 5, 0.9, 0.1), 0
+    for solver in SOLVERS.values():
+        if solver.on == ("gaussian",) and solver.takes == "denoised" and solver.nonlinear is None:
+            with pytest.raises((AttributeError, TypeError, ValueError)):
+                trace(replace(solver, on=("phase",), start=None, starts=0), nodes)
+            tried += 1
+    assert tried > 50
 
 
 def test_pinned_accelerations_are_those_of_the_cheapest_control() -> None:

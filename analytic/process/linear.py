@@ -18,6 +18,7 @@ import numpy as np
 
 from scorebed.analytic.gaussian.mixture import GaussianMixture
 from scorebed.solvers.process import LinearProcess, Point
+from scorebed.solvers.process.general import carried
 from scorebed.solvers.state import State, bare, parts
 
 
@@ -118,6 +119,18 @@ class LinearLaw:
         at = self._at(node)
         return at.gain[0], self.means[0] - at.gain[0] @ at.means[0]
 
+    def flow(self, z: State, s: Point, t: Point) -> State:
+        """Where the probability flow carries the states of one Gaussian: de = (P + Q K) e dt about the mean, K the gain of m in z.
+
+        Raises:
+            ValueError: several components, for which nothing is closed.
+        """
+        if self.k != 1:
+            raise ValueError(f"the law has k = {self.k} components: its flow is closed for one Gaussian, integrate it")
+        flat, shape = self._flat(z)
+        moved = flat if s.t == t.t else (flat - self._at(s).means[0]) @ np.array(carried(_Whole(self), s.t, t.t, 0.0)[0]).T
+        return self._split(moved if s.t == t.t else moved + self._at(t).means[0], shape, z)
+
     def mean(self) -> np.ndarray:
         """Of m, (g d,)."""
         return self.ends.mean()
@@ -130,6 +143,23 @@ class LinearLaw:
         """n states at a point."""
         rows = self.marginal(node).sample(n, rng)
         return self._split(rows, (n, self.d), rows)
+
+
+class _Whole:
+    """The marginal of one Gaussian as a process: the flow moves it, and no noise."""
+
+    def __init__(self, law: LinearLaw) -> None:
+        self.law, self.node = law, law.process.node
+        self.state = law.means[0][: len(law.process.state) * law.d]
+
+    def forward(self, node: Point) -> tuple[np.ndarray, np.ndarray]:
+        at = self.law._at(node)
+        return at.a, at.spread[0]
+
+    def motion(self, node: Point) -> tuple[None, np.ndarray, np.ndarray]:
+        """P + Q K, and no noise."""
+        p, q, _ = (np.kron(np.array(m), np.eye(self.law.d)) for m in self.law.process.rates(node, 0.0))
+        return None, p + q @ self.law._at(node).gain[0], np.zeros_like(p)
 
 
 def dense(law: GaussianMixture) -> np.ndarray:

@@ -46,7 +46,7 @@ class GeneralProcess(LinearProcess):
         if s.t == t.t:
             return Transfer(floats(np.eye(n)), floats(np.zeros((n, g))), floats(np.zeros((n, n))))
         forwards(s, t, eta)
-        a, c = _carried(self, s.t, t.t, float(eta))
+        a, c = _known(self, s.t, t.t, float(eta))
         (begin, _), (end, _) = self.forward(s), self.forward(t)
         return Transfer(a, floats(np.array(end) - np.array(a) @ np.array(begin)), c)
 
@@ -65,9 +65,8 @@ def forwards(s: Any, t: Any, eta: float) -> None:
         raise ValueError("the reverse SDE runs towards the data: give t below s, or eta = 0")
 
 
-@lru_cache(maxsize=4096)
-def _carried(process: GeneralProcess, start: float, end: float, eta: float) -> tuple[Matrix, Matrix]:
-    """Ψ with e_t = Ψ e_s + C ξ, and C."""
+def carried(process: Any, start: float, end: float, eta: float) -> tuple[Matrix, Matrix]:
+    """Ψ with e_t = Ψ e_s + C ξ, and C; of a process, or of what has its ``state``, ``node``, ``forward`` and ``motion``."""
     n = len(process.state)
     y, k = np.eye(n), np.zeros((n, n))
     low, high = math.log(start), math.log(end)
@@ -78,6 +77,9 @@ def _carried(process: GeneralProcess, start: float, end: float, eta: float) -> t
         y, k = here @ y, here @ k @ here.T + spread
     first, last = _root_at(process, start), _root_at(process, end)
     return floats(last @ y @ np.linalg.inv(first)), floats(last @ root(k))
+
+
+_known = lru_cache(maxsize=4096)(carried)
 
 
 def _root_at(process: Any, t: float) -> np.ndarray:

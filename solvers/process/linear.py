@@ -80,6 +80,13 @@ class LinearProcess:
         """(P, Q, G) of dz = (P z + Q m) dt + G dW: of the reverse SDE, eta = 1, or of the flow, eta = 0."""
         raise NotImplementedError
 
+    def noising(self, node: Any) -> Transfer:
+        """(F, H, G) of the forward dz = (F z + H m) dt + G dW, t running on: the reverse SDE less G Gᵀ Σ^{-1} (z − A m)."""
+        (p, q, g), (a, spread) = self.rates(node, 1.0), self.forward(node)
+        pull = np.array(g) @ np.array(g).T @ np.linalg.inv(np.array(spread))
+        f, h = np.array(p) - pull, np.array(q) + pull @ np.array(a)
+        return Transfer(tuple(map(tuple, f.tolist())), tuple(map(tuple, h.tolist())), g)
+
     def amount(self, node: Any, eta: float) -> float:
         """η, or what it must be for a step to leave this node at all."""
         return eta
