@@ -1,6 +1,7 @@
 """Losses of few-step models in torch, on a world in which their gradients and minimisers are known.
 
-``world`` and ``students`` are closed forms, ``trajectory`` trains maps of the flow, ``generator`` one-step generators; ``kinds`` names all.
+``world`` and ``students`` are closed forms, ``trajectory`` and ``ctm`` train maps of the flow, ``generator`` one-step generators; ``kinds``
+names all.
 """
 
 from scorebed.gpu.losses.kinds import KINDS, Kind

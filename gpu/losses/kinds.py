@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from scorebed.gpu.losses import ctm as c
 from scorebed.gpu.losses import generator as g
 from scorebed.gpu.losses import trajectory as m
 
@@ -54,7 +55,9 @@ KINDS: dict[str, Kind] = {
             "endpoint",
             (m.STOP, m.WEIGHT, m.UNWEIGHTED, *_JVP),
         ),
-        Kind("ctm", m.trajectory, m.trajectory, "map", (*_MAP, m.TIME, m.SWAPPED)),
+        Kind("ctm", c.trajectory, c.trajectory, "map", (*_MAP, m.TIME, c.SWAPPED, c.OUTER)),
+        Kind("ctm_local", c.local, c.local, "map", (*_MAP, m.TIME, c.SWAPPED)),
+        Kind("ctm_whole", c.whole, c.whole, "map", (m.STOP, m.PREDICTION, m.TIME, c.NO_DSM, c.NO_GAN, m.WEIGHT, m.UNWEIGHTED)),
         Kind("mean_flow", m.mean_flow, m.mean_flow, "velocity", (*_MAP, *_JVP)),
         Kind("shortcut", m.shortcut, m.shortcut, "velocity", (*_MAP, m.TIME, m.VELOCITY)),
         Kind("imm", m.inductive_moments, m.inductive_moments, "map", (*_MAP, m.TIME, m.DETACHED), pooled=True),

@@ -1,9 +1,9 @@
-r"""Losses of maps of the flow. With sg the stop-gradient, w the weight, and (x, y) = (x_s, x_t) of the same data and noise:
+r"""Losses of maps of the flow; those of CTM are in ``ctm``. With sg the stop-gradient, w the weight, (x, y) = (x_s, x_t) of one pair of
+data and noise:
 
     consistency, by a teacher        w |f(x, s) − sg f(flow(x, s, t), t)|²                       arXiv:2303.01469, eq. 7
     consistency, by training         w |f(x, s) − sg f(y, t)|²                                   arXiv:2303.01469, eq. 10
     consistency, continuous          2 w f(x, s)·sg (∂_x f v + ∂_s f)                            arXiv:2410.11081, eq. 6
-    CTM                              w |f(x, s, t) − sg f(flow(x, s, u), u, t)|²                 arXiv:2310.02279, eq. 12
     MeanFlow                         w |u − sg (v − (s − t)(v ∂_x u + ∂_s u))|²                  arXiv:2505.13447, eq. 10
     shortcut                         w |u(x, s, t) − sg ½(u(x, s, m) + u(x', m, t))|² + w |u(x, s, s) − v|²   arXiv:2410.12557, eq. 5
     IMM                              w MMD²(f(x_s, s, t), sg f(x_r, r, t))                       arXiv:2503.07565, eq. 7
@@ -26,7 +26,7 @@ SIGN, WEIGHT = "wrong sign of the time derivative", "weighting squared twice"
 UNWEIGHTED, TIME = "weight left out", "time of the target not moved"
 FRESH, TOTAL = "fresh noise in the target", "wrong sign of the total derivative"
 NO_TIME, NO_STATE = "time derivative left out", "derivative along the velocity left out"
-VELOCITY, SWAPPED = "wrong sign of the velocity", "s and t exchanged"
+VELOCITY = "wrong sign of the velocity"
 DETACHED = "detached target"
 
 
@@ -80,14 +80,6 @@ def consistency_continuous(student: Any, b: Batch, fault: str = "") -> Tensor:
     slope = -slope if fault == TOTAL else slope
     slope = slope if fault == STOP else slope.detach()
     return weighted(b, 2.0 * ((value.detach() if fault == PREDICTION else value) * slope).sum(-1), fault)
-
-
-def trajectory(student: Any, b: Batch, fault: str = "") -> Tensor:
-    """CTM: two ways from s to t, one of them by the teacher to the middle u. Compared at t; the paper carries both on to the data."""
-    u = b.middle
-    between = b.teacher.flow(b.x, b.s, u)
-    target = student(between, b.s if fault == TIME else u, b.t)
-    return against(b, student(b.x, b.t, b.s) if fault == SWAPPED else student(b.x, b.s, b.t), target, fault)
 
 
 def mean_flow(student: Any, b: Batch, fault: str = "") -> Tensor:

@@ -139,7 +139,7 @@ class Bench:
     def solve(self, loss: Loss, kind: Kind) -> tuple[np.ndarray | None, bool]:
         """The zero of the expected gradient near the map, and whether descent converges to it."""
         theta, h = 0.15 * np.random.default_rng((self.seed, 5)).standard_normal(self.width(kind)), 1e-4
-        for _ in range(8):  # Newton; the gradient of most losses is linear in an affine student
+        for _ in range(16):  # Newton; the gradient of most losses is linear in an affine student
             value = self.total(loss, kind, theta)
             steps = [(self.total(loss, kind, theta + h * e) - value) / h for e in np.eye(len(theta))]
             slopes = np.array(steps).T
