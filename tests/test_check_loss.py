@@ -15,11 +15,14 @@ from scorebed.analytic import GaussianMixture
 from scorebed.analytic.distance import mmd2
 from scorebed.analytic.process.maps import FlowMap
 from scorebed.gpu.losses import KINDS, Generator, ctm
-from scorebed.gpu.losses.splines import spline_minimiser
+from scorebed.gpu.losses.line import LineWorld
+from scorebed.gpu.losses.splines import rows_minimiser
+from scorebed.gpu.losses.trajectory import SIGN
 from scorebed.gpu.losses.world import GaussianWorld, batch
 from scorebed.solvers import EDM, VE, VP, Cosine, RectifiedFlow, grid
 from scorebed.toy.check.loss import check_loss
 from scorebed.toy.check.loss_gradients import Bench
+from scorebed.toy.check.loss_splines import spline_finding
 from scorebed.toy.problems.lines import modes
 
 FAULTS = [
@@ -246,13 +249,11 @@ def test_what_everything_detached_or_turned_does() -> None:
     assert other.cause.startswith("unknown")
 
 
-@pytest.mark.parametrize(
-    "kind", ["consistency_distillation", "consistency_training", "ctm", "mean_flow", "shortcut", "dmd", "sid", "gan", "mmd"]
-)
-def test_a_tiny_network_comes_nearer_to_the_map(kind: str) -> None:
-    bench = Bench(PROCESS, None, 0.5, 128, 0)
-    before, after = bench.train(KINDS[kind].loss, KINDS[kind], 80)
-    assert after < 0.9 * before
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tiny_network_comes_nearer_to_the_closed_optimum(kind: str) -> None:
+    steps = 300 if kind == "ctm_whole" else 60  # one sample's noise, in two of its parts
+    before, after = Bench(PROCESS, None, 0.5, 64, 0).train(KINDS[kind].loss, KINDS[kind], steps)
+    assert after < 0.8 * before
 
 
 def test_a_spline_student_finds_the_curved_map_with_a_teacher_and_a_posterior_mean_with_one_sample() -> None:
@@ -261,15 +262,42 @@ def test_a_spline_student_finds_the_curved_map_with_a_teacher_and_a_posterior_me
     s, t = nodes[1], nodes[2]
     x = np.asarray(law.marginal(s).quantile(np.linspace(0.05, 0.95, 31)))[:, None]
     taught, sampled = (
-        spline_minimiser(KINDS[kind].loss, law, nodes)(torch.as_tensor(x), s.t).detach().numpy()
+        rows_minimiser(KINDS[kind].loss, "endpoint", LineWorld.of(VP(), law), nodes)(torch.as_tensor(x), s.t).detach().numpy()
         for kind in ("consistency_distillation", "consistency_training")
     )
     keep = t.sigma / s.sigma
     np.testing.assert_allclose(taught, law.flow(x, s, t) / t.alpha, atol=0.03)
     np.testing.assert_allclose(sampled, (keep * x + (t.alpha - keep * s.alpha) * law.denoised(x, s)) / t.alpha, atol=0.06)
-    found = check_loss("consistency_distillation", samples=64, splines=True)["spline student"]
-    assert found.status == "pass", found
-    assert check_loss("ctm", samples=64, splines=True)["spline student"].status == "skip"
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if KINDS[k].gives != "generator"] + ["dmd", "gan"])
+def test_a_student_of_splines_has_its_zero_at_the_curved_map(kind: str) -> None:
+    found = spline_finding(KINDS[kind].loss, KINDS[kind])
+    expected = {"imm": "skip", "ctm_whole": "skip", "consistency_training": "note"}
+    assert found.status == expected.get(kind, "pass"), found
+
+
+@pytest.mark.parametrize(("kind", "fault"), [("consistency_continuous", "derivative along the velocity left out"), ("mean_flow", SIGN)])
+def test_a_fault_moves_the_zero_of_a_student_of_splines(kind: str, fault: str) -> None:
+    found = spline_finding(lambda student, b: KINDS[kind].loss(student, b, fault=fault), KINDS[kind])
+    assert found.status == "fail", found
+
+
+def test_the_world_of_a_mixture_is_that_of_numpy_and_its_derivatives_are_its_own() -> None:
+    law, node, end = modes(), PROCESS.node(0.6), PROCESS.node(0.2)
+    world, x = LineWorld.of(PROCESS, law), torch.linspace(-2.0, 2.0, 9, dtype=torch.float64)[:, None].requires_grad_()
+    for found, exact in (
+        (world.log_prob(x, 0.6)[:, 0], law.log_prob(x.detach().numpy(), node)),
+        (world.score(x, 0.6), law.score(x.detach().numpy(), node)),
+        (world.denoised(x, 0.6), law.denoised(x.detach().numpy(), node)),
+        (world.velocity(x, 0.6), FlowMap(law).velocity(x.detach().numpy(), node)),
+        (world.flow(x, 0.6, 0.2), law.flow(x.detach().numpy(), node, end)),
+    ):
+        np.testing.assert_allclose(found.detach().numpy(), exact, rtol=1e-10, atol=1e-12)
+    (slope,) = torch.autograd.grad(world.flow(x, 0.6, 0.2).sum(), x)
+    np.testing.assert_allclose(slope.numpy(), FlowMap(law).jvp(x.detach().numpy(), node, end, np.ones((9, 1))), rtol=1e-10)
+    (slope,) = torch.autograd.grad(world.log_prob(x, 0.6).sum(), x)
+    torch.testing.assert_close(slope, world.score(x, 0.6).detach(), rtol=1e-10, atol=1e-12)
 
 
 def test_noise_tells_a_teacher_from_one_sample() -> None:

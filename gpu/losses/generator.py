@@ -74,7 +74,7 @@ def fisher(student: Any, b: Batch, fault: str = "") -> Tensor:
     """The Fisher divergence of the levels, with the fake score following the generator."""
     x = student(b.z)
     x_s = noised(b, x)
-    made = _following(student, b) if fault != DETACHED else b.fake
+    made = b.fake if fault == DETACHED else student.law() if hasattr(student, "law") else _following(student, b)
     assert made is not None
     gap = made.score(x_s, b.s) - b.teacher.score(x_s, b.s)
     return weighted(b, (gap * gap).sum(-1), fault)

@@ -25,6 +25,7 @@ class Kind:
         faults: what may be planted.
         exact: whether the minimiser is the map, or makes the law of the data.
         why: what it is, where it is not.
+        optimum: its closed optimum: "exact", the map or the data; "trained", the map of its own minimiser; "point", the data's mean.
         pooled: whether it is one number of a batch at one pair of times, not a mean over samples.
     """
 
@@ -35,6 +36,7 @@ class Kind:
     faults: tuple[str, ...]
     exact: bool = True
     why: str = ""
+    optimum: str = "exact"
     pooled: bool = False
 
 
@@ -47,7 +49,14 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("consistency_distillation", m.consistency_distillation, m.consistency_distillation, "endpoint", (*_MAP, m.TIME)),
-        Kind("consistency_training", m.consistency_training, m.consistency_distillation, "endpoint", (*_MAP, m.TIME, m.FRESH)),
+        Kind(
+            "consistency_training",
+            m.consistency_training,
+            m.consistency_distillation,
+            "endpoint",
+            (*_MAP, m.TIME, m.FRESH),
+            optimum="trained",
+        ),
         Kind(
             "consistency_continuous",
             m.consistency_continuous,
@@ -70,6 +79,7 @@ KINDS: dict[str, Kind] = {
             (g.EXCHANGED, m.WEIGHT, m.UNWEIGHTED, m.STOP, g.NO_REAL),
             exact=False,
             why="a point: the entropy of what is made has no say",
+            optimum="point",
         ),
         Kind("sid", g.score_identity, g.score_identity, "generator", (*_GENERATOR, m.DETACHED)),
         Kind("fisher", g.fisher, g.fisher, "generator", (m.DETACHED, m.WEIGHT, m.UNWEIGHTED)),

@@ -155,19 +155,21 @@ class Bench:
         """RMS distance from the exact map over the pairs, in standard deviations of the law; of a generator, of mean and spread."""
         return self.distance(kind, self.student(kind, theta))
 
-    def distance(self, kind: Kind, student: Any) -> float:
-        """The same of any student."""
+    def distance(self, kind: Kind, student: Any, optimum: Any = None) -> float:
+        """The same of any student, from the exact map, from another ``optimum``, or, of a generator, from the data's mean ("point")."""
         import torch
 
         with torch.no_grad():
             b = self.batch(kind, self.student(kind, np.zeros(self.width(kind))), self.pairs, 0, self.samples, True)
             if kind.gives == "generator":  # its law: the sign of z has no say
                 made, root_v = student(b.z), torch.sqrt(self.world.variance)
-                flat = torch.cat([(made.mean(0) - self.world.mean) / root_v, made.std(0, unbiased=False) / root_v - 1.0])
+                spread = 0.0 if optimum == "point" else 1.0
+                flat = torch.cat([(made.mean(0) - self.world.mean) / root_v, made.std(0, unbiased=False) / root_v - spread])
             else:
                 t = 0.0 * b.t if kind.gives == "endpoint" else b.t
                 value = student(b.x, b.s) if kind.gives == "endpoint" else student.as_state(b.x, b.s, t)
-                flat = ((value - self.world.flow(b.x, b.s, t)) / self.world.spread(t)).ravel()
+                goal = self.world.flow(b.x, b.s, t) if optimum is None else optimum(b.x, b.s)
+                flat = ((value - goal) / self.world.spread(t)).ravel()
         return float(torch.sqrt((flat * flat).mean()))
 
     def noise(self, loss: Loss, kind: Kind) -> tuple[float, float, float]:
@@ -180,13 +182,23 @@ class Bench:
         return size, spreads[0], spreads[1]
 
     def train(self, loss: Loss, kind: Kind, steps: int) -> tuple[float, float]:
-        """Distance from the exact map of a tiny network before and after training by Adam."""
+        """Distance of a tiny network from the closed optimum of the loss, before and after training by Adam.
+
+        Raises:
+            ValueError: a loss whose closed optimum is its own minimiser, and that has none.
+        """
         import torch
 
         from scorebed.gpu.losses import GaussianWorld, Network
 
         network = Network(self.world.d, kind.gives, self.longest, seed=self.seed)
-        before = self.distance(kind, network)
+        optimum: Any = "point" if kind.optimum == "point" else None
+        if kind.optimum == "trained":
+            theta, _ = self.solve(loss, kind)
+            if theta is None:
+                raise ValueError("the loss has no minimiser near the map, so that no network can come near it")
+            optimum = self.student(kind, theta)
+        before = self.distance(kind, network, optimum)
         optimiser = torch.optim.Adam(network.parameters(), lr=5e-3)
         rng = np.random.default_rng((self.seed, 7))
         for i in range(steps):
@@ -200,4 +212,4 @@ class Bench:
             optimiser.zero_grad()
             loss(network, b).mean().backward()
             optimiser.step()
-        return before, self.distance(kind, network)
+        return before, self.distance(kind, network, optimum)
