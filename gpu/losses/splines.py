@@ -119,7 +119,7 @@ def _batch(world: LineWorld, x0: np.ndarray, eps: np.ndarray, s: Any, t: Any) ->
 def joined(batches: Sequence[Batch]) -> Batch:
     """One batch of several."""
     names = ("x0", "eps", "s", "t", "weight", "z")
-    parts = {name: torch.cat([getattr(b, name) for b in batches]) for name in names}
+    parts: dict[str, Any] = {name: torch.cat([getattr(b, name) for b in batches]) for name in names}
     return Batch(teacher=batches[0].teacher, **parts)
 
 
