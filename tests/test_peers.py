@@ -23,7 +23,7 @@ from scorebed.toy.measure.targets import pair, two_modes
 from scorebed.toy.peers import board
 from scorebed.toy.peers.defects import DEFECTS
 from scorebed.toy.peers.entries import APART, entries
-from scorebed.toy.peers.entry import LIBRARIES
+from scorebed.toy.peers.faces import LIBRARIES
 from scorebed.toy.peers.mend import line_of, mended, origin
 from scorebed.toy.peers.report import formula, labelled, markdown, reached, slope
 from scorebed.toy.store.database import Store

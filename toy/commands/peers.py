@@ -14,7 +14,7 @@ from scorebed.toy.console import Backend, For, Force, Fresh, Jobs, ManyValues, S
 @main.command(cls=ManyValues)
 def peers(
     library: Annotated[
-        list[str] | None, typer.Option(metavar="NAME…", help="diffusers, k-diffusion or azula; all three by default.")
+        list[str] | None, typer.Option(metavar="NAME…", help="diffusers, k-diffusion, skrample, …; all that are installed by default.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer step numbers: a first look, in about a fifth of the time.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and the figure go.")] = Path("out/peers"),
@@ -26,7 +26,10 @@ def peers(
     fresh: Fresh = False,
     force: Force = False,
 ) -> None:
-    """The scoreboard: samplers of diffusers, k-diffusion and azula against exact truth, and their defects, each confirmed by mending it.
+    """The scoreboard: other libraries' samplers against exact truth, and their defects, each confirmed by mending it.
+
+    diffusers, k-diffusion, azula, torchdiffeq, flow-matching, torchsde, sbi, deepinv, physicsnemo, skrample. ``scoreboard.md`` has for each
+    defect its cause, its mend, three lines that fail and a program with the library alone.
 
     A run that was stopped goes on where it was; what is known is not measured again.
 
@@ -36,10 +39,10 @@ def peers(
     """
     one_thread()
     from scorebed.toy.peers.board import MissingPeer, check_installed, run_board, silence
-    from scorebed.toy.peers.entry import LIBRARIES
+    from scorebed.toy.peers.faces import LIBRARIES, installed
     from scorebed.toy.store.owner import begin, sign
 
-    chosen = list(dict.fromkeys(library or LIBRARIES))
+    chosen = list(dict.fromkeys(library or installed() or LIBRARIES))
     for name in chosen:
         if name not in LIBRARIES:
             raise typer.BadParameter(f"{name!r} is not known: give one of {', '.join(LIBRARIES)}", param_hint="--library")

@@ -7,17 +7,19 @@ import sys
 from typing import Any
 
 from scorebed.solvers import SOLVERS, Plan, Solver
+from scorebed.toy.foreign.arrays import arrays, bridged
 from scorebed.toy.foreign.candidate import Candidate, parameters
 from scorebed.toy.foreign.functions import FunctionCandidate
 from scorebed.toy.foreign.kdiffusion import KDiffusionCandidate
 from scorebed.toy.foreign.solvers import PlanCandidate, SolverCandidate
+from scorebed.toy.foreign.steps import looped
 from scorebed.toy.foreign.velocity import VelocityCandidate
 
 
-def uses_torch(obj: Any) -> bool:
-    """Whether the module that defines ``obj`` imports torch, as far as its names tell."""
+def imports(obj: Any, package: str) -> bool:
+    """Whether the module that defines ``obj`` imports the package, as far as its names tell."""
     names = getattr(inspect.unwrap(obj), "__globals__", None) or vars(sys.modules.get(getattr(type(obj), "__module__", ""), type(obj)))
-    return any(getattr(v, "__name__", "").partition(".")[0] == "torch" for v in list(names.values()) if inspect.ismodule(v))
+    return any(getattr(v, "__name__", "").partition(".")[0] == package for v in list(names.values()) if inspect.ismodule(v))
 
 
 def as_candidate(
@@ -37,9 +39,9 @@ def as_candidate(
             ``(model, x, sigmas, …)``, ``(model, x, sigma_min, sigma_max, …)`` or ``(denoise, x, nodes)``, a scheduler of diffusers or a
             sampler of azula, class or instance.
         kind: ``solver``, ``k-diffusion``, ``function``, ``diffusers`` or ``azula`` where the parameters do not tell; ``comfy-flow``, a
-            sampler in the style of k-diffusion on a flow model, as ComfyUI runs it; ``velocity``, a solver ``(velocity, x, times)`` of flow
-            matching.
-        library: ``numpy`` or ``torch``; None is torch where the sampler's module imports it.
+            sampler in the style of k-diffusion on a flow model, as ComfyUI runs it; ``step``, one step ``(model, x, s, t)`` from a level
+            to the next, and ``flow-step``, the same on a flow model; ``velocity``, a solver ``(velocity, x, times)`` of flow matching.
+        library: ``numpy``, ``torch`` or ``jax``; None is torch or jax where the sampler's module imports it.
         order, weak: claims; None takes those that the candidate makes.
         options: passed on to the candidate's class.
 
@@ -81,7 +83,12 @@ def _make(obj: Any, name: str | None, kind: str | None, library: str | None, opt
     places = parameters(obj)
     if places[:6] == ["denoise", "x", "s", "t", "carry", "noise"]:
         return SolverCandidate(Solver(name or obj.__name__, obj, order=1, weak=options.get("weak")))
-    library = library or ("torch" if uses_torch(obj) else "numpy")
+    library = library or next((name for name in ("torch", "jax") if imports(obj, name)), "numpy")
+    if kind in ("step", "flow-step"):
+        obj, name = looped(obj), name or getattr(obj, "__name__", None)
+        kind = "k-diffusion" if kind == "step" else "comfy-flow"
+    if library == "jax":
+        obj, library = bridged(obj, arrays("jax")), "numpy"
     if kind == "velocity":
         return VelocityCandidate(obj, name, library=library, **options)
     if kind == "comfy-flow":

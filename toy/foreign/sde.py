@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 
-def torchsde_step(method: str, calculus: str = "ito") -> Callable[..., Any]:
+
+def torchsde_step(method: str, calculus: str = "ito", library: str = "numpy") -> Callable[..., Any]:
     """One step of a method of torchsde, on Brownian increments (and areas) that are given to it.
 
     Args:
         method: the name that ``torchsde.sdeint`` takes: euler, milstein, srk, heun, midpoint, euler_heun, reversible_heun.
         calculus: "ito" or "stratonovich".
+        library: of the states, "numpy" or "torch".
 
     Returns:
-        step(drift, diffusion, x, t0, t1, dw, dz) -> x at t1, for NumPy states.
+        step(drift, diffusion, x, t0, t1, dw, dz) -> x at t1.
 
     Raises:
         ImportError: torchsde is not installed.
@@ -56,11 +59,89 @@ def torchsde_step(method: str, calculus: str = "ito") -> Callable[..., Any]:
     options = {"grad_free": True} if method == "milstein" else {}
 
     def step(drift: Any, diffusion: Any, x: Any, t0: float, t1: float, dw: Any, dz: Any) -> Any:
-        start, given = torch.from_numpy(x.copy()), Given(torch.from_numpy(dw.copy()), torch.from_numpy(dz.copy()))
-        times = torch.tensor([t0, t1], dtype=torch.float64)
+        start, *drawn = (torch.from_numpy(a.copy()) if library == "numpy" else a for a in (x, dw, dz))
+        given, times = Given(*drawn), torch.tensor([t0, t1], dtype=torch.float64)
         with torch.no_grad():
             out = torchsde.sdeint(Equation(drift, diffusion), start, times, bm=given, method=method, dt=t1 - t0, options=options)
-        return out[-1].numpy()
+        return out[-1].numpy() if library == "numpy" else out[-1]
 
     step.__name__ = f"torchsde {method}"
+    return step
+
+
+def diffrax_step(solver: Any, calculus: str = "ito") -> Callable[..., Any]:
+    """One step of a solver of diffrax, on Brownian increments (and areas) that are given to it.
+
+    Args:
+        solver: an instance, ``diffrax.ItoMilstein()``.
+        calculus: "ito" or "stratonovich", what its terms mean to it.
+
+    Returns:
+        step(drift, diffusion, x, t0, t1, dw, dz) -> x at t1, for NumPy states; each state of the batch has its own path.
+
+    Raises:
+        ImportError: diffrax is not installed.
+        ValueError: an unknown calculus.
+    """
+    if calculus not in ("ito", "stratonovich"):
+        raise ValueError(f"calculus = {calculus!r} is not known: give 'ito' or 'stratonovich'")
+    from importlib import import_module
+
+    from scorebed.toy.foreign.arrays import arrays
+
+    diffrax, jax, of = import_module("diffrax"), import_module("jax"), arrays("jax")
+    plain, area = diffrax.BrownianIncrement, diffrax.SpaceTimeLevyArea
+    with_area = getattr(solver, "minimal_levy_area", plain) is not plain
+
+    class Given(diffrax.AbstractBrownianPath):  # type: ignore[name-defined, misc]
+        """The increment of the one interval that is asked for."""
+
+        made: Any
+        t0: Any
+        t1: Any
+        levy_area: Any = area if with_area else plain
+
+        @property
+        def shape(self) -> Any:
+            return jax.ShapeDtypeStruct(self.made.W.shape, self.made.W.dtype)
+
+        def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
+            return self.made if use_levy else self.made.W
+
+    now: dict[str, Any] = {}  # the coefficients of the equation that is being solved: what is compiled asks for them by name
+
+    def asked(name: str) -> Any:
+        def answer(time: Any, value: Any) -> Any:
+            return np.asarray(now[name](np.asarray(value), float(np.ravel(time)[0]))) + 0.0 * np.asarray(value)
+
+        @jax.custom_jvp
+        def field(t: Any, y: Any) -> Any:
+            like = jax.ShapeDtypeStruct(jax.numpy.shape(y), y.dtype)
+            return jax.pure_callback(answer, like, jax.numpy.asarray(t, y.dtype), y, vmap_method="broadcast_all")
+
+        def tangent(primals: Any, tangents: Any) -> Any:
+            (t, y), (dt, dy) = primals, tangents
+            small = 1e-5
+            along = (field(t, y + small) - field(t, y - small)) * dy + (field(t + small, y) - field(t - small, y)) * dt
+            return field(t, y), along / (2.0 * small)
+
+        field.defjvp(tangent)
+        return lambda t, y, args: field(jax.numpy.asarray(t, y.dtype), y)
+
+    def one(y: Any, w: Any, shared: Any, t0: Any, t1: Any) -> Any:
+        given = {"dt": t1 - t0, "W": w}
+        made = area(**given, H=shared) if with_area else plain(**given)
+        terms = diffrax.MultiTerm(diffrax.ODETerm(asked("drift")), diffrax.ControlTerm(asked("diffusion"), Given(made, t0, t1)))
+        return solver.step(terms, t0, t1, y, None, solver.init(terms, t0, t1, y, None), made_jump=False)[0]
+
+    compiled = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
+
+    def step(drift: Any, diffusion: Any, x: Any, t0: float, t1: float, dw: Any, dz: Any) -> Any:
+        h = t1 - t0
+        now.update(drift=drift, diffusion=diffusion)
+        with of.double():
+            columns = (of.put(a[:, 0]) for a in (x, dw, (dz - 0.5 * h * dw) / h))
+            return of.take(compiled(*columns, of.put(t0), of.put(t1)))[:, None]
+
+    step.__name__ = f"diffrax {type(solver).__name__}"
     return step

@@ -1,16 +1,15 @@
 r"""Solvers of flow matching, ``solve(velocity, x, times)`` with ``velocity(x, t) = dx/dt``, as candidates.
 
 Time runs from 0, noise, to 1, data, on the straight path x = (1 − t) eps + t x0, so that the velocity is (D − x)/(1 − t): the convention of
-flow_matching, torchcfm and rectified flow. ``torchdiffeq.odeint`` and ``flow_matching.solver.ODESolver`` fit in one line:
-
-    lambda velocity, x, times: odeint(lambda t, y: velocity(y, t), x, times, method="midpoint")[-1]
-    lambda velocity, x, times: ODESolver(lambda x, t: velocity(x, t)).sample(x, None, method="midpoint", time_grid=times)
+flow_matching, torchcfm and rectified flow. ``torchdiffeq_solver`` and ``flow_matching_solver`` make one of a method of these libraries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -41,3 +40,37 @@ class VelocityCandidate(Candidate):
             return (denoise(y, RectifiedFlow().node(level)) - y) / level
 
         return self.solve(velocity, x, times if self.library == "numpy" else x.new_tensor(times))
+
+
+def torchdiffeq_solver(method: Any, **options: Any) -> Callable[..., Any]:
+    """``torchdiffeq.odeint`` on the times as they are.
+
+    Args:
+        method: the name that it takes, "midpoint"; or a class of a solver of its kind.
+        options: of the method, ``max_order=4``.
+    """
+
+    def solve(velocity: Any, x: Any, times: Any) -> Any:
+        from torchdiffeq import odeint
+
+        known, name = import_module("torchdiffeq._impl.odeint").SOLVERS, method if isinstance(method, str) else "given"
+        with mock.patch.dict(known, {} if isinstance(method, str) else {"given": method}):
+            return odeint(lambda t, y: velocity(y, t), x, times, method=name, options=dict(options) or None)[-1]
+
+    solve.__name__ = f"torchdiffeq_{getattr(method, '__name__', method)}"
+    return solve
+
+
+def flow_matching_solver(method: str) -> Callable[..., Any]:
+    """``flow_matching.solver.ODESolver`` on the times as they are.
+
+    Args:
+        method: the name that its ``sample`` takes, "midpoint".
+    """
+
+    def solve(velocity: Any, x: Any, times: Any) -> Any:
+        made: Any = import_module("flow_matching.solver").ODESolver(lambda x, t: velocity(x, t))
+        return made.sample(x, None, method=method, time_grid=times)
+
+    solve.__name__ = f"flow_matching_{method}"
+    return solve

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from scorebed.toy.peers.entries import PACKAGES, entries
-from scorebed.toy.peers.entry import LIBRARIES, Entry
+from scorebed.toy.peers.entries import entries
+from scorebed.toy.peers.entry import Entry
+from scorebed.toy.peers.faces import DISTRIBUTIONS, LIBRARIES, PACKAGES
 from scorebed.toy.store import code
 from scorebed.toy.store.files import StoreError
 from scorebed.toy.store.key import key
@@ -37,14 +38,15 @@ def check_installed(libraries: Sequence[str] = LIBRARIES) -> None:
         missing.insert(0, "torch")
     if missing:
         raise MissingPeer(
-            f"not installed: {', '.join(missing)}. Install the extra: pip install -c constraints.txt 'scorebed[peers]'; and k-diffusion "
-            "and azula, which ask for far more than their samplers use: pip install --no-deps -c constraints.txt azula k-diffusion"
+            f"not installed: {', '.join(missing)}. Install the extra: pip install -c constraints.txt 'scorebed[peers]'; and those that ask "
+            "for far more than their samplers use: pip install --no-deps -c constraints.txt azula k-diffusion, or sbi, deepinv, "
+            "nvidia-physicsnemo (with jaxtyping, tensordict), skrample (Python 3.12)"
         )
 
 
 def peer_versions() -> dict[str, str]:
     """Versions of everything that a result depends on."""
-    return versions(("scorebed", "numpy", "scipy", "torch", "diffusers", "k-diffusion", "azula", "torchsde"))
+    return versions(("scorebed", "numpy", "scipy", "torch", *(DISTRIBUTIONS.get(name, name) for name in LIBRARIES)))
 
 
 def key_of(entry: Entry, quick: bool) -> str:

@@ -84,10 +84,12 @@ class Defect:
         kind: ``defect``: what is computed is not what the library says; ``limit``: documented, or of the published method.
         module, words: the installed file and the words in it that are at fault.
         cause, effect: in a sentence or two.
+        fix: the mend in a line, where it is no replacement of words.
         trial: the measurement as shipped.
         mend: the peer of the trial with the defect mended; or ``changes``, words of the source to replace, with the class they change.
         before, after: windows in which the trial's value lies as shipped and mended.
         shows: a program of a few lines that shows it with the library alone.
+        also: remarks for the report.
     """
 
     key: str
@@ -104,6 +106,7 @@ class Defect:
     changes: tuple[tuple[str, str], ...] = ()
     mend: Callable[[Any], Any] | None = None
     mended_setting: Callable[[Candidate], Setting] | None = None
+    fix: str = ""
     shows: str = ""
     also: tuple[str, ...] = field(default=())
 

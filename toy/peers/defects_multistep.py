@@ -139,6 +139,8 @@ MULTISTEP = (
         "over overlapping intervals.",
         effect="weak order 1 for `solver_order` 2 and 3",
         trial=Trial(WEAK, diffusers(_SINGLE, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}), EVEN, (49, 97, 193)),
+        fix="draw one Brownian increment for the step and take the stage's as its first part: with a² = (e^{2 h₀} − 1)/(e^{2 h} − 1) "
+        "the step's normal is `a * noise_stage + (1 - a**2) ** 0.5 * noise`",
         before=(0.75, 1.15),
         after=(1.8, 2.3),
         mend=subclass(one_path),
@@ -179,6 +181,8 @@ MULTISTEP = (
             SHIPPED,
             (16, 32, 64),
         ),
+        fix="return the state where `self.sigmas[self.step_index] == self.sigmas[self.step_index + 1]`, or leave the repeated sigma "
+        "out of the list",
         before=(0.0, 0.0),
         after=(1.0, 1.0),
         mend=subclass(skips_empty_steps),

@@ -73,6 +73,7 @@ OTHERS = (
         cause="A nan from the network makes the error nan, the step nan, and no step is ever accepted: `while s < t_end` never ends.",
         effect="hang, without a word",
         trial=Trial(WORKS, kdiffusion("sample_dpm_adaptive"), SHIPPED, (8,), spoilt=True),
+        fix="`if error != error: raise ValueError('the error is nan')` before `pid.propose_step(error)`",
         before=(0.0, 0.0),
         after=(1.0, 1.0),
         mend=_refuses,

@@ -1,4 +1,4 @@
-"""What is on the scoreboard: every sampler of the three libraries with the options that change its formula, and what it claims.
+"""What is on the scoreboard: every sampler of the libraries with the options that change its formula, and what it claims.
 
 ``order`` is the nominal order of the deterministic method, ``weak`` that of the law of a stochastic one, each with its source: the
 library's own words, or the paper that the library names. Samplers that are no solvers of the flow or of the reverse SDE are listed in
@@ -8,11 +8,9 @@ library's own words, or the paper that the library names. Samplers that are no s
 from __future__ import annotations
 
 from scorebed.toy.peers.entries_diffusers import diffusers_entries
+from scorebed.toy.peers.entries_more import MORE
 from scorebed.toy.peers.entries_others import azula_entries, kdiffusion_entries
 from scorebed.toy.peers.entry import Entry
-
-PACKAGES = {"diffusers": "diffusers", "k-diffusion": "k_diffusion", "azula": "azula"}
-"""Libraries, and the names they are imported under."""
 
 APART: dict[str, str] = {
     "AmusedScheduler": "discrete tokens",
@@ -35,11 +33,15 @@ APART: dict[str, str] = {
     "DPMSolverMultistepInverseScheduler": "inversion; its third-order formulas are the multistep DPM-Solver's, with the same two defects",
     "DDIMInverseScheduler": "inversion: evaluates the network one level ahead of the state by design",
     "log_likelihood": "a likelihood, no sampler",
+    "SPC": "skrample: blends the predicted state with a corrected one by weights of the noise level, and states no order",
+    "DynasauRK": "skrample: changes its tableau with the number of steps, and states no order",
+    "RKMoire": "skrample: chooses its steps by a tolerance",
+    "SDESolver": "flow-matching has none; its solvers of discrete and Riemannian flows are checked by check_discrete and check_space",
 }
 """Left off the scoreboard, and why."""
 
 
 def entries(library: str | None = None) -> list[Entry]:
     """All entries, or those of one library."""
-    every = {"diffusers": diffusers_entries, "k-diffusion": kdiffusion_entries, "azula": azula_entries}
+    every = {"diffusers": diffusers_entries, "k-diffusion": kdiffusion_entries, "azula": azula_entries, **MORE}
     return [e for name, make in every.items() if library in (None, name) for e in make()]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
-from scorebed.toy.foreign import Candidate, as_candidate
-from scorebed.toy.foreign.kdiffusion import sampling
+from scorebed.toy.foreign import Candidate
+from scorebed.toy.peers.faces import face, found
 
 DPM = "arXiv:2206.00927"
 DPMPP = "arXiv:2211.01095"
@@ -21,9 +20,6 @@ DDIM = "arXiv:2010.02502"
 DDPM = "arXiv:2006.11239"
 KD = "k-diffusion, sampling.py"
 AZ = "azula, docstring"
-
-
-LIBRARIES = ("diffusers", "k-diffusion", "azula")
 
 
 @dataclass(frozen=True)
@@ -44,18 +40,11 @@ class Peer:
     @property
     def made(self) -> Any:
         """The class or function."""
-        if self.changed is not None:
-            return self.changed
-        if self.library == "k-diffusion":
-            return getattr(sampling(), self.name)
-        return getattr(import_module("diffusers" if self.library == "diffusers" else "azula.sample"), self.name)
+        return self.changed if self.changed is not None else found(self.library, self.name)
 
     def candidate(self, stochastic: bool = False) -> Candidate:
         """Behind the interface that everything is measured through."""
-        if self.library == "diffusers":
-            made = as_candidate(self.made, name=self.name, kind="diffusers", config=dict(self.options), step=dict(self.step))
-        else:
-            made = as_candidate(self.made, name=self.name, kind=self.library, library="torch", options=dict(self.options))
+        made = face(self.library, self.name, self.made, self.options, self.step)
         made.stochastic = stochastic
         return made
 

@@ -24,10 +24,14 @@ FINITE = (*range(1, 17), 24, 32, 48, 64)
 
 def entry_settings(entry: Entry, candidate: Candidate) -> dict[str, Setting]:
     """The settings that this entry's interface allows, by name."""
-    result = {"shipped": own(candidate)}
+    if not candidate.interface.own:
+        result = {"smooth": smooth(candidate)}
+    else:
+        result = {"shipped": own(candidate)}
     if candidate.interface.fine:
         return result | {"fine": fine(candidate)}
-    result["ideal"] = own(candidate, "float64", "node")
+    if candidate.interface.own:
+        result["ideal"] = own(candidate, "float64", "node")
     if candidate.interface.steady:
         result["smooth"] = smooth(candidate)
     if candidate.interface.grid and candidate.schedule is not None:
@@ -66,11 +70,12 @@ def measure(entry: Entry, quick: bool = False) -> dict[str, Any]:
         except Exception as error:  # whatever a peer raises is a result
             out["failed"][name] = said(error)
     shipped: dict[str, Any] = {"dtype": "float32", "network": "timestep"}
+    usual = own(candidate) if candidate.interface.own else smooth(candidate)
     with quiet():
-        kinds, tried = failures(candidate, (1, 2, 3, 4, 8, 16) if quick else FINITE, 12.0, own(candidate), **shipped)
+        kinds, tried = failures(candidate, (1, 2, 3, 4, 8, 16) if quick else FINITE, 12.0, usual, **shipped)
     out["finite"], out["tried"] = kinds, tried
-    out["calls"] = _or_none(lambda: one_run(candidate, 16, own(candidate), **shipped).nfe)
-    out["repeats"] = _or_none(lambda: repeats(candidate, setting=own(candidate), **shipped)[0])
+    out["calls"] = _or_none(lambda: one_run(candidate, 16, usual, **shipped).nfe)
+    out["repeats"] = _or_none(lambda: repeats(candidate, setting=usual, **shipped)[0])
     out["dtype"] = _or_none(lambda: returned(candidate, "float64")[0]) or ""
     out["reads"] = _or_none(lambda: _per_evaluation(candidate)) if candidate.kind == "diffusers" else None
     out["seconds"] = round(time.process_time() - began, 2)

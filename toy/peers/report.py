@@ -11,7 +11,9 @@ from scorebed.toy.peers.board import peer_versions
 from scorebed.toy.peers.defect import Defect
 from scorebed.toy.peers.defects import DEFECTS
 from scorebed.toy.peers.entries import APART, entries
-from scorebed.toy.peers.entry import LIBRARIES
+from scorebed.toy.peers.faces import DISTRIBUTIONS, LIBRARIES
+from scorebed.toy.peers.program import mend, three_lines
+from scorebed.toy.peers.reviewed import REVIEWED
 from scorebed.toy.store.files import replace_text
 
 SLACK = 0.2
@@ -29,8 +31,8 @@ range of the single slopes they are made of.
 - **uneven**: the same on three modes and steps in lam of alternating lengths 2 : 3, between the usual ends of the schedule.
 - **gentle start**: as smooth, even in log(sigma/alpha) after two very short first steps; where it is higher, a first-order start costs the
   difference.
-- **as shipped**: the library's own grid (k-diffusion: Karras, 80 to 0.002, then 0; azula: VP, t from 1 to 0), float32, the network at the
-  timestep it is handed. `-` where slopes do not agree.
+- **as shipped**: the library's own grid (k-diffusion, physicsnemo: Karras, 80 to 0.002, then 0; azula: VP, t from 1 to 0), float32, the
+  network at the timestep it is handed. `-` where slopes do not agree.
 - `scorebed check` measures by the same calls: its orders are these, under the conditions that both print.
 - **floor**: the least error as shipped, up to 256 steps.
 - **failures**: at 1 to 16, 24, 32, 48 and 64 steps, as shipped.
@@ -129,10 +131,12 @@ def section(defect: Defect, values: Mapping[str, Sequence[float]] | None = None)
     pair = (values or {}).get(defect.key)
     if pair is not None:
         lines += [f"**Confirmed.** {_said(defect, pair[0])} as shipped, {_said(defect, pair[1])} {_how(defect)}.", ""]
+    lines += mend(defect)
     for remark in defect.also:
         lines += [f"{remark}.", ""]
+    lines += ["**Fails as long as it is there.**", "", "```python", _named(three_lines(defect)), "```", ""]
     if defect.shows:
-        lines += ["```python", defect.shows.replace("{sampling}", "k_diffusion.sampling").strip(), "```", ""]
+        lines += ["**The same with the library alone.**", "", "```python", _named(defect.shows), "```", ""]
     return "\n".join(lines)
 
 
@@ -145,11 +149,13 @@ def _summary(found: Sequence[Defect], values: Mapping[str, Sequence[float]]) -> 
     return [*lines, ""] if found else []
 
 
+def _named(program: str) -> str:
+    return program.replace("{sampling}", "k_diffusion.sampling").strip()
+
+
 def _how(defect: Defect) -> str:
-    if defect.changes and not any("\n" in new.strip() for _, new in defect.changes):
-        return "with these words replaced in memory: " + "; ".join(
-            f"`{new.strip()}`" for _, new in defect.changes if "\n" not in new.strip()
-        )
+    if defect.changes:
+        return "with the words below replaced in memory"
     return "with it mended at run time" if defect.mended_setting is None else "without it (float64, or another grid)"
 
 
@@ -174,7 +180,7 @@ def markdown(results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence
     versions = peer_versions()
     shown = ", ".join(f"{k} {v}" for k, v in versions.items() if k not in ("platform", "scorebed"))
     below = [r for r in results if reached(r) is False]
-    lines = ["# Scoreboard of the samplers of diffusers, k-diffusion and azula", "", f"Versions: {shown}.", ""]
+    lines = ["# Scoreboard of other libraries' samplers", "", f"Versions: {shown}.", ""]
     lines += [
         f"`scorebed peers` measures this again; it took {sum(r['seconds'] for r in results) / 60:.0f} minutes of one processor.",
         "",
@@ -186,10 +192,11 @@ def markdown(results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence
     kept = "All schedulers return float64 for float64 states" if not narrow else f"Not float64 for float64 states: {', '.join(narrow)}"
     lines += [f"{same} that run repeat themselves bit by bit after the same seed. {kept}, though many compute in float32 inside.", ""]
     lines += [f"{len(results)} entries; {len(below)} are below their nominal order, or could not be measured.", ""]
+    lines += [REVIEWED]
     for library in LIBRARIES:
         mine = [r for r in results if r["library"] == library]
         if mine:
-            lines += [f"## {library} {versions[library]}", "", HEAD, *(row(r) for r in mine), ""]
+            lines += [f"## {library} {versions[DISTRIBUTIONS.get(library, library)]}", "", HEAD, *(row(r) for r in mine), ""]
             notes = [f"- {r['name']}: {r['note']}." for r in mine if r["note"]]
             lines += [*notes, ""] if notes else []
             failed = [f"- {r['name']}: {'; '.join(dict.fromkeys(r['failed'].values()))}." for r in mine if r["failed"]]
