@@ -69,12 +69,13 @@ def torchsde_step(method: str, calculus: str = "ito", library: str = "numpy") ->
     return step
 
 
-def diffrax_step(solver: Any, calculus: str = "ito") -> Callable[..., Any]:
+def diffrax_step(solver: Any, calculus: str = "ito", additive: bool = False) -> Callable[..., Any]:
     """One step of a solver of diffrax, on Brownian increments (and areas) that are given to it.
 
     Args:
         solver: an instance, ``diffrax.ItoMilstein()``.
         calculus: "ito" or "stratonovich", what its terms mean to it.
+        additive: whether it is made for diffusions that do not depend on the state, and refuses others.
 
     Returns:
         step(drift, diffusion, x, t0, t1, dw, dz) -> x at t1, for NumPy states; each state of the batch has its own path.
@@ -93,7 +94,7 @@ def diffrax_step(solver: Any, calculus: str = "ito") -> Callable[..., Any]:
     plain, area = diffrax.BrownianIncrement, diffrax.SpaceTimeLevyArea
     with_area = getattr(solver, "minimal_levy_area", plain) is not plain
 
-    class Given(diffrax.AbstractBrownianPath):  # type: ignore[name-defined, misc]
+    class Given(diffrax.AbstractBrownianPath):  # type: ignore[name-defined]
         """The increment of the one interval that is asked for."""
 
         made: Any
@@ -126,7 +127,8 @@ def diffrax_step(solver: Any, calculus: str = "ito") -> Callable[..., Any]:
             return field(t, y), along / (2.0 * small)
 
         field.defjvp(tangent)
-        return lambda t, y, args: field(jax.numpy.asarray(t, y.dtype), y)
+        free = additive and name == "diffusion"
+        return lambda t, y, args: field(jax.numpy.asarray(t, y.dtype), jax.numpy.zeros((), y.dtype) if free else y)
 
     def one(y: Any, w: Any, shared: Any, t0: Any, t1: Any) -> Any:
         given = {"dt": t1 - t0, "W": w}
