@@ -123,7 +123,11 @@ def _check(plan: Any) -> None:
 
 
 class Saved:
-    """What can be saved and loaded: the base of ``Plan``."""
+    """What can be saved, loaded and run: the base of ``Plan``."""
+
+    def run(self, denoise: Any, x: Any, noise: Any = None) -> Any:
+        """The end of the run from the state ``x``."""
+        raise NotImplementedError
 
     def save(self, path: str | Path) -> Path:
         """Write the Plan to ``path`` as plain JSON, whole or not at all.

@@ -15,6 +15,7 @@ from scorebed.solvers.memory import own
 from scorebed.solvers.model import MAPS, Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise
 from scorebed.solvers.noise_by_sample import NoiseBySample, noise_from
+from scorebed.solvers.plan_file import Saved
 from scorebed.solvers.process import Point
 from scorebed.solvers.state import NonFinite, State, check_alike, is_finite, parts
 
@@ -185,6 +186,8 @@ def loop(
 
 
 @overload
+def sample(solver: Saved, denoise: Denoiser, x: State, *, noise: Noise | int | Sequence[int] | None = ...) -> State: ...
+@overload
 def sample(
     solver: Solver,
     denoise: Denoiser,
@@ -211,10 +214,10 @@ def sample(
     progress: bool = ...,
 ) -> Run: ...
 def sample(
-    solver: Solver,
+    solver: Solver | Saved,
     denoise: Denoiser,
     x: State,
-    grid: Sequence[Any],
+    grid: Sequence[Any] | None = None,
     *,
     noise: Noise | int | Sequence[int] | None = None,
     terminal: str = "denoise",
@@ -225,7 +228,7 @@ def sample(
     """Run ``solver`` along ``grid`` from the state ``x`` at its first node.
 
     Args:
-        solver: the method.
+        solver: the method; or a Plan, which has its grid and its end with it, and is walked as ``Plan.run`` does.
         denoise: (x, node) -> E[x0 | x], an array of x's shape and dtype.
         x: state of shape (..., d), NumPy or torch, floating point; its first axis counts samples.
         grid: strictly monotone nodes (``solvers.grid``); or a list of grids, one for each sample, which then runs on its own (states of one
@@ -246,6 +249,12 @@ def sample(
         ValueError: a bad grid, shape, terminal rule or parameterisation.
         NonFinite: nan or inf from the denoiser, the noise, or a diverging state; its ``run`` holds the states before.
     """
+    if isinstance(solver, Saved):
+        if grid is not None or terminal != "denoise" or record or callback is not None or progress:
+            raise ValueError("a Plan has its own grid and end, and is walked whole: give sample(plan, denoise, x, noise=…) and nothing else")
+        return solver.run(denoise, x, noise)
+    if grid is None:
+        raise TypeError(f"grid = None: {getattr(solver, 'name', solver)!r} needs nodes to run along, as uniform_lam(VP(), 20) makes them")
     if by_sample(grid):
         if record or callback is not None or progress:
             raise ValueError("grids of each sample are run one after the other: without record, callback and progress")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from scorebed.gpu.diffusers.levels import Levels
 from scorebed.gpu.diffusers.run import after_a_leap, evaluates_first
 from scorebed.solvers import SOLVERS, Node, Solver, trace
+from scorebed.solvers.onto import onto
 from scorebed.solvers.plan import Evaluate, Plan
 
+_REACH, _PURE = 0.1, 50.0
+"""How far, in lam, a Plan may go beyond the noise levels of a config, whose continuous twin ends a little elsewhere; and from which
+sigma/alpha on it may begin where a config begins at more."""
 STARTS = ("auto", "own", "ddim")
 NOISE = 1e3
 """From above this sigma/alpha, pure noise to three digits, the first step is DDIM's (``after_a_leap``)."""
@@ -25,6 +31,11 @@ def method_of(name: str, options: dict[str, Any], start: str) -> Solver:
         ValueError: unknown, without a Plan, or an unknown start.
         TypeError: an option that it does not have.
     """
+    if name == "auto":
+        raise ValueError(
+            "solver = 'auto' is chosen for a model, and a scheduler has none in reach: let scorebed advise --model NAME --nfe N --out plan.json "
+            "choose, or scorebed tune make one, and give plan='plan.json', or the solver that advise prints"
+        )
     if name not in SOLVERS:
         raise ValueError(f"solver = {name!r} is not known: give one of {', '.join(SOLVERS)}")
     if start not in STARTS:
@@ -35,6 +46,25 @@ def method_of(name: str, options: dict[str, Any], start: str) -> Solver:
     if method.start is not None and (start == "ddim" or (start == "auto" and method.order <= 2)):
         return replace(method, start=SOLVERS["ddim"])
     return method
+
+
+def loaded(path: str, levels: Levels) -> Plan:
+    """The Plan of a file, on the schedule of a config.
+
+    Raises:
+        OSError, ValueError: no such file, no Plan, or one that the config's noise levels do not reach or a pipeline cannot run.
+    """
+    plan = onto(Plan.load(path), levels.schedule)
+    first, last = plan.grid[0].lam, max(plan.grid[-1].lam, *(node.lam for node in plan.nodes))
+    noisiest, cleanest = levels.schedule.node(levels.schedule.t_max).lam, levels.cleanest.lam
+    if not noisiest - _REACH <= first <= max(noisiest + _REACH, -math.log(_PURE)) or last > cleanest + _REACH:
+        raise ValueError(
+            f"plan = {path!r} runs from lam = {first:.3g} to {last:.3g}, this config from {noisiest:.3g} to {cleanest:.3g}: give one that "
+            "was made on its noise levels"
+        )
+    if not evaluates_first(plan):
+        raise ValueError(f"plan = {path!r} moves the state before its first evaluation, but a pipeline evaluates first: run plan.run instead")
+    return plan
 
 
 def unroll(nodes: Sequence[Node], method: Solver, terminal: str) -> Plan:
@@ -59,14 +89,14 @@ def unroll(nodes: Sequence[Node], method: Solver, terminal: str) -> Plan:
     return plan
 
 
-def entry(full: Plan, nodes: Sequence[Node], method: Solver, terminal: str, index: int) -> tuple[Plan, int]:
+def entry(full: Plan, nodes: Sequence[Node], method: Solver | None, terminal: str, index: int) -> tuple[Plan, int]:
     """The Plan that goes on from evaluation ``index`` of the full one, and the evaluation at which it is entered.
 
     Where a step begins there, the method begins anew if it then evaluates at the very nodes that remain (a multistep method by DDIM, if not
     by its own start). Everywhere else, inside a step or where its memory would take evaluations of its own, the full Plan itself is entered
-    in the middle (``run.Unrolled``).
+    in the middle (``run.Unrolled``), and so is a Plan without a method.
     """
-    if index == 0:
+    if index == 0 or method is None:
         return full, 0
     here, rest = full.nodes[index], full.nodes[index:]
     for j, node in enumerate(nodes):

@@ -39,11 +39,12 @@ from scorebed.gpu.diffusers.configs import adopted
 from scorebed.gpu.diffusers.grid import nodes_of, with_a_first_step
 from scorebed.gpu.diffusers.levels import Levels, betas
 from scorebed.gpu.diffusers.noising import Noising
-from scorebed.gpu.diffusers.plans import method_of, unroll
+from scorebed.gpu.diffusers.plans import loaded, method_of, unroll
 from scorebed.gpu.diffusers.stepping import ScorebedOutput as ScorebedOutput
 from scorebed.gpu.diffusers.stepping import Stepping, keyed
 from scorebed.gpu.network.wrap_table import TableSchedule, mismatch
 from scorebed.solvers import SOLVERS, Node
+from scorebed.solvers.plan import Plan
 
 
 class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type: ignore[misc]
@@ -51,6 +52,8 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
 
     Args:
         solver, solver_options: a name in ``solvers.SOLVERS``, and its options.
+        plan: the file of a Plan, as ``scorebed tune`` and ``scorebed advise --out`` write it, which then is the method, its noise levels and
+            their number; it ends where it was made to end.
         start: how a multistep method fills its memory: ``own`` (its one-step method of full order, a few more evaluations), ``ddim`` (one
             evaluation per step, as diffusers does), ``auto`` (ddim up to order 2, where it costs no order; own above).
         prediction_type: ``epsilon``, ``v_prediction``, ``sample`` or ``flow_prediction``; a config with ``shift``
@@ -124,6 +127,7 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         stochastic_sampling: bool = False,
         solver: str = "dpmpp_2m",
         solver_options: Mapping[str, Any] | None = None,
+        plan: str | None = None,
         start: str = "auto",
         inverse: bool = False,
         round_timesteps: bool = False,
@@ -140,7 +144,10 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         self.levels = Levels(self.config)
         self.schedule, self.prediction = self.levels.schedule, self.levels.prediction
         twin = f"{solver}_t" if self.levels.kind == "flow" and f"{solver}_t" in SOLVERS else solver
-        self.method = method_of(twin, dict(solver_options or {}), start)
+        if plan is not None and (inverse or solver_options):
+            raise ValueError("plan= is a whole run from noise to data: give it without inverse and solver_options")
+        self.method = None if plan is not None else method_of(twin, dict(solver_options or {}), start)
+        self._plan = None if plan is None else loaded(str(plan), self.levels)
         self.init_noise_sigma = 1.0
         self.num_inference_steps: int | None = None
         self.grid: list[Node] = []
@@ -185,6 +192,10 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         Raises:
             TypeError, ValueError: as ``nodes_of``, or coefficients that are not finite.
         """
+        if self._plan is not None:
+            self._own_levels(self._plan, num_inference_steps, device, {"timesteps": timesteps, "sigmas": sigmas})
+            return
+        assert self.method is not None
         self.grid = nodes_of(self._settings, self.levels, num_inference_steps, timesteps, sigmas, mu)
         self.num_inference_steps = len(self.grid)
         if self._settings.inverse and timesteps is None and sigmas is None:
@@ -192,11 +203,25 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
         nodes = self._nodes = self._ends(list(self.grid))
         self._full = unroll(nodes, self.method, self._terminal)
         levels = [self.levels.level(node) for node in (nodes if self._settings.inverse else self.grid)]
-        self.sigmas = torch.tensor([*levels, *([] if self._settings.inverse else [self._last()])])
+        self._told([*levels, *([] if self._settings.inverse else [self._last()])], device)
+
+    def _own_levels(self, plan: Plan, number: int | None, device: Any, others: Mapping[str, Any]) -> None:
+        """The timesteps of a Plan, which nobody else chooses."""
+        if given := [name for name, value in others.items() if value is not None]:
+            raise ValueError(f"{' and '.join(given)} given with a plan, which has noise levels of its own: give num_inference_steps={plan.nfe}")
+        if number not in (None, plan.nfe):
+            raise ValueError(f"num_inference_steps = {number}: the plan has {plan.nfe} evaluations, give num_inference_steps={plan.nfe}")
+        self._full, self.num_inference_steps = plan, plan.nfe
+        self.grid = self._nodes = list(plan.grid)
+        self._told([self.levels.level(node) for node in plan.grid], device)
+
+    def _told(self, levels: list[float], device: Any) -> None:
+        """What a pipeline reads of the run that is unrolled."""
+        self.sigmas = torch.tensor(levels)
         self._times = [self.levels.told(node) for node in self._full.nodes]
         dtype = torch.int64 if self._settings.round_timesteps else torch.float32
         self.timesteps = torch.tensor(self._times, dtype=dtype, device=device)
-        self.order = max(1, round((self._full.nfe - 1) / max(1, len(nodes) - 1)))
+        self.order = max(1, round((self._full.nfe - 1) / max(1, len(self._nodes) - 1)))
         self._begin_index = None
         self._reset()
 

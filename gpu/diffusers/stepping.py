@@ -30,7 +30,7 @@ class Stepping:
     """``step`` and what belongs to it, over the Plan that ``set_timesteps`` unrolled."""
 
     levels: Levels
-    method: Solver
+    method: Solver | None
     num_inference_steps: int | None
     _full: Plan
     _nodes: list[Node]

@@ -33,18 +33,16 @@ SHAPE = (1, 32, 16)
 TIME = 999.0
 
 
-class _Conv(nn.Conv2d):
-    """Weights (w − mean) · sqrt(var + 1e-5): the package multiplies where arXiv:1903.10520 divides, and was trained so."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        var, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        return functional.conv2d(input, (self.weight - mean) * (var + 1e-5).sqrt(), self.bias, padding=self.padding)
+def _standardised(weight: Tensor) -> Tensor:
+    """(w − mean) · sqrt(var + 1e-5): the package multiplies where arXiv:1903.10520 divides, and was trained so. Once, as nothing moves it."""
+    var, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
+    return (weight - mean) * (var + 1e-5).sqrt()
 
 
 class _Block(nn.Module):
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.proj, self.norm = _Conv(inside, outside, 3, padding=1), nn.GroupNorm(4, outside)
+        self.proj, self.norm = nn.Conv2d(inside, outside, 3, padding=1), nn.GroupNorm(4, outside)
 
     def forward(self, x: Tensor, modulation: Tensor | None = None) -> Tensor:
         x = self.norm(self.proj(x))
@@ -225,7 +223,8 @@ def load(condition: Tensor | None = None) -> Pretrained:
     if noisy.ndim != 4 or tuple(noisy.shape[1:]) != SHAPE:
         raise ValueError(f"condition has shape {tuple(noisy.shape)}: give (1, 1, 32, 16), or one row of (1, 32, 16) per sample")
     net = SpectrumNet()
-    net.load_state_dict(tensors(installed(PACKAGE, "psdenoiser/denoiser_model.pt")), strict=True)
+    held = tensors(installed(PACKAGE, "psdenoiser/denoiser_model.pt"))
+    net.load_state_dict({k: _standardised(w) if k.endswith(".proj.weight") else w for k, w in held.items()}, strict=True)
     net.eval().requires_grad_(False)
     schedule = VP(0.1, 20.0, t_min=1e-3)
 

@@ -55,6 +55,7 @@ def advise(
     solvers: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Methods to choose among; all by default.")] = None,
     grids: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Grids to choose among; all by default.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the states.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the best one goes as a Plan, plain JSON.")] = None,
     shape: SHAPE = None,
     schedule: SCHEDULE = "VP",
     prediction: PREDICTION = "eps",
@@ -65,7 +66,7 @@ def advise(
 
     [dim]scorebed advise --model galaxy-hsc-32 --nfe 8[/dim]
     [dim]scorebed advise --model mynet.py:predict --shape 3,32,32 --schedule VP --prediction eps --nfe 10[/dim]
-    [dim]scorebed advise --model product2d --nfe 8[/dim]
+    [dim]scorebed advise --model product2d --nfe 8 --out plan.json[/dim]
     """
     from rich.table import Table
 
@@ -79,6 +80,11 @@ def advise(
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from None
     rows = advice.rows()
+    if out is not None:
+        try:
+            advice.best.plan.save(out)
+        except (OSError, TypeError) as problem:
+            raise typer.BadParameter(f"{out} cannot be written: {problem}", param_hint="--out") from None
     if as_json:
         typer.echo(json.dumps({"model": setting.name, "nfe": nfe, "ranking": rows, "code": advice.best.code}, indent=2))
         return
@@ -97,6 +103,8 @@ def advise(
         f"\n{raced} distinct plans raced on {states} states of seed {seed}, for {share:.0%} of the evaluations of trying all; the best:\n"
     )
     typer.echo(f"    {advice.best.code}\n")
+    if out is not None:
+        typer.echo(f"wrote {out}: Plan.load({str(out)!r}).run(denoise, x), ScorebedScheduler(plan={str(out)!r})\n")
     typer.echo(f"One made for this model may be better: scorebed tune --model {model} --nfe {nfe} --out plan.json")
 
 

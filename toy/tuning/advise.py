@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ import numpy as np
 from scorebed.solvers import SOLVERS, NonFinite, NotLinear, Plan, Solver, methods_on, trace
 from scorebed.solvers.grid import GRIDS, make
 from scorebed.toy.measure.cost import most_steps
+from scorebed.toy.tuning.lockstep import errors_of
 from scorebed.toy.tuning.setting import Array, Setting, distances, named
 from scorebed.toy.tuning.universal import universal
 from scorebed.toy.tuning.universal_table import NUMBERS
 
-_KEEP, _LAST, _FIRST = 0.34, 8, 2
+_KEEP, _LAST, _FIRST, _MANY = 0.34, 8, 2, 64
+"""The share of candidates that goes on, the least number that does, states in the first round, numbers of a state that stand for two."""
 Tell = Callable[[int, int, str], object]
 
 
@@ -220,20 +223,24 @@ def advise(
     x = setting.draw(states, seed)
     answer = setting.answer(x)
     exhaustive, spent, seen, left = sum(c.plan.nfe for c in alive) * states, 0, 0, list[Candidate]()
-    more = min(_FIRST, states)
+    more = 1 if np.prod(x.shape[1:]) >= _MANY else min(_FIRST, states)
     while seen < states:
         rows = slice(seen, seen + more)
-        for i, c in enumerate(alive):
-            if report is not None:
-                report(i, len(alive), f"{len(alive)} candidates, states {seen} to {seen + more}")
-            c.errors = np.concatenate([c.errors, measured(setting, c.plan, x[rows], answer[rows])])
-            spent += c.plan.nfe * len(c.errors[rows])
+        told = None if report is None else partial(_told, report, len(alive), f"{len(alive)} candidates, states {seen} to {seen + more}")
+        found, asked = errors_of(setting, [c.plan for c in alive], x[rows], answer[rows], told)
+        for c, errors in zip(alive, found, strict=True):
+            c.errors = np.concatenate([c.errors, errors])
+        spent += asked
         seen += more
         alive.sort(key=lambda c: c.median)
         keep = max(_LAST, math.ceil(_KEEP * len(alive))) if seen < states else len(alive)
         alive, left = alive[:keep], alive[keep:] + left
         more = states - seen if len(alive) <= _LAST else min(2 * more, states - seen)
     return Advice(setting, nfe, alive, sorted(left, key=lambda c: c.median), spent, exhaustive)
+
+
+def _told(report: Tell, of: int, label: str, done: int) -> None:
+    report(done, of, label)
 
 
 SHORT = ("ab2", "deis_tab3", "dpmpp_2m", "dpmpp_3m", "exp_rk_2", "heun", "rf_solver_2", "trig_abm_2", "unipc_2", "unipc_3")

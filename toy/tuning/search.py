@@ -1,9 +1,10 @@
 r"""The search of ``tune``: steps of Levenberg and Marquardt on the residuals of training states, each divided by its own state's error.
 
 Σ_s log |r_s|² falls along −(JᵀJ + damping)⁻¹ Jᵀ r with r_s and J_s divided by |r_s|. J comes from differences of runs, so that nothing is
-asked of the model but to be called, on a part of the states that changes from step to step; a number that first touches evaluation i costs
-the evaluations from i on and no others, a third of all on the average. Whether a step is taken all training states decide, what is kept at
-the end the held-out ones.
+asked of the model but to be called; a number that first touches evaluation i costs the evaluations from i on and no others, a third of all
+on the average. At first all states are asked for their part of J, then a quarter of them at every step. What the others said is moved by
+what the step did, J_s += (Δr_s − J_s Δθ) (D Δθ)ᵀ/(Δθᵀ D Δθ) with D the diagonal of JᵀJ (Broyden, Math. Comp. 19, 1965). Whether a step is
+taken all training states decide, what is kept at the end the held-out ones.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scorebed.toy.tuning.form import Form
 from scorebed.toy.tuning.setting import Array, Setting
 
 Tell = Callable[[str], object]
-_PATIENCE, _ROWS = 5, 12
+_PATIENCE, _PARTS, _TRIES = 6, 4, 6
 
 
 class Search:
@@ -38,7 +39,7 @@ class Search:
     def __init__(self, setting: Setting, parts: tuple[str, ...], *, states: int, held_out: int, seed: int, say: Tell) -> None:
         self.setting, self.parts, self.say, self.seed = setting, parts, say, seed
         self.x, self.held = setting.draw(states, seed), setting.draw(held_out, seed + 1)
-        self.y, self.held_y = setting.answer(self.x), setting.answer(self.held)
+        self.y, self.held_y = (setting.answer(one, confirmed=False) for one in (self.x, self.held))
         single = "32" in str(self.x.dtype) or "16" in str(self.x.dtype)
         self.step = 2e-3 if single else 1e-5
 
@@ -80,11 +81,16 @@ class Search:
         now = self.residuals(form)
         if now is None:
             raise ValueError("the start diverges on this model: give another one")
+        self.slopes: np.ndarray | None = None
         self.say(f"{len(history)}: held out {best_score:.3f}; {len(form.free(self.parts))} numbers, {len(self.x)} states")
         while len(history) < iterations and stale < _PATIENCE and time.monotonic() - began < seconds:
+            fresh = self.slopes is None
             moved, now, damping, loss = self._step(form, now, damping, len(history))
             if moved is None:
-                break
+                if fresh:
+                    break
+                self.slopes, damping = None, 1e-2  # what the states said is too old
+                continue
             form, score = moved, self.judge(moved)
             stale = 0 if score < best_score - 1e-3 else stale + 1
             if score < best_score:
@@ -100,34 +106,52 @@ class Search:
     ) -> tuple[Form | None, tuple[np.ndarray, list[Array]], float, float]:
         """One accepted step: (form, residuals, damping, mean log error), or None where none is found."""
         gap, made = now
-        theta, before = form.free(self.parts), float(np.mean(np.log(np.sqrt(np.mean(gap**2, axis=1)) + 1e-300)))
-        wanted = max(_ROWS, math.ceil(30 * len(theta) / gap.shape[1]))
-        order = np.random.default_rng((self.seed, count)).permutation(len(gap))
-        rows = np.sort(order[:wanted]) if wanted < len(gap) else np.arange(len(gap))
-        normal, slope = self.normal(form, theta, rows, gap[rows], made)
+        theta, before = form.free(self.parts), _loss(gap)
+        if self.slopes is None:
+            self.slopes = self.jacobian(form, theta, np.arange(len(gap)), gap, made)
+        else:
+            rows = np.arange(count % _PARTS, len(gap), _PARTS)
+            self.slopes[rows] = self.jacobian(form, theta, rows, gap[rows], made)
+        normal, slope = _normal(self.slopes, gap)
         if not float(np.trace(normal)) > 0.0:  # nothing that may move changes anything
             return None, now, damping, before
-        for _ in range(10):
-            ridge = damping * (np.diag(normal) + 1e-6 * float(np.trace(normal)) / len(theta))
-            moved_form = form.moved(self.parts, theta + np.linalg.solve(normal + np.diag(ridge), -slope))
+        weights = np.diag(normal) + 1e-6 * float(np.trace(normal)) / len(theta)
+        for _ in range(_TRIES):
+            step = np.linalg.solve(normal + damping * np.diag(weights), -slope)
+            moved_form = form.moved(self.parts, theta + step)
             moved = self.residuals(moved_form) if moved_form.ordered else None
-            if moved is not None:
-                after = float(np.mean(np.log(np.sqrt(np.mean(moved[0] ** 2, axis=1)) + 1e-300)))
-                if after < before:
-                    return moved_form, moved, max(damping / 4.0, 1e-8), after
+            if moved is not None and (after := _loss(moved[0])) < before:
+                wrong = (moved[0] - gap) - self.slopes @ step
+                self.slopes += (wrong[..., None] * (weights * step / float(step @ (weights * step)))).astype(np.float32)
+                return moved_form, moved, max(damping / 4.0, 1e-8), after
             damping *= 4.0
         return None, now, damping, before
 
-    def normal(self, form: Form, theta: np.ndarray, rows: np.ndarray, gap: np.ndarray, made: list[Array]) -> tuple[np.ndarray, np.ndarray]:
-        """JᵀJ and Jᵀr of the scaled residuals of some states."""
-        size = np.sqrt(np.mean(gap**2, axis=1))
-        scale = 1.0 / np.maximum(size, 1e-3 * float(np.median(size)) + 1e-300)[:, None] / math.sqrt(gap.shape[1])
+    def jacobian(self, form: Form, theta: np.ndarray, rows: np.ndarray, gap: np.ndarray, made: list[Array]) -> np.ndarray:
+        """What each number does to the residuals of some states, (states, entries, numbers); ``gap`` is theirs, ``made`` of all states."""
         known = [value[rows] for value in made]
-        columns = []
+        columns = np.zeros((*gap.shape, len(theta)), dtype=np.float32)
         for k, first in enumerate(form.touches(self.parts)):
             shifted = theta.copy()
             shifted[k] += self.step
             moved = self.residuals(form.moved(self.parts, shifted), rows, known[:first])
-            columns.append(np.zeros(gap.size) if moved is None else (((moved[0] - gap) * scale) / self.step).ravel())
-        jacobian = np.stack(columns, axis=1)
-        return jacobian.T @ jacobian, jacobian.T @ (gap * scale).ravel()
+            if moved is not None:
+                columns[..., k] = (moved[0] - gap) / self.step
+        return columns
+
+    def normal(self, form: Form, theta: np.ndarray, rows: np.ndarray, gap: np.ndarray, made: list[Array]) -> tuple[np.ndarray, np.ndarray]:
+        """JᵀJ and Jᵀr of the scaled residuals of some states."""
+        return _normal(self.jacobian(form, theta, rows, gap, made), gap)
+
+
+def _loss(gap: np.ndarray) -> float:
+    """The mean over states of the log of the RMS error."""
+    return float(np.mean(np.log(np.sqrt(np.mean(gap**2, axis=1)) + 1e-300)))
+
+
+def _normal(slopes: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """JᵀJ and Jᵀr with each state's part divided by the size of its residual."""
+    size = np.sqrt(np.mean(gap**2, axis=1))
+    scale = 1.0 / np.maximum(size, 1e-3 * float(np.median(size)) + 1e-300)[:, None] / math.sqrt(gap.shape[1])
+    jacobian = (slopes * scale[..., None]).reshape(gap.size, -1)
+    return (jacobian.T @ jacobian).astype(float), (jacobian.T @ (gap * scale).ravel()).astype(float)

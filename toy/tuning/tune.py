@@ -85,8 +85,11 @@ def tune(
     saved = _saved(path, about, say)
     rivals, form, moved_from = _start(setting, nfe, start, seed, say) if saved is None else _again(saved)
     states = states or max(96, math.ceil(40 * len(form.free(parameters)) / entries))
-    search = Search(setting, tuple(parameters), states=states, held_out=held_out, seed=seed, say=say)
     constant = {"about": about, "rivals": {k: to_dict(plan) for k, plan in rivals.items()}, "moved from": moved_from}
+    if saved is None:  # a race takes long, and is not run twice
+        begun = form.save()
+        _keep(path, {**constant, "start": begun, "form": begun, "best": begun, "history": [], "damping": 1e-2})
+    search = Search(setting, tuple(parameters), states=states, held_out=held_out, seed=seed, say=say)
     tuned, history = search.run(
         form, iterations=iterations, seconds=seconds, saved=saved, keep=lambda made: _keep(path, {**constant, **made})
     )
