@@ -1,7 +1,7 @@
 r"""A Plan on another schedule: x/alpha has the same law at the same lam on all of them.
 
-A state at the node t is scaled by alpha'(t)/alpha(t), the node' at the same lam; what a model is shown by the same factor at the node that it
-is told, which tuned Plans set apart from that of the state. Denoised means and unit normals stay what they are.
+A state at the node t is scaled by alpha'(t)/alpha(t), the node' at the same lam; what a model is shown by the same factor at the node that
+it is told, which tuned Plans set apart from that of the state. Denoised means and unit normals stay what they are.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _scales(plan: Plan, moved: dict[Node, Node]) -> dict[int, float]:
     scales = dict.fromkeys((r for made in plan.made for r in made), 1.0)
     scales |= {r: _ratio(moved, node) for r, node in zip(plan.states, plan.grid, strict=True) if r in plan.sums}  # type: ignore[misc]
     scales |= {op.source: _ratio(moved, op.node) for op in plan.calls.values() if op.source in plan.sums}  # type: ignore[misc]
-    scales |= {r: 1.0 for r in (*plan.calls, *plan.draws)}
+    scales |= dict.fromkeys((*plan.calls, *plan.draws), 1.0)
     if plan.result == plan.states[-1] and plan.result in plan.sums:
         scales[plan.result] = _ratio(moved, plan.grid[-1])  # type: ignore[index]
     return scales | {0: _ratio(moved, plan.grid[0])}

@@ -251,7 +251,7 @@ def sample(
     """
     if isinstance(solver, Saved):
         if grid is not None or terminal != "denoise" or record or callback is not None or progress:
-            raise ValueError("a Plan has its own grid and end, and is walked whole: give sample(plan, denoise, x, noise=…) and nothing else")
+            raise ValueError("a Plan has its own grid and end, and is walked whole: give sample(plan, denoise, x, noise=…)")
         return solver.run(denoise, x, noise)
     if grid is None:
         raise TypeError(f"grid = None: {getattr(solver, 'name', solver)!r} needs nodes to run along, as uniform_lam(VP(), 20) makes them")

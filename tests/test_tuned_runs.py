@@ -1,4 +1,4 @@
-"""A tuned Plan runs wherever a method does: by itself, in ``sample``, on the fused passes, as a function, exported, in a pipeline's loop."""
+"""A tuned Plan runs wherever a method does: alone, in ``sample``, on the fused passes, as a function, exported, in a pipeline's loop."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def method_of(name: str, options: dict[str, Any], start: str) -> Solver:
     """
     if name == "auto":
         raise ValueError(
-            "solver = 'auto' is chosen for a model, and a scheduler has none in reach: let scorebed advise --model NAME --nfe N --out plan.json "
-            "choose, or scorebed tune make one, and give plan='plan.json', or the solver that advise prints"
+            "solver = 'auto' is chosen for a model, and a scheduler has none in reach: let scorebed advise --model NAME --nfe N "
+            "--out plan.json choose, or scorebed tune make one, and give plan='plan.json', or the solver that advise prints"
         )
     if name not in SOLVERS:
         raise ValueError(f"solver = {name!r} is not known: give one of {', '.join(SOLVERS)}")
@@ -52,7 +52,7 @@ def loaded(path: str, levels: Levels) -> Plan:
     """The Plan of a file, on the schedule of a config.
 
     Raises:
-        OSError, ValueError: no such file, no Plan, or one that the config's noise levels do not reach or a pipeline cannot run.
+        ValueError: no Plan, or one that the config's noise levels do not reach or a pipeline cannot run.
     """
     plan = onto(Plan.load(path), levels.schedule)
     first, last = plan.grid[0].lam, max(plan.grid[-1].lam, *(node.lam for node in plan.nodes))
@@ -63,7 +63,7 @@ def loaded(path: str, levels: Levels) -> Plan:
             "was made on its noise levels"
         )
     if not evaluates_first(plan):
-        raise ValueError(f"plan = {path!r} moves the state before its first evaluation, but a pipeline evaluates first: run plan.run instead")
+        raise ValueError(f"plan = {path!r} moves the state before its first evaluation, but a pipeline evaluates first: use plan.run")
     return plan
 
 

@@ -52,8 +52,8 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
 
     Args:
         solver, solver_options: a name in ``solvers.SOLVERS``, and its options.
-        plan: the file of a Plan, as ``scorebed tune`` and ``scorebed advise --out`` write it, which then is the method, its noise levels and
-            their number; it ends where it was made to end.
+        plan: the file of a Plan, as ``scorebed tune`` and ``scorebed advise --out`` write it, which then is the method, its noise levels
+            and their number; it ends where it was made to end.
         start: how a multistep method fills its memory: ``own`` (its one-step method of full order, a few more evaluations), ``ddim`` (one
             evaluation per step, as diffusers does), ``auto`` (ddim up to order 2, where it costs no order; own above).
         prediction_type: ``epsilon``, ``v_prediction``, ``sample`` or ``flow_prediction``; a config with ``shift``
@@ -208,7 +208,7 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
     def _own_levels(self, plan: Plan, number: int | None, device: Any, others: Mapping[str, Any]) -> None:
         """The timesteps of a Plan, which nobody else chooses."""
         if given := [name for name, value in others.items() if value is not None]:
-            raise ValueError(f"{' and '.join(given)} given with a plan, which has noise levels of its own: give num_inference_steps={plan.nfe}")
+            raise ValueError(f"{' and '.join(given)} given with a plan, which has its own levels: give num_inference_steps={plan.nfe}")
         if number not in (None, plan.nfe):
             raise ValueError(f"num_inference_steps = {number}: the plan has {plan.nfe} evaluations, give num_inference_steps={plan.nfe}")
         self._full, self.num_inference_steps = plan, plan.nfe

@@ -34,7 +34,7 @@ TIME = 999.0
 
 
 def _standardised(weight: Tensor) -> Tensor:
-    """(w − mean) · sqrt(var + 1e-5): the package multiplies where arXiv:1903.10520 divides, and was trained so. Once, as nothing moves it."""
+    """(w − mean) · sqrt(var + 1e-5), once for all calls: the package multiplies where arXiv:1903.10520 divides, and was trained so."""
     var, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
     return (weight - mean) * (var + 1e-5).sqrt()
 

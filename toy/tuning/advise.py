@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -144,8 +143,7 @@ def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = No
             else:
                 made[key] = Candidate(name, kind, steps, plan)
     if methods is None and grids is None and (sizes := [n for n in NUMBERS if n <= budget]):
-        first, last = setting.ends
-        plan = universal(max(sizes), setting.schedule, first.t, last.t)
+        plan = universal(max(sizes), setting.schedule, *(node.t for node in setting.ends))
         made["universal"] = Candidate("universal", "its own levels", plan.nfe, plan)
     return list(made.values())
 
@@ -226,8 +224,7 @@ def advise(
     more = 1 if np.prod(x.shape[1:]) >= _MANY else min(_FIRST, states)
     while seen < states:
         rows = slice(seen, seen + more)
-        told = None if report is None else partial(_told, report, len(alive), f"{len(alive)} candidates, states {seen} to {seen + more}")
-        found, asked = errors_of(setting, [c.plan for c in alive], x[rows], answer[rows], told)
+        found, asked = errors_of(setting, [c.plan for c in alive], x[rows], answer[rows], report, f"states {seen} to {seen + more}")
         for c, errors in zip(alive, found, strict=True):
             c.errors = np.concatenate([c.errors, errors])
         spent += asked
@@ -237,10 +234,6 @@ def advise(
         alive, left = alive[:keep], alive[keep:] + left
         more = states - seen if len(alive) <= _LAST else min(2 * more, states - seen)
     return Advice(setting, nfe, alive, sorted(left, key=lambda c: c.median), spent, exhaustive)
-
-
-def _told(report: Tell, of: int, label: str, done: int) -> None:
-    report(done, of, label)
 
 
 SHORT = ("ab2", "deis_tab3", "dpmpp_2m", "dpmpp_3m", "exp_rk_2", "heun", "rf_solver_2", "trig_abm_2", "unipc_2", "unipc_3")

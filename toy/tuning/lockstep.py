@@ -19,12 +19,18 @@ from scorebed.solvers.plan import Walk
 from scorebed.solvers.state import is_finite
 from scorebed.toy.tuning.setting import Array, Setting, distances
 
+Tell = Callable[[int, int, str], object]
 _MOST = 64
 """States in one call."""
 
 
 def errors_of(
-    setting: Setting, plans: Sequence[Plan], x: Array, answer: Array, report: Callable[[int], object] | None = None
+    setting: Setting,
+    plans: Sequence[Plan],
+    x: Array,
+    answer: Array,
+    report: Callable[[int, int, str], object] | None = None,
+    what: str = "",
 ) -> tuple[list[np.ndarray], int]:
     """The RMS distance of each Plan's end states from the answer, and how many states the model was asked about.
 
@@ -32,7 +38,8 @@ def errors_of(
         setting: the model.
         plans: deterministic, on the same range.
         x, answer: states at the first node, and where the flow takes them.
-        report: called with the number of Plans that are done.
+        report: called with (Plans that are done, of, ``what``).
+        what: the label of this work.
 
     Returns:
         (one array for each Plan, inf where its run is not finite; states times evaluations).
@@ -48,7 +55,7 @@ def errors_of(
             if is_finite(out):
                 errors[k] = distances(out, answer)
         if report is not None:
-            report(done)
+            report(done, len(plans), what)
     return errors, asked
 
 

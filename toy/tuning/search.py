@@ -22,7 +22,7 @@ from scorebed.toy.tuning.form import Form
 from scorebed.toy.tuning.setting import Array, Setting
 
 Tell = Callable[[str], object]
-_PATIENCE, _PARTS, _TRIES = 6, 4, 6
+_PATIENCE, _PARTS, _TRIES = 6, 4, 8
 
 
 class Search:

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import Plan
+from scorebed.solvers import SOLVERS, Node, Plan, trace
+from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.plan_file import from_dict, to_dict
 from scorebed.toy.tuning.advise import Candidate, advise, measured, ratio_interval
 from scorebed.toy.tuning.form import PARTS, Form, form_of
@@ -34,6 +35,8 @@ from scorebed.toy.tuning.universal_table import NUMBERS
 Tell = Callable[[str], object]
 _RIVALS = 8
 """Registered Plans that are measured on the test states beside the tuned one: the best of them there is the opponent."""
+_FEW, _SHORT = 32, 4
+"""States and steps of the short searches that choose where to start."""
 
 
 def tune(
@@ -83,7 +86,11 @@ def tune(
     path = None if checkpoint is None else Path(checkpoint)
     about = {"model": setting.name, "nfe": nfe, "parts": list(parameters), "states": states, "held_out": held_out, "seed": seed}
     saved = _saved(path, about, say)
-    rivals, form, moved_from = _start(setting, nfe, start, seed, say) if saved is None else _again(saved)
+    if saved is None:
+        rivals, forms = _starts(setting, nfe, start, seed, say)
+        form, moved_from = _most_promising(setting, forms, tuple(parameters), seed, say)
+    else:
+        rivals, form, moved_from = _again(saved)
     states = states or max(96, math.ceil(40 * len(form.free(parameters)) / entries))
     constant = {"about": about, "rivals": {k: to_dict(plan) for k, plan in rivals.items()}, "moved from": moved_from}
     if saved is None:  # a race takes long, and is not run twice
@@ -123,20 +130,39 @@ def tune(
     return Plan(plan.solver, plan.grid, plan.ops, plan.states, plan.result, plan.ends, record)
 
 
-def _start(setting: Setting, nfe: int, start: Plan | None, seed: int, say: Tell) -> tuple[dict[str, Plan], Form, str]:
-    """The Plans to beat, by name, the form to move and the Plan it is; the best one may keep no constants, and then the next is moved."""
+def _starts(setting: Setting, nfe: int, start: Plan | None, seed: int, say: Tell) -> tuple[dict[str, Plan], dict[str, Form]]:
+    """The Plans to beat, by name, and forms to move: the best one that keeps constants, and a plain one, from which more may be gained."""
     if start is not None:
-        return {start.solver: start}, form_of(start), start.solver
+        return {start.solver: start}, {start.solver: form_of(start)}
     advice = advise(setting, nfe, states=16, seed=seed + 3)
     best = advice.best
     say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
     rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
+    forms = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
     for c in advice.ranking:
         try:
-            return rivals, _form(setting, c), c.label
+            return rivals, {c.label: _form(setting, c), **forms}
         except ValueError:
             continue
-    raise ValueError(f"none of the best registered plans of {setting.name} at {nfe} evaluations can be moved: give a start")
+    return rivals, forms
+
+
+def _even(setting: Setting, n: int) -> list[Node]:
+    first, last = setting.ends
+    return uniform_lam(setting.schedule, n, first.t, last.t)
+
+
+def _most_promising(setting: Setting, forms: dict[str, Form], parts: tuple[str, ...], seed: int, say: Tell) -> tuple[Form, str]:
+    """The form that a short search brings furthest, where it was brought, and its name: the better start is not always the better end."""
+    if len(forms) == 1:
+        return next((form, name) for name, form in forms.items())
+    search = Search(setting, parts, states=_FEW, held_out=_FEW, seed=seed, say=say)
+    moved: dict[str, Form] = {}
+    for name, form in forms.items():
+        say(f"a short search from {name}")
+        moved[name], _ = search.run(form, iterations=_SHORT, seconds=math.inf, saved=None, keep=lambda made: None)
+    best = min(moved, key=lambda name: search.judge(moved[name]))
+    return moved[best], best
 
 
 def _form(setting: Setting, c: Candidate) -> Form:
