@@ -6,7 +6,7 @@ it is told, which tuned Plans set apart from that of the state. Denoised means a
 
 from __future__ import annotations
 
-from scorebed.solvers.ops import Combine, Draw, Evaluate, Op
+from scorebed.solvers.ops import Combine, Draw, Evaluate, Op, Registers
 from scorebed.solvers.plan import Plan
 from scorebed.solvers.schedule import Node, Schedule
 
@@ -29,7 +29,7 @@ def onto(plan: Plan, schedule: Schedule) -> Plan:
     registers = {0: 0}
     for (old,), op in zip(plan.made, plan.ops, strict=True):
         if isinstance(op, Evaluate):
-            (source,) = (op.source,) if isinstance(op.source, int) else op.source
+            source = _one(op.source)
             shown, factor = registers[source], _ratio(moved, op.node) / scales[source]
             if abs(factor - 1.0) > 1e-12:
                 ops.append(Combine(((shown, factor),)))
@@ -42,20 +42,25 @@ def onto(plan: Plan, schedule: Schedule) -> Plan:
         registers[old] = len(ops)
     count = {end: registers[plan.made[end - 1][0]] if end else 0 for end in plan.ends}
     grid = tuple(moved[node] for node in plan.grid)
-    states, result = tuple(registers[r] for r in plan.states), registers[plan.result]  # type: ignore[index]
+    states, result = tuple(registers[_one(r)] for r in plan.states), registers[_one(plan.result)]
     return Plan(plan.solver, grid, tuple(ops), states, result, tuple(count[end] for end in plan.ends), plan.record, plan.takes)
 
 
 def _scales(plan: Plan, moved: dict[Node, Node]) -> dict[int, float]:
     """What each register is multiplied by: a state by the ratio of the alphas at its node, the input of an evaluation by that at the told
     one, where the state is not the first; the result of a Plan that ends by denoising, and all else, by 1."""
+    result, sums = _one(plan.result), plan.sums
     scales = dict.fromkeys((r for made in plan.made for r in made), 1.0)
-    scales |= {r: _ratio(moved, node) for r, node in zip(plan.states, plan.grid, strict=True) if r in plan.sums}  # type: ignore[misc]
-    scales |= {op.source: _ratio(moved, op.node) for op in plan.calls.values() if op.source in plan.sums}  # type: ignore[misc]
-    scales |= dict.fromkeys((*plan.calls, *plan.draws), 1.0)
-    if plan.result == plan.states[-1] and plan.result in plan.sums:
-        scales[plan.result] = _ratio(moved, plan.grid[-1])  # type: ignore[index]
+    scales |= {_one(r): _ratio(moved, node) for r, node in zip(plan.states, plan.grid, strict=True) if _one(r) in sums}
+    scales |= {_one(op.source): _ratio(moved, op.node) for op in plan.calls.values() if _one(op.source) in sums}
+    if result == _one(plan.states[-1]) and result in sums:
+        scales[result] = _ratio(moved, plan.grid[-1])
     return scales | {0: _ratio(moved, plan.grid[0])}
+
+
+def _one(registers: Registers) -> int:
+    """The register of a state of one component."""
+    return registers if isinstance(registers, int) else registers[0]
 
 
 def _ratio(moved: dict[Node, Node], node: Node) -> float:
