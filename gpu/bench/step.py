@@ -9,6 +9,7 @@ shortest time of each counts: what other work on the machine adds is no property
     loop     a whole run with a network, against the network's own calls
     score    the exact score of a mixture, against its two matrix products, and the memory that it takes
     noise    the unit normals of an interval, against torch.randn
+    adaptive a step size for each sample, against one for the batch
 
 On CUDA also: the share of the measured copy bandwidth that a step reaches, the loop outside the network in one captured graph, and the
 share of the measured rate of matrix products that the exact score reaches.
@@ -17,11 +18,10 @@ share of the measured rate of matrix products that the exact score reaches.
 from __future__ import annotations
 
 import math
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scorebed import analytic
+from scorebed.gpu.bench.adaptive import adaptive
 from scorebed.gpu.bench.peers import DIFFUSERS, KDIFFUSION, diffusers_run, kdiffusion_run
+from scorebed.gpu.bench.rows import Row, seconds
 from scorebed.gpu.bench.tuples import tuples
 from scorebed.gpu.mixture import GaussianMixture
 from scorebed.gpu.network.wrap import wrap
@@ -49,49 +51,9 @@ from scorebed.solvers.philox import COEFFICIENTS
 from scorebed.solvers.philox_compiled import ENOUGH, loops
 from scorebed.solvers.space import SO3, Sphere, Torus
 
-SECTIONS = ("step", "tuples", "loop", "score", "noise", "many")
+SECTIONS = ("step", "tuples", "loop", "score", "noise", "many", "adaptive")
 SIZES = {"K": 10_000, "B": 256, "d": 784}
 """Of the mixture in ``score``."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A ratio ``value`` of what is ours and what it is held against; ``target`` is the largest (``least``: smallest) value wished for."""
-
-    section: str
-    what: str
-    value: float
-    unit: str = "×"
-    target: float | None = None
-    least: bool = False
-    ours: float | None = None
-    other: float | None = None
-
-    @property
-    def met(self) -> bool | None:
-        if self.target is None:
-            return None
-        return self.value >= self.target if self.least else self.value <= self.target
-
-
-def seconds(works: Sequence[Callable[[], Any]], device: torch.device, repeats: int) -> list[float]:
-    """The shortest time of each of the works, done in turn ``repeats`` times after one round that is not counted.
-
-    With one CPU thread it is that thread's own time, so that other work on the machine counts as little as can be.
-    """
-    clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
-    best = [math.inf] * len(works)
-    for turn in range(repeats + 1):
-        for i, work in enumerate(works):
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            began = clock()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                best[i] = min(best[i], clock() - began)
-    return best
 
 
 class Taken(TorchDispatchMode):
@@ -357,6 +319,7 @@ def bench(
         "loop": lambda: loop(x[: max(1, len(x) // 8)].contiguous(), steps, max(2, repeats // 3)),
         "score": lambda: score(at, torch.float64 if dtype == torch.float64 else torch.float32, repeats, sizes or SIZES),
         "noise": lambda: noise(x, repeats),
+        "adaptive": lambda: adaptive(at, repeats),
         "many": lambda: trajectories(at, 1_000_000 if at.type == "cuda" else 20_000),
     }
     rows: list[Row] = []
