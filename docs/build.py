@@ -101,7 +101,8 @@ def method_page(solver: Solver) -> str:
     rows += [[key, value] for key, value in facts(solver).items()]
     rows += [["moves in", ", ".join(solver.spaces)]] if solver.spaces else []
     rows += [["not exact on a constant model", solver.inexact]] if solver.inexact else []
-    rows += more.measured(solver)
+    measured, pictures = more.measured(solver)
+    rows += measured
     rows += [[f"in {library}", names] for library, names in NAMES.get(solver.name, {}).items()]
     options = [[f"`{key}`", f"`{value!r}`", ", ".join(map(repr, solver.choices.get(key, ())))] for key, value in solver.options.items()]
     source = "\n".join(line for line in inspect.getsource(step).splitlines())
@@ -112,6 +113,7 @@ def method_page(solver: Solver) -> str:
         "## Claims and facts",
         "Claims are held by the properties on every commit; facts are read from the method's Plan.",
         table(["what", "value"], rows),
+        pictures,
     ]
     if options:
         parts += ["## Options", table(["option", "default", "choices"], options)]

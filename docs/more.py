@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import drawn
 
 from scorebed.solvers import SCHEDULES, SOLVERS, Solver, sample
 from scorebed.toy.foreign.names import LIBRARIES, LIKE, NAMES
@@ -79,22 +83,35 @@ def processes(out: Path, table: Table) -> list[Any]:
     return [{"Schedules": "problems/processes.md"}, *nav]
 
 
-def measured(solver: Solver) -> list[list[Any]]:
-    """What is measured of a deterministic method of R^d with a Plan: its stability, and its error at a few numbers of evaluations."""
+def measured(solver: Solver) -> tuple[list[list[Any]], str]:
+    """What is measured of a deterministic method of R^d with a Plan: rows of its stability and its errors, and pictures of both."""
     fits = solver.weak is None and not solver.spaces and solver.nonlinear is None and "gaussian" in solver.on and solver.takes == "denoised"
     if not fits:
-        return []
-    rows, one = [], PROBLEMS["mixture1d"]
+        return [], ""
+    rows, one, drawings = [], PROBLEMS["mixture1d"], []
     interval = interval_measured(solver)
-    rows += [["stable for −λ h up to, on dy/dρ = λ y with equal steps", f"{interval:.3g}"]] if interval is not None else []
-    for nfe in (5, 10, 20, 40):
+    if interval is not None:
+        rows.append(["stable for −λ h up to, on dy/dρ = λ y with equal steps", f"{interval:.3g}"])
+        drawings += [drawn.region(solver, interval)] if interval < 900.0 else []
+    found = {}
+    for nfe in (5, 10, 20, 40, 80):
         n = affordable(one, solver, nfe)
         if n:
-            nodes, x = one.nodes(n), one.draw(one.samples, 0)
-            end = sample(solver, one.model, x, nodes, terminal="none")
-            off = one.distance(end, one.exact(x, nodes[0], nodes[-1]).x)
+            nodes, x, exact = _exact(n)
+            found[nfe] = off = one.distance(sample(solver, one.model, x, nodes, terminal="none"), exact)
             rows.append([f"RMS error at {nfe} evaluations, three modes on the line", f"{off:.2g}"])
-    return rows
+    seen = {n: off for n, off in found.items() if 0.0 < off < math.inf}
+    drawings += [drawn.convergence(list(seen), list(seen.values()), solver.order)] if len(seen) > 1 else []
+    text = "Error against evaluations" if len(drawings) == 1 else "Region of absolute stability; error against evaluations"
+    return rows, f'<div class="drawn">{" ".join(drawings)}</div>\n\n{text}, measured.' if drawings else ""
+
+
+@cache
+def _exact(n: int) -> tuple[Any, Any, Any]:
+    """Nodes, states and where the exact flow takes them, of ``n`` steps."""
+    one = PROBLEMS["mixture1d"]
+    nodes, x = one.nodes(n), one.draw(one.samples, 0)
+    return nodes, x, one.exact(x, nodes[0], nodes[-1]).x
 
 
 def gallery(out: Path) -> str:

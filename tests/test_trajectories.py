@@ -17,7 +17,8 @@ from scorebed.analytic import GaussianMixture, RotatedProduct
 from scorebed.solvers import EDM, SOLVERS, VP, Node, NotLinear, RectifiedFlow, grid, sample
 from scorebed.toy.cli import main
 from scorebed.toy.figures.animate import animate
-from scorebed.toy.figures.trajectories import along_paths, projections, space_time
+from scorebed.toy.figures.space_time import space_time
+from scorebed.toy.figures.trajectories import along_paths, projections
 from scorebed.toy.measure import curves
 from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.registry import PROBLEMS

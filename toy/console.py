@@ -191,26 +191,6 @@ Backend = Annotated[str, typer.Option(metavar="NAME", help="Who computes: local,
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask scheduler, such as tcp://head:8786.")]
 Place = Annotated[Path | None, typer.Option(metavar="FILE", help="Where rows are kept; store.sqlite in --out by default.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Begin a new store; the one that is there is set aside.")]
-Dark = Annotated[bool, typer.Option("--dark", help="Also draw every figure for a dark slide.")]
-
-
-def _purpose(ctx: typer.Context, name: str | None) -> str | None:
-    """Figures of this run are for a slide or a paper; of the next, for the screen again."""
-    if name is not None and not ctx.resilient_parsing:
-        from scorebed.toy.figures.style import purpose
-
-        try:
-            purpose(name)
-        except ValueError as unknown:
-            raise typer.BadParameter(str(unknown), ctx=ctx, param_hint="--for") from None
-        ctx.call_on_close(lambda: purpose("screen"))
-    return name
-
-
-For = Annotated[
-    str | None,
-    typer.Option("--for", metavar="WHAT", callback=_purpose, help="Of the figures: slide (large text), or paper (fine, and as PDF)."),
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of another study in --out.")]
 
 
@@ -234,12 +214,18 @@ def keeping(where: Path) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def known(names: Sequence[str] | None, registry: Mapping[str, Any], what: str, flag: str) -> None:
-    """Refuse unknown names with one message that lists the known ones; exit status 2."""
+def known(names: Sequence[str] | None, registry: Mapping[str, Any], what: str, flag: str) -> list[Any]:
+    """What the names stand for, all of the registry where there are none; unknown ones are refused with a list of the known; exit status 2.
+
+    A solver may also be given with options, ``unipc_3(start=ddim)``, and as ``file.py:name``.
+
+    Raises:
+        BadParameter: a name that is not known.
+    """
     from scorebed.toy.studies.study import pick
 
     try:
-        pick(names, registry, what)
+        return pick(names, registry, what)
     except ValueError as unknown:
         raise typer.BadParameter(str(unknown), param_hint=flag) from None
 

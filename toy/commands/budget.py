@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import Dark, For, Force, ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen
+from scorebed.toy.options import Dark, For
 
 
 @main.command(cls=ManyValues)
@@ -32,14 +33,14 @@ def budget(
     from rich.table import Table
 
     from scorebed.analytic import GaussianMixture
-    from scorebed.solvers import SOLVERS, VP, grid, methods_on
+    from scorebed.solvers import VP, grid, methods_on
     from scorebed.toy.figures.budget import figure
     from scorebed.toy.figures.style import save
     from scorebed.toy.store.files import replace_text
     from scorebed.toy.store.owner import begin, sign
     from scorebed.toy.studies.budget import ScoreError, budgets
 
-    known(solvers, methods_on(), "solver", "--solvers")
+    chosen = known(solvers or ("heun", "dpmpp_2m", "ddpm"), methods_on(), "solver", "--solvers")
     known([target], {"gaussian": 0, "mixture": 0}, "target", "--target")
     law = GaussianMixture([1.0], [[1.0, -0.5]], [[[1.0, 0.3], [0.3, 0.2]]])
     error = ScoreError(gradient, solenoidal)
@@ -47,11 +48,17 @@ def budget(
         law, error = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15]), ScoreError(gradient)
     counts = sorted(set(steps or (5, 10, 20, 40, 80)))
     grids = [grid.uniform_lam(VP(), n, end=0.01) for n in counts]
-    chosen = list(solvers or ("heun", "dpmpp_2m", "ddpm"))
-    arguments = {"solvers": chosen, "steps": counts, "target": target, "gradient": gradient, "solenoidal": solenoidal}
+    named = list(solvers or [one.name for one in chosen])
+    arguments = {
+        "solvers": named,
+        "steps": counts,
+        "target": target,
+        "gradient": gradient,
+        "solenoidal": solenoidal,
+    }
     begin(out, "budget.csv", "budget.json", arguments, force)
     try:
-        tables = [budgets(SOLVERS[name], law, grids, score_error=error) for name in chosen]
+        tables = [budgets(one, law, grids, score_error=error) for one in chosen]
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
     table = pd.concat(tables, ignore_index=True)

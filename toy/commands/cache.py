@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from scorebed.toy.commands.tune import LIBRARY, MODEL, PREDICTION, SCHEDULE, SHAPE, setting_of
-from scorebed.toy.console import Dark, For, ManyValues, bar, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
+from scorebed.toy.options import Dark, For
 
 
 @main.command(cls=ManyValues)
@@ -41,14 +42,13 @@ def cache(
     import pandas as pd
     from rich.table import Table
 
-    from scorebed.solvers import GRIDS, PREDICTIONS, SOLVERS, methods_on
+    from scorebed.solvers import GRIDS, PREDICTIONS, methods_on
     from scorebed.toy.console import known
     from scorebed.toy.store.files import ready, replace_text
     from scorebed.toy.tuning.advise import auto
     from scorebed.toy.tuning.caches import table
 
-    if solver != "auto":
-        known([solver], methods_on(), "solver", "--solver")
+    named = [] if solver == "auto" else known([solver], methods_on(), "solver", "--solver")
     known([grid], GRIDS, "grid", "--grid")
     known([what], dict.fromkeys(PREDICTIONS), "prediction", "--what")
     ready(out)
@@ -57,7 +57,7 @@ def cache(
         found = auto(setting, steps)
         solver, method = found.label, found.solver
     else:
-        method = SOLVERS[solver]
+        method = named[0]
     try:
         with bar() as report:
             rows = table(setting, method, steps, grid=grid, what=what, tolerance=tolerance, states=states, seed=seed, report=report)

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from scorebed.toy.console import For, ManyValues, bar, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
+from scorebed.toy.options import For
 
 
 @main.command(cls=ManyValues)

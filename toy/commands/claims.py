@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scorebed.toy.console import Backend, Dark, For, Force, Fresh, Jobs, Scheduler, bar, check_engine, keeping, main, one_thread, screen
+from scorebed.toy.console import Backend, Force, Fresh, Jobs, Scheduler, bar, check_engine, keeping, main, one_thread, screen
+from scorebed.toy.options import Dark, For
 
 if TYPE_CHECKING:
     from scorebed.toy.claims.registry import Claim

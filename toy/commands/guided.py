@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scorebed.toy.console import Dark, For, ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.options import Dark, For
 
 _SCALES, _STEPS = (1.0, 2.0, 3.0, 5.0, 8.0), (5, 10, 20, 40, 80)
 

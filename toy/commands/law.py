@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import Dark, For, Force, ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen
+from scorebed.toy.options import Dark, For
 
 
 @main.command(cls=ManyValues)
@@ -31,7 +32,7 @@ def law(
     from rich.table import Table
 
     from scorebed.analytic import GaussianMixture
-    from scorebed.solvers import SOLVERS, VP, grid, methods_on
+    from scorebed.solvers import VP, grid, methods_on
     from scorebed.toy.figures.output_law import figure
     from scorebed.toy.figures.style import save
     from scorebed.toy.measure.convergence import order_of
@@ -39,8 +40,8 @@ def law(
     from scorebed.toy.store.files import replace_text
     from scorebed.toy.store.owner import begin, sign
 
-    known(solvers, methods_on(), "solver", "--solvers")
-    chosen = [SOLVERS[name] for name in solvers or ("euler_maruyama", "ddpm", "dpmpp_2s_ancestral", "churn")]
+    default = ("euler_maruyama", "ddpm", "dpmpp_2s_ancestral", "churn")
+    chosen = known(solvers or default, methods_on(), "solver", "--solvers")
     target = GaussianMixture([0.3, 0.7], [[-1.0], [1.2]], [0.04, 0.15])
     counts = sorted(set(steps or (10, 20, 40, 80)))
     grids = [grid.uniform_lam(VP(), n, end=0.03) for n in counts]

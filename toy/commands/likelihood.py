@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import Dark, For, ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.options import Dark, For
 
 
 @main.command(cls=ManyValues)
@@ -32,7 +33,7 @@ def likelihood(
     import pandas as pd
     from rich.table import Table
 
-    from scorebed.solvers import SOLVERS, VP, grid, methods_on
+    from scorebed.solvers import VP, grid, methods_on
     from scorebed.toy.figures.likelihood import figure
     from scorebed.toy.figures.style import save
     from scorebed.toy.problems.products import product2d
@@ -40,16 +41,15 @@ def likelihood(
     from scorebed.toy.studies.budget import ScoreError
     from scorebed.toy.studies.likelihood import split
 
-    known(solvers, methods_on(), "solver", "--solvers")
+    methods = known(solvers or ("ddim", "heun", "dpmpp_3m"), methods_on(), "solver", "--solvers")
     known([by], {"quadrature": 0, "determinant": 0}, "way", "--by")
     ready(out)
     law, counts = product2d(), sorted(set(steps or (8, 16, 32, 64, 128)))
     grids = [grid.uniform_lam(VP(), n, end=0.02)[::-1] for n in counts]
     x, error = law.sample(samples, 0, grids[0][0]), ScoreError(gradient, solenoidal)
-    names = solvers or ["ddim", "heun", "dpmpp_3m"]
     options = {"error": error, "by": by, "probes": probes if by == "quadrature" else 0}
     try:
-        made = [[split(SOLVERS[name], law, nodes, x, **options) for nodes in grids] for name in names]  # type: ignore[arg-type]
+        made = [[split(one, law, nodes, x, **options) for nodes in grids] for one in methods]  # type: ignore[arg-type]
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
     tables = [pd.concat(rows, ignore_index=True) for rows in made]

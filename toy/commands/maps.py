@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scorebed.toy.console import Dark, For, ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.options import Dark, For
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import Backend, For, Force, Fresh, Jobs, ManyValues, Scheduler, bar, check_engine, keeping, main, one_thread
+from scorebed.toy.console import Backend, Force, Fresh, Jobs, ManyValues, Scheduler, bar, check_engine, keeping, main, one_thread
+from scorebed.toy.options import For
 
 
 @main.command(cls=ManyValues)

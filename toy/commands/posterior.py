@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from scorebed.toy.console import Dark, For, Force, ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.options import PREDICTION, SCHEDULE, SHAPE, Dark, For
+from scorebed.toy.options import network as network_named
 
 
 @main.command(cls=ManyValues)
@@ -21,8 +23,12 @@ def posterior(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/posterior"),
     peers: Annotated[bool, typer.Option("--peers", help="Instead: the samplers of azula and diffusers by check_posterior.")] = False,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Instead: a pretrained network behind a mask, against a long run.")
+        str | None,
+        typer.Option(metavar="NAME", help="Instead: a network behind a mask, against a long run: a pretrained one, or file.py:callable."),
     ] = None,
+    shape: SHAPE = None,
+    schedule: SCHEDULE = "VP",
+    prediction: PREDICTION = "eps",
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the three figures.")] = True,
     dark: Dark = False,
     purpose: For = None,
@@ -41,7 +47,8 @@ def posterior(
         _peers(out, samples)
         return
     if model is not None:
-        _network(model, methods, sorted(set(steps or (10, 40))), out, seed, dark)
+        net = network_named(model, shape, schedule, prediction)
+        _network(net, methods, sorted(set(steps or (10, 40))), out, seed, dark)
         return
     from rich.table import Table
 
@@ -118,7 +125,7 @@ def _peers(out: Path, samples: int) -> None:
     typer.echo(f"Written to {out}: peers.csv")
 
 
-def _network(model: str, methods: list[str] | None, steps: list[int], out: Path, seed: int, dark: bool) -> None:
+def _network(model: Any, methods: list[str] | None, steps: list[int], out: Path, seed: int, dark: bool) -> None:
     from rich.table import Table
 
     from scorebed.solvers.inverse import METHODS
@@ -130,10 +137,6 @@ def _network(model: str, methods: list[str] | None, steps: list[int], out: Path,
     known(methods, METHODS, "posterior sampler", "--methods")
     ready(out)
     problem = Masked(model, seed=seed)
-    try:
-        problem.network  # noqa: B018
-    except (ValueError, ImportError) as problem_of_loading:
-        raise typer.BadParameter(str(problem_of_loading), param_hint="--model") from None
     with bar() as report:
         report(0, 1, "the long run")
         truth = reference(problem)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorebed.toy.console import bar, main, one_thread
+from scorebed.toy.commands.tune import setting_of
+from scorebed.toy.console import bar, known, main, one_thread
+from scorebed.toy.options import MODEL, PREDICTION, SCHEDULE, SHAPE
+from scorebed.toy.options import network as network_named
 
 if TYPE_CHECKING:
     from scorebed.gpu.models import Pretrained
@@ -19,60 +23,57 @@ PICTURES = (".png", ".svg", ".pdf")
 
 @main.command()
 def sample(
-    model: Annotated[str, typer.Option(metavar="NAME", help="A pretrained network; an unknown name lists them.")],
+    model: MODEL,
     solver: Annotated[
         str,
         typer.Option(metavar="NAME", help="A solver that is a linear program; auto: the best of a short list for this network and budget."),
-    ] = "unipc_3",
+    ] = "unipc_2",
     nfe: Annotated[int, typer.Option(metavar="N", min=1, help="Evaluations of the network, the last one to sigma = 0 included.")] = 10,
     n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Samples.")] = 64,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture (.png .svg .pdf), or the samples themselves (.npy).")] = None,
     grid: Annotated[str | None, typer.Option(metavar="NAME", help="Spacing of the steps; the network's own by default.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states and of the noise.")] = 0,
     device: Annotated[str, typer.Option(metavar="NAME", help="Where to run: cpu, cuda, …")] = "cpu",
+    shape: SHAPE = None,
+    schedule: SCHEDULE = "VP",
+    prediction: PREDICTION = "eps",
+    force: Annotated[bool, typer.Option("--force", help="Write over the file.")] = False,
 ) -> None:
     """Draw from a pretrained network with any solver, and look at it.
 
-    [dim]scorebed sample --model galaxy-hsc-32 --solver unipc_3 --nfe 10 --n 64 --out galaxies.png[/dim]
+    [dim]scorebed sample --model galaxy-hsc-32 --nfe 10 --n 64 --out galaxies.png[/dim]
     [dim]scorebed sample --model crystals --solver heun --nfe 35 --n 16 --out crystals.png[/dim]
     [dim]scorebed sample --model 21cm --solver dpmpp_2m --nfe 25 --n 12 --grid uniform_lam --out spectra.png[/dim]
     """
     one_thread()
-    path = out or Path("out") / f"{model}.png"
+    path = out or Path("out") / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', model)}.png"
     if path.suffix.lower() not in (*PICTURES, ".npy"):
         raise typer.BadParameter(f"{path} ends in none of {', '.join((*PICTURES, '.npy'))}", param_hint="--out")
-    try:
-        import torch
-
-        from scorebed.gpu.models import MODELS, Missing, load
-    except ModuleNotFoundError as absent:
-        raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
     from scorebed.solvers import GRIDS, SOLVERS
     from scorebed.solvers import sample as run
 
-    for name, registry, what in (
-        (model, MODELS, "model"),
-        (None if solver == "auto" else solver, SOLVERS, "solver"),
-        (grid, GRIDS, "grid"),
-    ):
-        if name is not None and name not in registry:
-            raise typer.BadParameter(f"{what} {name!r} not known; known: {', '.join(registry)}", param_hint=f"--{what}")
+    if grid is not None:
+        known([grid], GRIDS, "grid", "--grid")
+    chosen = [] if solver == "auto" else known([solver], SOLVERS, "solver", "--solver")
+    network = network_named(model, shape, schedule, prediction)
+    import torch
+
     try:
-        network = load(model).to(device)
-    except Missing as absent:
-        typer.echo(str(absent), err=True)
-        raise typer.Exit(1) from None
+        network.to(device)
     except (RuntimeError, AssertionError) as wrong:
         raise typer.BadParameter(f"{device!r}: {str(wrong).splitlines()[0]}", param_hint="--device") from None
     from scorebed.toy.store.files import ready, whole
 
+    ready(path.parent)
+    if path.exists() and not force:
+        raise typer.BadParameter(f"{path} exists: give another name, or --force", param_hint="--out")
     if solver == "auto":
-        solver, grid = _auto(model, nfe, grid)
-    name, _, begin = solver.partition(", start ")
-    method = SOLVERS[name](start=begin) if begin else SOLVERS[name]
+        solver, grid = _auto(setting_of(model, shape, schedule, prediction, "torch"), nfe, grid)
+        name, _, begin = solver.partition(", start ")
+        chosen = [SOLVERS[name](start=begin) if begin else SOLVERS[name]]
+    method = chosen[0]
     steps = _steps(network, method, nfe, grid)
     typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
-    ready(path.parent)
     began = time.perf_counter()
     with bar() as report, torch.no_grad():
         x = network.start(n, seed)
@@ -98,7 +99,7 @@ def sample(
     typer.echo(f"{n} samples, {solver}, {steps} steps, {took:.1f} s, seed {seed}.{_summary(model, x)} Written to {path}")
 
 
-def _auto(model: str, nfe: int, grid: str | None) -> tuple[str, str]:
+def _auto(model: Any, nfe: int, grid: str | None) -> tuple[str, str]:
     """Method and grid for this network; the last evaluation of ``nfe`` is the one to sigma = 0."""
     from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, advise
 

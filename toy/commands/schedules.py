@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from scorebed.toy.commands.tune import LIBRARY, MODEL, PREDICTION, SCHEDULE, SHAPE, setting_of
-from scorebed.toy.console import Dark, For, ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.options import Dark, For
 
 
 @main.command(cls=ManyValues)
@@ -42,14 +43,13 @@ def schedules(
     import pandas as pd
     from rich.table import Table
 
-    from scorebed.solvers import SOLVERS, methods_on
+    from scorebed.solvers import methods_on
     from scorebed.toy.store.files import ready, replace_text
     from scorebed.toy.tuning.advise import auto
     from scorebed.toy.tuning.schedule_makers import MAKERS
     from scorebed.toy.tuning.schedules import bench, table
 
-    if solver != "auto":
-        known([solver], methods_on(), "solver", "--solver")
+    named = [] if solver == "auto" else known([solver], methods_on(), "solver", "--solver")
     known(makers, MAKERS, "maker", "--makers")
     ready(out)
     setting = setting_of(model, shape, schedule, prediction, library)
@@ -57,7 +57,7 @@ def schedules(
         found = auto(setting, steps)
         solver, method = found.label, found.solver
     else:
-        method = SOLVERS[solver]
+        method = named[0]
     how: dict[str, Any] = {"states": states, "held_out": held_out, "seed": seed, "per_step": per_step}
     try:
         with bar() as report:

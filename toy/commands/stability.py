@@ -9,8 +9,6 @@ import typer
 
 from scorebed.toy.console import (
     Backend,
-    Dark,
-    For,
     Force,
     Fresh,
     Jobs,
@@ -24,6 +22,7 @@ from scorebed.toy.console import (
     one_thread,
     screen,
 )
+from scorebed.toy.options import Dark, For
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +56,7 @@ def stability(
     one_thread()
     from rich.table import Table
 
-    from scorebed.solvers import SOLVERS, methods_on
+    from scorebed.solvers import methods_on
     from scorebed.toy.figures.amplification import heat_map, limit_lines
     from scorebed.toy.figures.stability import regions
     from scorebed.toy.figures.style import save
@@ -66,11 +65,10 @@ def stability(
     from scorebed.toy.studies.amplification import DEFAULT, SCALES, STEPS, amplifications, fewest_steps, limits
     from scorebed.toy.studies.stability import families, intervals
 
-    known(solvers, methods_on(), "solver", "--solvers")
-    names = list(methods_on()) if solvers == ["all"] else list(dict.fromkeys(solvers or DEFAULT))
+    chosen = known(solvers or DEFAULT, methods_on(), "solver", "--solvers")
     counts, scales = sorted(set(steps or STEPS)), sorted({1.0, *(guidance or SCALES)})
-    methods = [SOLVERS[name] for name in names if SOLVERS[name].nonlinear is None]
-    if left := [name for name in names if SOLVERS[name].nonlinear is not None]:
+    methods = [one for one in chosen if one.nonlinear is None]
+    if left := [one.name for one in chosen if one.nonlinear is not None]:
         typer.echo(f"Left out, for they have no Plan: {', '.join(left)}")
     if not methods:
         raise typer.BadParameter("none of these has a Plan, of which amplification is a product", param_hint="--solvers")

@@ -12,8 +12,6 @@ import typer
 
 from scorebed.toy.console import (
     Backend,
-    Dark,
-    For,
     Force,
     Fresh,
     Jobs,
@@ -28,6 +26,7 @@ from scorebed.toy.console import (
     one_thread,
     screen,
 )
+from scorebed.toy.options import Dark, For
 
 BUDGETS = (5, 10, 20, 40)
 

@@ -9,8 +9,6 @@ import typer
 
 from scorebed.toy.console import (
     Backend,
-    Dark,
-    For,
     Force,
     Fresh,
     Jobs,
@@ -24,6 +22,8 @@ from scorebed.toy.console import (
     one_thread,
     screen,
 )
+from scorebed.toy.options import PREDICTION, SCHEDULE, SHAPE, Dark, For
+from scorebed.toy.options import network as network_named
 
 if TYPE_CHECKING:
     from scorebed.toy.studies.trajectories import Trajectories
@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 @main.command(cls=ManyValues)
 def trajectories(
     problem: Annotated[str, typer.Option(metavar="NAME", help="A problem of the study.")] = "product2d",
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="A pretrained network in its place; see scorebed sample.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A network in its place: a pretrained one, module:callable or file.py:callable.")
+    ] = None,
+    shape: SHAPE = None,
+    schedule: SCHEDULE = "VP",
+    prediction: PREDICTION = "eps",
     solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Solvers; ddim heun dpmpp_2m ddpm.")] = None,
     nfe: Annotated[int, typer.Option(metavar="N", min=1, help="Evaluations of the denoiser, at most.")] = 20,
     paths: Annotated[int, typer.Option(metavar="N", min=1, help="Paths of each solver.")] = 32,
@@ -81,7 +86,8 @@ def trajectories(
     if animate and (model is not None or PROBLEMS[problem].d > 2):
         raise typer.BadParameter(f"{model or problem} has more than two dimensions: animations need one or two", param_hint="--animate")
     check_engine(backend, scheduler)
-    name = model or problem
+    net = None if model is None else network_named(model, shape, schedule, prediction)
+    name = problem if net is None else net.name
     arguments = {"of": name, "solvers": list(solvers or DEFAULT), "nfe": nfe, "paths": paths, "seed": seed, "coordinates": coordinates}
     begin(out, f"{name}-paths.csv", f"{name}.json", arguments, force)
     how: dict[str, Any] = {"where": out, "jobs": jobs, "backend": backend, "scheduler": scheduler, "fresh": fresh}
@@ -90,8 +96,9 @@ def trajectories(
             with keeping(out), bar() as report:
                 found = study(PROBLEMS[problem], solvers or DEFAULT, nfe, paths, seed, coordinates, report=report, **how)
         else:
+            alone = {"where": None, "jobs": 1} if ":" in model else {}  # a store knows a network by its name
             with keeping(out), bar() as report:
-                found = _network(model, solvers or DEFAULT[:3], nfe, paths, seed, coordinates, jacobian, report=report, **how)
+                found = _network(net, solvers or DEFAULT[:3], nfe, paths, seed, coordinates, jacobian, report=report, **how | alone)
     except NonFinite as diverged:
         typer.echo(str(diverged), err=True)
         raise typer.Exit(1) from None
@@ -111,29 +118,24 @@ def trajectories(
     typer.echo(f"{found.kept} runs kept, {found.made} followed; seed {seed}. Written to {out}: " + "  ".join(written))
 
 
-def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordinates: str, jacobian: int, **how: Any) -> Trajectories:
-    try:
-        from scorebed.gpu.models import Missing, load
-    except ModuleNotFoundError as absent:
-        raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
+def _network(network: Any, solvers: Any, nfe: int, paths: int, seed: int, coordinates: str, jacobian: int, **how: Any) -> Trajectories:
+    from scorebed.gpu.models.own import Own
     from scorebed.toy.studies.network_trajectories import network_trajectories
-    from scorebed.toy.studies.paths import Named
+    from scorebed.toy.studies.paths import Named, flat
 
-    try:
-        network = load(model)
-    except Missing as absent:
-        typer.echo(str(absent), err=True)
-        raise typer.Exit(1) from None
+
     x = network.start(paths, seed).reshape(paths, -1).double().numpy()
     return network_trajectories(
-        Named(model, f"{network.package} {_version(network.package)}"),
+        flat(network.denoise, network.shape)
+        if isinstance(network, Own)
+        else Named(network.name, f"{network.package} {_version(network.package)}"),
         x,
         network.schedule,
         solvers,
         nfe,
         grid=network.spacing,
-        name=model,
-        description=f"{model}, {network.what}",
+        name=network.name,
+        description=f"{network.name}, {network.what}",
         seed=seed,
         coordinates=coordinates,
         jacobian=jacobian,
@@ -143,8 +145,9 @@ def _network(model: str, solvers: Any, nfe: int, paths: int, seed: int, coordina
 
 def _draw(found: Trajectories, out: Path, name: str, dark: bool, nfe: int, seed: int) -> list[str]:
     from scorebed.toy.figures.scenes import trajectory
+    from scorebed.toy.figures.space_time import space_time
     from scorebed.toy.figures.style import save
-    from scorebed.toy.figures.trajectories import along_paths, projections, space_time
+    from scorebed.toy.figures.trajectories import along_paths, projections
 
     figures = {"along": along_paths(found)}
     if found.problem.d == 1:

@@ -11,8 +11,6 @@ import typer
 
 from scorebed.toy.console import (
     Backend,
-    Dark,
-    For,
     Force,
     Fresh,
     Jobs,
@@ -26,6 +24,8 @@ from scorebed.toy.console import (
     one_thread,
     screen,
 )
+from scorebed.toy.options import MODEL, PREDICTION, SCHEDULE, SHAPE, Dark, For
+from scorebed.toy.options import network as network_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +43,8 @@ def _budget(text: str | int) -> int:
 
 @main.command(cls=ManyValues)
 def transfer(
-    model: Annotated[str, typer.Option(metavar="NAME", help="A pretrained network; an unknown name lists them.")] = "galaxy-hsc-32",
-    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Deterministic solvers, or all; twenty by default.")] = None,
+    model: MODEL = "galaxy-hsc-32",
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Deterministic solvers, or all; 23 by default.")] = None,
     nfe: Annotated[
         list[int] | None,
         typer.Option(metavar="N…", parser=_budget, help="Budgets of evaluations, the last one to sigma = 0 included; 5 10 20."),
@@ -54,6 +54,9 @@ def transfer(
     draws: Annotated[int, typer.Option(metavar="N", min=8, help="Samples of the network that the fitted targets are made of.")] = 256,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where results and the figure go; out/transfer/MODEL by default.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the initial states.")] = 0,
+    shape: SHAPE = None,
+    schedule: SCHEDULE = "VP",
+    prediction: PREDICTION = "eps",
     dark: Dark = False,
     purpose: For = None,
     jobs: Jobs = None,
@@ -72,26 +75,16 @@ def transfer(
     [dim]scorebed transfer --model 21cm --solvers all --out out/transfer/21cm-all --dark[/dim]
     """
     one_thread()
-    try:
-        from scorebed.gpu.models import MODELS, Missing, load
-    except ModuleNotFoundError as absent:
-        raise typer.BadParameter(f"{absent.name} is not installed: pip install 'scorebed[models]'", param_hint="--model") from None
     from scorebed.toy.figures.style import save
     from scorebed.toy.figures.transfer import figure
     from scorebed.toy.studies.transfer import BUDGETS, eligible, run_transfer
     from scorebed.toy.studies.transfer_targets import TARGETS
 
-    if model not in MODELS:
-        raise typer.BadParameter(f"model {model!r} not known; known: {', '.join(MODELS)}", param_hint="--model")
     check_engine(backend, scheduler)
     known(solvers, eligible(), "deterministic solver with a Plan", "--solvers")
     known(targets, TARGETS, "target", "--targets")
-    try:
-        network = load(model)
-    except Missing as absent:
-        typer.echo(str(absent), err=True)
-        raise typer.Exit(1) from None
-    folder = out or Path("out") / "transfer" / model
+    network = network_named(model, shape, schedule, prediction)
+    folder = out or Path("out") / "transfer" / network.name
     typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
     began = time.perf_counter()
     how: dict[str, Any] = {"fresh": fresh, "force": force, "jobs": jobs, "backend": backend, "scheduler": scheduler}
@@ -132,34 +125,37 @@ def _best(rows: pd.DataFrame, shown: int = 4) -> Table:
 def _line(rows: pd.DataFrame, spacing: str) -> str:
     """The line of code of the best at each budget."""
     made = [
-        f"    {r.budget}: sample(SOLVERS[{r.solver!r}], denoise, x, GRIDS[{spacing!r}](schedule, {r.steps}))"
+        f"    {r.budget}: sample({_called(r.solver)}, denoise, x, GRIDS[{spacing!r}](schedule, {r.steps}))"
         for r in rows.drop_duplicates("budget").itertuples()
     ]
     return "\n".join(["", *made])
 
 
-def _table(rows: pd.DataFrame, space: str) -> Table:
-    """Spearman's rho at each budget, in the mean with its interval, its gain over a generic target, and the regret.
+def _called(name: str) -> str:
+    """A method in code, with its options."""
+    plain, bracket, options = name.partition("(")
+    return f'SOLVERS["{plain}"]{bracket}{options}'
 
-    ``gain`` is over the first generic target; ``half of the states`` is what the network's order from one half of the states says of that
-    from the other.
+
+def _table(rows: pd.DataFrame, space: str) -> Table:
+    """Spearman's rho at each budget, in the mean with its interval and over the best half, and the regret; more is in agreement.csv.
+
+    ``half of the states`` is what the network's order from one half of the states says of that from the other.
     """
     from rich.table import Table
 
     budgets = [b for b in sorted(set(rows["budget"])) if b]
-    table = Table(title=f"Spearman's rho over solvers, error of the {space} on the target against the network's", title_justify="left")
-    means = ("mean", "95 %", "gain", "95 %", "top half", "regret")
-    for name in ("target", *(f"NFE {b}" for b in budgets), *means):
-        table.add_column(name, justify="left" if name == "target" else "right", no_wrap=True)
+    title = f"Spearman's rho over solvers, error of the {space} on the target against the network's"
+    table = Table(title=title, title_justify="left", box=None)
+    means = ("mean", "95 %", "best half", "regret")
+    for name in ("target", *(f"at {b}" for b in budgets), *means):
+        table.add_column(name, justify="left" if name == "target" else "right", no_wrap=True, header_style="dim")
     for target, mine in rows.groupby("target", sort=False):
         at = mine.set_index("budget")
         every = at.loc[0]
         cells = [f"{at.loc[b, 'spearman']:+.2f}" if b in at.index else "-" for b in budgets]
-        for value, low, high in (("spearman", "low", "high"), ("gain", "gain_low", "gain_high")):
-            cells += [f"{every[value]:+.2f}", f"{every[low]:+.2f} … {every[high]:+.2f}"]
-        table.add_row(
-            str(target), *cells, f"{every['top']:+.2f}", f"{every['regret']:.2f} [{every['regret_low']:.2f}, {every['regret_high']:.2f}]"
-        )
+        cells += [f"{every['spearman']:+.2f}", f"{every['low']:+.2f} … {every['high']:+.2f}", f"{every['top']:+.2f}"]
+        table.add_row(str(target), *cells, f"{every['regret']:.2f} [{every['regret_low']:.2f}, {every['regret_high']:.2f}]")
     table.add_section()
     at = rows.drop_duplicates("budget").set_index("budget")
     for mark, text in (("halves", "half of the states"), ("chance", "chance stays below")):

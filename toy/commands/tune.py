@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
+from scorebed.toy.options import PREDICTION, SCHEDULE, SHAPE
 
 if TYPE_CHECKING:
     from scorebed.toy.tuning.setting import Setting
 
 MODEL = Annotated[str, typer.Option(metavar="NAME", help="An exact problem, a pretrained network, or module:callable, file.py:callable.")]
 NFE = Annotated[int, typer.Option(metavar="N", min=1, help="Evaluations of the model that a run may take.")]
-SHAPE = Annotated[str | None, typer.Option(metavar="3,32,32", help="Of one sample, for a model of your own.")]
-SCHEDULE = Annotated[str, typer.Option(metavar="NAME", help="The process of a model of your own: VP, Cosine, VE, EDM, RectifiedFlow.")]
-PREDICTION = Annotated[str, typer.Option(metavar="NAME", help="What it predicts: denoised, eps, score, v, flow.")]
 LIBRARY = Annotated[str, typer.Option(metavar="NAME", help="The states that it takes: torch or numpy.")]
 
 
@@ -29,17 +27,16 @@ def setting_of(model: str, shape: str | None, schedule: str, prediction: str, li
         BadParameter: unknown names, or what is not installed.
     """
     from scorebed.solvers import SCHEDULES
+    from scorebed.toy.foreign.named import shape_of
     from scorebed.toy.foreign.place import load
     from scorebed.toy.tuning.setting import named, own
 
     try:
         if ":" not in model:
             return named(model)
-        if shape is None:
-            raise ValueError("a model of your own needs --shape, that of one sample, e.g. --shape 3,32,32")
+        size = shape_of(shape)
         if schedule not in SCHEDULES:
             raise ValueError(f"--schedule {schedule!r} is not known: give one of {', '.join(SCHEDULES)}")
-        size = [int(part) for part in shape.replace("x", ",").split(",")]
         return own(load(model), schedule=SCHEDULES[schedule](), shape=size, prediction=prediction, library=library, name=model)
     except (ValueError, TypeError) as problem:
         raise typer.BadParameter(str(problem), param_hint="--model") from None

@@ -15,8 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from scorebed.solvers import Node
+from scorebed.toy.figures.space_time import density_in_time
 from scorebed.toy.figures.style import DENSITY, MUTED, look
-from scorebed.toy.figures.trajectories import density_in_time, styles
+from scorebed.toy.figures.trajectories import styles
 from scorebed.toy.store.files import ready, whole
 from scorebed.toy.studies.paths import EXACT as FLOW
 from scorebed.toy.studies.trajectories import Trajectories

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scorebed.solvers import SOLVERS
+from scorebed.solvers import SOLVERS, Solver
 from scorebed.solvers.guide import guided
 from scorebed.toy.figures.style import BLUE, EXACT, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
 from scorebed.toy.measure.guided_law import output
@@ -47,7 +47,7 @@ def bias_and_steps(table: pd.DataFrame) -> Figure:
 
 
 def laws(
-    problem: GuidedProblem, solvers: Sequence[str] = ("ddim", "ddpm"), scale: Sequence[float] = (1.0, 3.0, 8.0), steps: int = 40
+    problem: GuidedProblem, solvers: Sequence[str | Solver] = ("ddim", "ddpm"), scale: Sequence[float] = (1.0, 3.0, 8.0), steps: int = 40
 ) -> Figure:
     """What was meant and what is sampled, on the line: densities, a panel for each scale."""
     x = problem.points
@@ -57,9 +57,9 @@ def laws(
             meant = problem.meant(w)
             axes.fill_between(x, meant.density, color=EXACT, alpha=0.15, linewidth=0, label="meant")
             model = guided(problem.given.denoised, problem.null.denoised, w)
-            for colour, name in zip((BLUE, VERMILLION, GREEN), solvers, strict=False):
-                law = output(problem, model, SOLVERS[name], steps)
-                axes.plot(x, np.gradient(law.cdf(x), x), color=colour, label=name)
+            for colour, given in zip((BLUE, VERMILLION, GREEN), solvers, strict=False):
+                one = SOLVERS[given] if isinstance(given, str) else given
+                axes.plot(x, np.gradient(output(problem, model, one, steps).cdf(x), x), color=colour, label=one.name)
             low, high = (x[np.searchsorted(meant.distribution, p)] for p in (1e-4, 1.0 - 1e-4))
             axes.set(title=f"w = {w:g}", yticks=[], xlim=(low - 0.8, high + 0.8))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(solvers) + 1)

@@ -41,8 +41,7 @@ SPACE_FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 """Colour, marker and files of the kinds of method that move in a Space, distinguished in figures that show no others."""
 
-MANY = 16
-"""More curves than this are distinguished by family only."""
+MANY = 16  # more curves than this are distinguished by family only
 
 
 def looks(solvers: Iterable[str | Solver]) -> dict[str, dict[str, Any]]:
@@ -131,9 +130,9 @@ def _ticks(axis: Axes, values: Sequence[int]) -> None:
     axis.set_xticks(marks, [str(m) for m in marks])
 
 
-def _fan(axis: Axes, orders: Sequence[float], rows: pd.DataFrame, x: str) -> None:
+def _fan(axis: Axes, orders: Sequence[float], rows: pd.DataFrame) -> None:
     """Lines of the claimed slopes from one point at the lower left, where no curve comes, with their numbers."""
-    start, ratio = 1.3 * float(rows[x].min()), 4.0
+    start, ratio = 1.3 * float(rows["nfe"].min()), 4.0
     low = 0.5 * float(rows["error"].min())
     top = low * ratio ** max(orders)
     for order in orders:
@@ -229,21 +228,20 @@ def _curves(table: pd.DataFrame, kind: str, guides: bool) -> Figure:
     rows = table[(table["kind"] == kind) & (table["status"] == "ok")]
     if rows.empty:
         raise ValueError(f"no rows of kind {kind!r} with status 'ok' to draw: give the table of a study that has some")
-    x = "nfe"
     figure, panels, columns = _panels(rows)
     same = _same(rows)
     styles = looks(same)
     thin: dict[str, Any] = {"linewidth": 0.8, "markersize": 2.5} if len(same) > MANY else {}
     for i, (axis, mine) in enumerate(panels):
         for name, line in mine[mine["solver"].isin(list(same))].groupby("solver", sort=False):
-            line = line.sort_values(x)
-            axis.plot(line[x], line["error"], **styles[str(name)], **thin)
+            line = line.sort_values("nfe")
+            axis.plot(line["nfe"], line["error"], **styles[str(name)], **thin)
         if guides:
-            _fan(axis, sorted(set(mine["claim"])), mine, x)
-        top = 3.0 * float(mine[mine[x] >= 10]["error"].max())
+            _fan(axis, sorted(set(mine["claim"])), mine)
+        top = 3.0 * float(mine[mine["nfe"] >= 10]["error"].max())
         if mine["error"].max() > top:  # the few wild runs at the smallest budgets leave the panel, the rest stays legible
             axis.set_ylim(top=top)
-        _ticks(axis, mine[x].tolist())
+        _ticks(axis, mine["nfe"].tolist())
         axis.set_xlabel("evaluations (NFE)")
         if i % columns == 0:
             axis.set_ylabel(YLABEL[kind])

@@ -39,8 +39,8 @@ def figure(study: Study, space: str = "state") -> Figure:
             _cost(cost, rows, targets)
             _order(order, rows, targets, space)
             shown.legend(handles=_marks(), loc="outside lower center", ncols=4, fontsize=8.5)
-        firsts = best.drop_duplicates("budget")
-        said = "; ".join(f"{r.solver} at {r.budget}" for r in firsts.itertuples())
+        firsts = best.drop_duplicates("budget").groupby("solver", sort=False)["budget"]
+        said = "; ".join(f"{solver} at {', '.join(map(str, mine))}" for solver, mine in firsts)
         headline(shown, f"Best on the network: {said} evaluations. {_chosen(rows) if targets else ''}".strip())
     return shown
 
@@ -48,7 +48,9 @@ def figure(study: Study, space: str = "state") -> Figure:
 def _chosen(rows: pd.DataFrame) -> str:
     """What choosing by the best exact target would have cost."""
     mean = rows[rows["budget"] == 0].set_index("target")["regret"]
-    return f"Chosen by the exact target {mean.idxmin()}: {mean.min():.2g} times the least error; by {mean.idxmax()}: {mean.max():.2g}."
+    if len(mean) == 1:
+        return f"Chosen by the exact target {mean.index[0]}, the error would be {mean.iloc[0]:.3g} times the least."
+    return f"Chosen by the exact target {mean.idxmin()}: {mean.min():.3g} times the least error; by {mean.idxmax()}: {mean.max():.3g}."
 
 
 def _race(axis: Axes, rows: pd.DataFrame, budget: int) -> None:
@@ -58,7 +60,12 @@ def _race(axis: Axes, rows: pd.DataFrame, budget: int) -> None:
         axis.plot([row.low, row.high], [y, y], color=colour, linewidth=2.4, alpha=0.5)
         axis.plot(row.error, y, "o", color=colour, markersize=6, markeredgecolor="white")
     axis.set_yticks(range(len(rows)), list(rows["solver"]))
-    axis.set(title=f"network, {budget} evaluations", xlabel="RMS error of the state", ylim=(len(rows) - 0.5, -0.5))
+    axis.set(title=f"network, {budget} evaluations", xlabel="RMS error of the state", xscale="log", ylim=(len(rows) - 0.5, -0.5))
+    ends = (0.9 * float(rows["low"].min()), 1.1 * float(rows["high"].replace(np.inf, np.nan).max()))
+    marks = [m * 10.0**k for k in range(-9, 4) for m in (1, 2, 5) if ends[0] <= m * 10.0**k <= ends[1]]
+    axis.set(xlim=ends)
+    axis.set_xticks(marks[:: 1 + len(marks) // 6], [f"{m:g}" for m in marks[:: 1 + len(marks) // 6]])
+    axis.minorticks_off()
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=True, axis="x")
 
@@ -72,8 +79,9 @@ def _cost(axis: Axes, rows: pd.DataFrame, targets: list[str]) -> None:
     axis.set_yticks(at, targets)
     axis.set(title="What does choosing by an exact target cost?", xlabel="error of its choice over the least error, mean over budgets")
     axis.set(xscale="log", ylim=(len(targets) - 0.5, -0.5))
-    low, high = axis.get_xlim()
-    ticks = [v for v in (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0) if low <= v <= high]
+    low, high = axis.get_xlim()[0], max(axis.get_xlim()[1], 1.12)
+    axis.set_xlim(low, high)
+    ticks = [v for v in (1.0, 1.05, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0) if low <= v <= high]
     axis.set_xticks(ticks, [f"{v:g}" for v in ticks])
     axis.minorticks_off()
     axis.tick_params(axis="y", length=0)

@@ -35,6 +35,7 @@ def load(place: str, known: Mapping[str, Any] | None = None, what: str = "the na
             sys.modules.setdefault(path.stem, made)
             sys.path.insert(0, str(path.parent))
             spec.loader.exec_module(made)
+            _by_value(made)
         else:
             sys.path.insert(0, str(Path.cwd()))
             made = importlib.import_module(module)
@@ -47,3 +48,11 @@ def load(place: str, known: Mapping[str, Any] | None = None, what: str = "the na
             raise ValueError(f"{module!r} has no {name!r}; it has {callables or 'nothing that can be called'}")
         thing = getattr(thing, part)
     return thing
+
+
+def _by_value(module: Any) -> None:
+    """What a file defines goes to other processes whole: they do not have the file on their path."""
+    import cloudpickle
+
+    if sys.modules.get(module.__name__) is module:
+        cloudpickle.register_pickle_by_value(module)

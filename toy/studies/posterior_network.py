@@ -32,13 +32,13 @@ class Masked:
     """A network's own drawing behind a mask.
 
     Attributes:
-        name: of the network (``gpu.models``).
+        name: of the network (``gpu.models``), or the network itself.
         every: one pixel in so many is seen, at places drawn by ``seed``.
         noise: r, in the network's units.
         samples: n, of every method and of the reference.
     """
 
-    name: str = "galaxy-hsc-32"
+    name: Any = "galaxy-hsc-32"
     every: int = 4
     noise: float = 0.02
     samples: int = 16
@@ -54,7 +54,7 @@ class Masked:
     def network(self) -> Any:
         from scorebed.gpu.models import load
 
-        return load(self.name)
+        return load(self.name) if isinstance(self.name, str) else self.name
 
     @cached_property
     def model(self) -> Any:
@@ -140,7 +140,9 @@ def rows(
     for i, (name, n) in enumerate(cells):
         if tell is not None:
             tell(i, len(cells), f"{name}, {n} steps")
-        out.append({"model": problem.name, "method": name, "steps": n} | _row(problem, truth, name, n, {} if moments is None else moments))
+        out.append(
+            {"model": problem.network.name, "method": name, "steps": n} | _row(problem, truth, name, n, {} if moments is None else moments)
+        )
     return pd.DataFrame(out, columns=list(COLUMNS))
 
 

@@ -47,8 +47,9 @@ BUDGETS, STATES, DRAWS = (5, 10, 20), 16, 256
 DEFAULT = (
     *("ddim", "euler_t", "heun", "heun_t", "midpoint", "rk4", "dpm_solver_2", "dpm_solver_3", "dpmpp_2s", "dpmpp_2m", "dpmpp_3m"),
     *("ab2", "ipndm_2", "ipndm_4", "trig_ab_2", "trig_ab_3", "deis_tab2", "unipc_2", "unipc_3", "ghvb_2"),
+    *("deis_tab2(start=ddim)", "ipndm_4(start=ddim)", "unipc_3(start=ddim)"),
 )
-"""The solvers of a study that names none: twenty different ones, of every deterministic family."""
+"""The solvers of a study that names none: different ones, of every deterministic family, and what another start costs or saves."""
 FIRST, FINEST = 80, 2560
 """Steps of the coarsest and of the finest grid of a reference."""
 STUDY = "transfer"
