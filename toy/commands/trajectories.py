@@ -123,7 +123,6 @@ def _network(network: Any, solvers: Any, nfe: int, paths: int, seed: int, coordi
     from scorebed.toy.studies.network_trajectories import network_trajectories
     from scorebed.toy.studies.paths import Named, flat
 
-
     x = network.start(paths, seed).reshape(paths, -1).double().numpy()
     return network_trajectories(
         flat(network.denoise, network.shape)
