@@ -15,7 +15,8 @@ from scorebed.analytic.finite import TableLaw
 from scorebed.solvers import SOLVERS
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.check.discrete import check_discrete
-from scorebed.toy.foreign.tokens import Continuous, Edge, Seeded, answered, courses
+from scorebed.toy.foreign.threshold import Continuous
+from scorebed.toy.foreign.tokens import Edge, Seeded, answered, courses
 from scorebed.toy.problems.jump import random_table
 
 MASK = 2
@@ -285,9 +286,57 @@ def test_choices_are_walked_exactly() -> None:
     assert law[(1, 1, 1)] == pytest.approx(0.25 * 0.9 * 0.5)
     assert sum(law.values()) == pytest.approx(1.0)
     with pytest.raises(Continuous):
-        courses(lambda source: np.random.default_rng().random(3) > 0.5)
+        courses(lambda source: np.random.default_rng().random(3).cumsum() > 0.5)
     with pytest.raises(OverflowError, match="more than 10 courses"):
         courses(run, most=10)
+
+
+def test_uniform_numbers_that_are_compared_once_are_followed() -> None:
+    """``rand < p`` is a choice, whichever side it stands on and in either library; anything more is counted."""
+    torch = pytest.importorskip("torch")
+    p = np.array([0.25, 0.5])
+
+    def numpy(source: Any) -> np.ndarray:
+        rng = np.random.default_rng()
+        return np.array([*(rng.random(2) < p), *(p > rng.random(2)), rng.random() >= 0.125]).astype(int)
+
+    def tensors(source: Any) -> np.ndarray:
+        q = torch.tensor(p)
+        return torch.cat([torch.rand(2) < q, q.gt(torch.rand(2)), torch.rand(1) >= 0.125]).numpy().astype(int)
+
+    for run in (numpy, tensors):
+        law = courses(run)
+        assert sum(law.values()) == pytest.approx(1.0)
+        assert [sum(w for k, w in law.items() if k[i]) for i in range(5)] == pytest.approx([0.25, 0.5, 0.25, 0.5, 0.875])
+        assert law[1, 1, 1, 1, 1] == pytest.approx(0.125**2 * 0.875)
+
+    def twice(source: Any) -> np.ndarray:
+        u = np.random.default_rng().random(2)
+        return np.array([*(u < p), *(u < 2 * p)])
+
+    def twice_in_torch(source: Any) -> np.ndarray:
+        u = torch.rand(2)
+        return torch.stack([u < 0.25, u < 0.5]).numpy()
+
+    for more in (twice, twice_in_torch, lambda s: torch.rand(2).log().numpy(), lambda s: np.random.default_rng().random(2)[0] < 0.5):
+        with pytest.raises(Continuous):
+            courses(more)
+    with pytest.raises(Continuous):
+        courses(lambda s: np.random.default_rng().random((2, 1)) < p)
+
+
+def test_a_sampler_that_compares_uniform_numbers_is_followed_exactly() -> None:
+    def shown_by_chance(logits: Any, state: Any, times: Any, draw: Any) -> Any:
+        rng = np.random.default_rng()
+        for s, t in pairwise(times):
+            show = (state == MASK) & (rng.random(state.shape) < (s - t) / s)
+            state = np.where(show, draw(softmax(logits(state, s))), state)
+        return state
+
+    report = check_discrete(shown_by_chance, steps=STEPS)
+    assert report.passed, str(report)
+    assert report.exact
+    np.testing.assert_allclose(report.errors, check_discrete(ancestral(), steps=STEPS).errors, atol=1e-12)
 
 
 def test_uniform_numbers_come_from_the_source() -> None:

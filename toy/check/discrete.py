@@ -123,7 +123,7 @@ def _runs(made: Candidate, law: TableLaw, report: DiscreteReport) -> bool:
         detail = "called as (logits, state, times), times from 1 down to 0; logits(state, t) gives (B, L, S)"
         report.findings.append(Finding("runs", "fail", "2 steps", f"{type(raised).__name__}: {raised}", "states", detail))
         return False
-    how = "followed exactly" if exact else f"counted over {made.samples} runs, for it asks for uniform numbers"
+    how = "followed exactly" if exact else f"counted over {made.samples} runs, for it does more with uniform numbers than compare them"
     report.findings.append(Finding("runs", "pass", "2 steps", f"states; its law is {how}"))
     report.exact = exact
     return True
@@ -144,7 +144,8 @@ def _measure(made: Candidate, law: TableLaw, steps: list[int], order: float, rep
             report.findings.append(Finding("single draws", "skip", "one token alone", said, "", "it does not run on a single token"))
         _one_step(made, law, report)
         _finished(made, law, report)
-        report.findings.append(half_way(made, law, times_of, start, report))
+        if getattr(law.process, "share", "") == "linear":
+            report.findings.append(half_way(made, law, times_of, start, report))
     edges(made, law, times_of, start, report)
     report.findings.append(_order(report, order))
 

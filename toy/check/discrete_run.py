@@ -5,7 +5,8 @@
     step(logits, state, (s, t))         one step: logits (B, L, S) are what the model says of the state at s
 
 Where two steps at once have the law of one step after the other, the sampler is Markov, and the law of n steps is made of those of single
-steps from every state. Where it asks for uniform numbers, runs are counted.
+steps from every state. Where it does
+more with uniform numbers than to compare them with probabilities, runs are counted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import numpy as np
 from scorebed.analytic.finite import Known, TableLaw, total_variation
 from scorebed.solvers import Solver
 from scorebed.toy.foreign.asked import Asked
-from scorebed.toy.foreign.tokens import Continuous, Seeded, Source, answered, courses
+from scorebed.toy.foreign.threshold import Continuous
+from scorebed.toy.foreign.tokens import Seeded, Source, answered, courses
 from scorebed.toy.problems.jump_law import output_table
 
 Sampler = Callable[..., Any]
@@ -174,11 +176,12 @@ class Candidate:
         return Law(table, 1.0 / math.sqrt(len(x)))
 
     def _composes(self, law: TableLaw, times: list[float], start: np.ndarray) -> bool:
-        """Whether two steps, run at once, have the law of one after the other."""
+        """Whether two steps, run at once, have the law of one after the other; not where half of the way ends like the whole of it."""
         two = [times[0], times[len(times) // 2], times[-1]]
-        whole = self._whole(law, two, start)
-        last = self._whole(law, two[1:], self._whole(law, two[:2], start).table)
-        return whole.off(last.table) < _SAME
+        half = self._whole(law, two[:2], start)
+        if half.off(self._whole(law, [two[0], two[2]], start).table) < _SAME:
+            return False
+        return self._whole(law, two, start).off(self._whole(law, two[1:], half.table).table) < _SAME
 
     def _whole(self, law: TableLaw, times: list[float], start: np.ndarray) -> Law:
         """Every course of one call, from every state that ``start`` has."""

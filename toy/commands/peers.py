@@ -20,6 +20,7 @@ def peers(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer step numbers: a first look, in about a fifth of the time.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, tables and the figure go.")] = Path("out/peers"),
     purpose: For = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Only samplers of tokens, diffusers' and flow_matching's: tokens.md.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Also agreement.md: the orders of check_solver beside these.")] = False,
     jobs: Jobs = None,
     backend: Backend = "local",
@@ -37,8 +38,12 @@ def peers(
     [dim]scorebed peers --quick[/dim]
     [dim]scorebed peers --library azula k-diffusion --out out/peers[/dim]
     [dim]scorebed peers --library azula --quick --check[/dim]
+    [dim]scorebed peers --tokens[/dim]
     """
     one_thread()
+    if tokens:
+        _tokens(out)
+        return
     from scorebed.toy.peers.board import MissingPeer, check_installed, run_board, silence
     from scorebed.toy.peers.faces import LIBRARIES, installed
     from scorebed.toy.store.owner import begin, sign
@@ -75,3 +80,24 @@ def peers(
         f"{len(results)} samplers, {below} below their nominal order, {len(values)} defects and limits; {measured:.0f} s. Written to {out}:"
     )
     typer.echo("  " + "  ".join(path.name for path in paths))
+
+
+def _tokens(out: Path) -> None:
+    from scorebed.toy.peers.board import silence
+    from scorebed.toy.peers.token_shortfalls import confirm
+    from scorebed.toy.peers.tokens import markdown, rows
+    from scorebed.toy.store.files import ready, replace_text
+
+    ready(out)
+    silence()
+    with bar() as report:
+        table = rows(report)
+    if table.empty:
+        typer.echo("neither diffusers nor flow_matching is installed: pip install --no-deps -c constraints.txt flow-matching", err=True)
+        raise typer.Exit(1)
+    confirmed = confirm(set(table["library"]))
+    replace_text(out / "tokens.md", markdown(table, confirmed))
+    replace_text(out / "tokens.csv", table.to_csv(index=False))
+    for row in table.to_dict("records"):
+        typer.echo(f"{row['library']} {row['sampler']}: order {row['order']:.2f}" + (f", {row['ours']}" if row["ours"] else ""))
+    typer.echo(f"{len(table)} samplers of tokens, {len(confirmed)} shortfalls. Written to {out}: tokens.md  tokens.csv")

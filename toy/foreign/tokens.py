@@ -16,12 +16,9 @@ from unittest import mock
 import numpy as np
 
 from scorebed.solvers.draws import categorical
+from scorebed.toy.foreign.threshold import Uniform, uniform, uniform_tensor
 
 S = TypeVar("S", bound="Source")
-
-
-class Continuous(BaseException):
-    """A uniform number was asked for, of which there are too many to follow."""
 
 
 class Open(BaseException):
@@ -74,7 +71,8 @@ class Course(Source):
         return self.answers[self.asked - 1]
 
     def uniform(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        raise Continuous
+        """Numbers that are answered when they are compared with probabilities, and not before."""
+        return uniform(shape, dtype, self.choose)
 
 
 class Edge(Source):
@@ -122,7 +120,7 @@ class Generator:
         shape = () if size is None else (size,) if np.isscalar(size) else tuple(size)
         self._source.kinds.add(f"uniform {np.dtype(dtype).name}")
         value = self._source.uniform(shape, dtype)
-        return value if shape else value[()]
+        return value if shape or isinstance(value, Uniform) else value[()]
 
     def uniform(self, low: float = 0.0, high: float = 1.0, size: Any = None) -> Any:
         return low + (high - low) * self.random(size)
@@ -195,11 +193,15 @@ def _torch(source: Source) -> list[Any]:
     """The same for the draws of torch."""
     import torch
 
-    def rand(*size: Any, dtype: Any = None, device: Any = None, generator: Any = None, **kwargs: Any) -> Any:
-        shape = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else tuple(size)
+    def rand(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, generator: Any = None, **kwargs: Any) -> Any:
+        sizes = sizes if size is None else tuple(size)
+        shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else tuple(sizes)
         kind = np.dtype(str(dtype or torch.get_default_dtype()).removeprefix("torch."))
         source.kinds.add(f"uniform {kind.name}")
-        return torch.from_numpy(np.ascontiguousarray(source.uniform(shape, kind))).to(device=device)
+        value = source.uniform(shape, kind)
+        if isinstance(value, Uniform):
+            return uniform_tensor(shape, dtype or torch.get_default_dtype(), value.ask)
+        return torch.from_numpy(np.ascontiguousarray(value)).to(device=device)
 
     def multinomial(p: Any, num_samples: int, replacement: bool = False, **kwargs: Any) -> Any:
         source.kinds.add(f"choice {str(p.dtype).removeprefix('torch.')}")
@@ -244,7 +246,7 @@ def courses(run: Callable[[Source], np.ndarray], most: int = 20_000, faint: floa
     """The law of what ``run(source)`` gives for one sample: every course of its choices walked, by repeated runs.
 
     Raises:
-        Continuous: it asks for uniform numbers.
+        Continuous: it does more with a uniform number than to compare it once.
         OverflowError: more than ``most`` runs.
     """
     with answered(Turned()) as now:
