@@ -240,6 +240,15 @@ def test_the_flow_of_any_gaussian_is_closed(name: str) -> None:
         LinearLaw(process, [0.5, 0.5], np.zeros((2, g)), np.stack([np.eye(g)] * 2)).flow(z, s, t)
 
 
+def test_in_phase_space_the_flow_is_the_turning_root() -> None:
+    """One flow by two ways: collocation, and the scalar quadrature of the angle by which the root of the covariance turns."""
+    law = laws()["phase, one"]
+    s, t = ends(law.process)
+    z = law.sample(5, 0, s)
+    for a, b in zip(law.flow(z, s, t), LinearLaw.flow(law, z, s, t), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
+
+
 # what is known at several times
 
 

@@ -13,6 +13,7 @@ from scorebed.solvers.state import parts
 from scorebed.toy.figures.process_scenes import paths
 from scorebed.toy.problems.problem import refusal
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS
+from scorebed.toy.studies.catalogue import entry
 from scorebed.toy.studies.study import run_study
 from scorebed.toy.studies.tables import summarise
 
@@ -59,3 +60,13 @@ def test_samples_have_the_law_of_the_data(name: str) -> None:
     spread = np.sqrt(np.diag(law.covariance()))
     assert (np.abs(out.mean(0) - law.mean()) < 5.0 * spread / np.sqrt(4000)).all()
     np.testing.assert_allclose(out.std(0), spread, rtol=0.06)
+
+
+@pytest.mark.parametrize("name", ["dbmsolver_2", "gddim"])
+def test_the_catalogue_measures_methods_that_are_on_no_schedule(name: str) -> None:
+    """On the problem of their own properties: there is a Plan, an order, and for stochastic ones a strong order."""
+    line = entry(name)
+    assert (line.nfe, line.measured is None) == ({"dbmsolver_2": 2, "gddim": 1}[name], False)
+    assert line.measured is not None
+    assert line.measured.inside(line.weak or line.order)
+    assert (line.measured_strong is not None) is (line.strong is not None)

@@ -62,7 +62,7 @@ PROBLEMS = (
         start=0.95,
         end=0.02,
         finest=1280,
-        solvers=(*_ANY, "dbim_2", "dbim_3", "ddbm_hybrid"),
+        solvers=(*_ANY, "dbim_2", "dbim_3", "dbmsolver_2", "ddbm_hybrid"),
     ),
     LinearProblem(
         name="paired",

@@ -1,8 +1,9 @@
 """The catalogue: what each solver claims, what its Plan shows, and what is measured of it.
 
 Orders are measured as the properties do: on the line of three modes with jagged VP grids (deterministic methods), by exact moments on an
-ellipsoid with EDM's grid (weak), and by exact distances of paths (strong); the weak order of methods on spaces by the exact laws of
-their chains. The stability interval is that of dy/drho = lambda y with equal steps of rho, for methods that are autonomous there.
+ellipsoid with EDM's grid (weak), and by exact distances of paths (strong); methods of phase space, bridges and sequences alone on the
+problems of their own properties; the weak order of methods on spaces by the exact laws of their chains. The stability interval is that of
+dy/drho = lambda y with equal steps of rho, for methods that are autonomous there.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from scorebed.solvers import EDM, SOLVERS, VP, NotLinear, Solver, methods_on, sa
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.measure.convergence import Order, order_of
 from scorebed.toy.measure.runs import order_on
+from scorebed.toy.problems.linear import LinearProblem
 from scorebed.toy.problems.problem import enrolled
+from scorebed.toy.properties import bridge, phase, sequence
 from scorebed.toy.properties.cases import cases
 from scorebed.toy.properties.jump import problems as jump_cases
+from scorebed.toy.properties.linear_paths import path_errors as linear_path_errors
 from scorebed.toy.properties.paths import path_errors
 from scorebed.toy.properties.registry import chooses_steps
 from scorebed.toy.properties.space_laws import bound
@@ -70,6 +74,13 @@ def jump_measured(solver: Solver) -> Order | None:
     return order_on(case, moving, law=True, steps=_CHAIN).order
 
 
+def linear_cases(solver: Solver) -> Sequence[LinearProblem] | None:
+    """The problems of a method that is on linear processes other than schedules alone: a linear flow and a curved one. None for others."""
+    kinds = {"phase": phase, "bridge": bridge, "sequence": sequence}
+    own = [kind for kind in kinds if kind in solver.on]
+    return kinds[own[0]].problems() if own and "gaussian" not in solver.on else None
+
+
 def evaluations(solver: Solver) -> int:
     """Evaluations per step of a method on spaces, counted in a run."""
     x, nodes = np.ones((1, 1)), uniform_lam(EDM(), 17)
@@ -90,8 +101,9 @@ def entry(name: str, measure: bool = True) -> Entry:
     s = SOLVERS[name]
     kind = "adaptive" if chooses_steps(s) else "SDE" if s.weak is not None else "ODE"
     nfe = start = history = None
+    linear = linear_cases(s)
     try:
-        short, long = (trace(s, uniform_lam(VP(), n)) for n in (16, 17))
+        short, long = (trace(s, linear[0].nodes(n) if linear else uniform_lam(VP(), n)) for n in (16, 17))
         nfe, history = long.nfe - short.nfe, long.history
         start = short.nfe - 16 * nfe  # what the first steps of a multistep method cost beyond the others
     except (NotLinear, ValueError):  # no Plan, or made for another kind of process
@@ -99,9 +111,12 @@ def entry(name: str, measure: bool = True) -> Entry:
     order: Order | None = None
     strong = interval = None
     measure = measure and s.takes == "denoised"  # few-step maps have no posterior mean to be measured with
-    if measure and kind == "ODE":
+    if measure and linear:
+        order = order_on(linear[0] if kind == "SDE" else linear[1], s, law=kind == "SDE", steps=_PATHS).order
+        strong = order_of(_PATHS, linear_path_errors(s, linear[0], _PATHS)) if s.strong is not None else None
+    elif measure and kind == "ODE":
         order, interval = order_measured(s), interval_measured(s)
-    if measure and kind == "SDE" and s.nonlinear is None:
+    elif measure and kind == "SDE" and s.nonlinear is None:
         order = weak_measured(s)
         strong = order_of(_PATHS, path_errors(s, _PATHS)) if s.strong is not None else None
     elif measure and kind == "SDE":
