@@ -16,7 +16,7 @@ from scorebed import gpu
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import SOLVERS, VP, RectifiedFlow, convert, grid, predicts, sample
 from scorebed.solvers.guide import CFG, Rule, guided, interval, mix
-from scorebed.solvers.methods.steering.rules import APG, CFGZero, Rescaled, cfg_pp
+from scorebed.solvers.methods.steering.rules import APG, CFGZero, MagnitudeAware, Rescaled, Tangential, cfg_pp
 from scorebed.toy.problems.euclidean import diagonal
 
 GIVEN = GaussianMixture([0.4, 0.6], [[1.0, 0.0, -0.5], [0.6, 0.8, 0.2]], 0.1)
@@ -31,6 +31,8 @@ RULES: dict[str, Rule] = {
     "rescaled": Rescaled(3.0, 0.7),
     "apg": APG(4.0, 0.2, 0.8),
     "cfg_zero": CFGZero(3.0),
+    "tangential": Tangential(3.0),
+    "magnitude": MagnitudeAware(3.0, 0.5),
 }
 
 
@@ -80,6 +82,12 @@ def test_formulas() -> None:
     s = (v * w).sum(1, keepdims=True) / (w * w).sum(1, keepdims=True)
     found = convert(CFGZero(3.0)(c, u, X, node), X, node, "denoised", "flow")
     np.testing.assert_allclose(found, s * w + 3.0 * (v - s * w), atol=1e-12)
+    for i in range(len(X)):
+        first = np.linalg.svd(np.stack([c[i], u[i]]))[2][0]
+        part = (u[i] @ first) * first
+        np.testing.assert_allclose(Tangential(3.0)(c, u, X, node)[i], part + 3.0 * (c[i] - part), atol=1e-12)
+        scale = 1.0 + 2.0 * math.exp(-0.5 * np.linalg.norm(c[i] - u[i]) / np.linalg.norm(u[i]))
+        np.testing.assert_allclose(MagnitudeAware(3.0, 0.5)(c, u, X, node)[i], u[i] + scale * (c[i] - u[i]), atol=1e-12)
     still = CFGZero(3.0, zero=0.0)(c, u, X, node)
     np.testing.assert_allclose(convert(still, X, node, "denoised", "flow"), 0.0, atol=1e-13)
 

@@ -31,7 +31,8 @@ def peers(
     """The scoreboard: other libraries' samplers against exact truth, and their defects, each confirmed by mending it.
 
     diffusers, k-diffusion, azula, torchdiffeq, flow-matching, torchsde, sbi, deepinv, physicsnemo, skrample. ``scoreboard.md`` has for each
-    defect its cause, its mend, three lines that fail and a program with the library alone.
+    defect its cause, its mend, three lines that fail and a program with the library alone; ``guiders.md`` has diffusers' guiders beside
+    our rules.
 
     A run that was stopped goes on where it was; what is known is not measured again.
 
@@ -70,6 +71,10 @@ def peers(
 
         values = confirm(chosen)
         paths = [*write(out, results, values), *draw(results, out)]
+        if "diffusers" in chosen:
+            from scorebed.toy.peers.guiders_report import write_guiders
+
+            paths.append(write_guiders(out, report))
         if check:
             from scorebed.toy.peers.agreement import compare_all
 

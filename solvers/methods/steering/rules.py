@@ -1,4 +1,4 @@
-r"""Rules that join two predictions, beside classifier-free guidance (``solvers.guide``): CFG++, rescaled, projected, CFG-Zero*."""
+r"""Rules that join two predictions, beside CFG (``solvers.guide``): CFG++, rescaled, projected, CFG-Zero*, tangential, by magnitude."""
 
 from __future__ import annotations
 
@@ -92,6 +92,37 @@ class CFGZero(Rule):
             return to_denoised(0.0 * v, x, node, "flow")
         u = by_row(_dot(v, u) / _dot(u, u).clip(_TINY, None), u) * u
         return to_denoised(CFG(self.scale)(v, u, x, node), x, node, "flow")
+
+
+@dataclass(frozen=True)
+class Tangential(Rule):
+    r"""Tangential guidance (arXiv:2503.18137, Alg. 1): CFG from the part of the null answer along the first right singular vector of both.
+
+    With the Gram matrix (a, b; b, c) of the two answers, |D_given|² = a, |D_null|² = c, and r² = ((c − a)/2)² + b², that part is
+
+        D_null ← (b D_given + ((c − a)/2 + r) D_null)/(2 r).
+    """
+
+    scale: Scale
+
+    def __call__(self, given: Array, null: Array, x: Array, node: Any) -> Array:
+        half, b = 0.5 * (_dot(null, null) - _dot(given, given)), _dot(given, null)
+        r = (half * half + b * b).clip(_TINY, None) ** 0.5
+        part = by_row(0.5 * b / r, given) * given + by_row(0.5 * half / r + 0.5, null) * null
+        return CFG(self.scale)(given, part, x, node)
+
+
+@dataclass(frozen=True)
+class MagnitudeAware(Rule):
+    """MAMBO-G (arXiv:2508.03442): CFG of the scale 1 + (w − 1) e^{−k |D_given − D_null|/|D_null|}, one for each sample."""
+
+    scale: float
+    k: float = 8.0
+
+    def __call__(self, given: Array, null: Array, x: Array, node: Any) -> Array:
+        gap = given - null
+        ratio = (_dot(gap, gap) / _dot(null, null).clip(_TINY, None)) ** 0.5
+        return given + by_row((self.scale - 1.0) * math.e ** (-self.k * ratio), gap) * gap
 
 
 def _dot(a: Array, b: Array) -> Array:
