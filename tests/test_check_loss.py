@@ -84,7 +84,9 @@ def differences(loss: Any, theta: np.ndarray, h: float = 1e-4) -> np.ndarray:
     return np.array([(loss(theta + h * e) - loss(theta - h * e)) / (2 * h) for e in np.eye(len(theta))])
 
 
-@pytest.mark.parametrize("kind", ["consistency_distillation", "consistency_continuous", "ctm", "ctm_local", "mean_flow", "shortcut"])
+@pytest.mark.parametrize(
+    "kind", ["consistency_distillation", "consistency_training", "consistency_continuous", "ctm", "ctm_local", "mean_flow", "shortcut"]
+)
 def test_gradients_of_maps_are_those_of_exact_losses_with_the_target_held(kind: str) -> None:
     """The exact loss is an integral over the law of x in NumPy, with exact maps of ``analytic`` and slopes by differences."""
     bench, f = Bench(PROCESS, lambda s, t: 1.0 + s, 0.5, 256, 0), FlowMap(LAW)
@@ -103,6 +105,9 @@ def test_gradients_of_maps_are_those_of_exact_losses_with_the_target_held(kind: 
     def exact(p: np.ndarray, x: np.ndarray) -> np.ndarray:
         if kind == "consistency_distillation":
             gap = student(p, x, s) - student(theta, f(x, m(s), m(t)), t)
+        elif kind == "consistency_training":  # f is affine in the state, so that the mean of f(y, t) is f of that of y
+            keep = m(t).sigma / m(s).sigma
+            gap = student(p, x, s) - student(theta, keep * x + (m(t).alpha - keep * m(s).alpha) * LAW.denoised(x, m(s)), t)
         elif kind == "consistency_continuous":
             return 2.0 * (student(p, x, s) * total(theta, x, 0.0)).sum(1)
         elif kind in ("ctm", "ctm_local"):
@@ -119,7 +124,7 @@ def test_gradients_of_maps_are_those_of_exact_losses_with_the_target_held(kind: 
         return (gap**2).sum(1)
 
     right = (1.0 + s) * differences(lambda p: expected(lambda x: exact(p, x), s), theta)
-    found = bench.gradient(KINDS[kind].ideal, KINDS[kind], theta, [bench.pairs[1]])
+    found = bench.gradient(KINDS[kind].loss, KINDS[kind], theta, [bench.pairs[1]])
     np.testing.assert_allclose(found, right, rtol=2e-6, atol=2e-6 * np.abs(right).max())
 
 
@@ -189,6 +194,54 @@ def test_gradients_of_generators_are_those_of_exact_divergences(kind: str) -> No
     found = bench.gradient(KINDS[kind].loss, KINDS[kind], theta, [bench.pairs[1]], samples=samples)
     exactly = kind in ("dmd", "sds", "fisher")
     np.testing.assert_allclose(found, right, rtol=1e-7 if exactly else 0.02, atol=(1e-7 if exactly else 0.02) * np.abs(right).max())
+
+
+@pytest.mark.parametrize("kind", ["sid", "moment_matching", "gan_nonsaturating", "imm"])
+def test_gradients_that_hold_a_model_are_those_of_the_exact_expectation(kind: str) -> None:
+    """With q, l or the second map held at θ: expectations over the law that p makes, closed or by quadrature."""
+    bench = Bench(PROCESS, lambda s, t: 1.0, 0.5, 1 << 12, 0)
+    theta, (s, t) = bench.thetas(KINDS[kind])[0], bench.pairs[1]
+    node, mean, v, f, unit = PROCESS.node(s), np.array([0.6, -0.4]), np.array([0.8, 0.25]), FlowMap(LAW), bench.longest
+    a, b2 = node.alpha, node.sigma**2
+
+    def made(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return mean + p[0], (np.sqrt(v) + p[1]) ** 2
+
+    def denoised(x: np.ndarray, law: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return law[0] + a * law[1] / (a * a * law[1] + b2) * (x - a * law[0])
+
+    def logs(x: np.ndarray, law: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        width = a * a * law[1] + b2
+        return (-0.5 * (x - a * law[0]) ** 2 / width - 0.5 * np.log(2 * math.pi * width)).sum(-1)
+
+    def student(p: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray]:
+        n, end = PROCESS.node(start), PROCESS.node(t)
+        x = n.alpha * mean + np.outer([0.0, 1.0], np.sqrt(n.alpha**2 * v + n.sigma**2))
+        y = f(x, n, end) + (start - t) / unit * away(p, x, start / unit, t / unit)
+        return y[0], (y[1] - y[0]) ** 2
+
+    def exact(p: np.ndarray) -> float:
+        if kind == "imm":
+            one, two = student(p, s), student(theta, 0.5 * (s + t))
+            return mmd2(GaussianMixture([1.0], [one[0]], [one[1]]), GaussianMixture([1.0], [two[0]], [two[1]]), 1.0)
+        now, then = made(p), made(theta)
+        grid = np.stack(np.meshgrid(GAUSS, GAUSS, indexing="ij"), -1).reshape(-1, 2)
+        x = a * now[0] + np.sqrt(a * a * now[1] + b2) * grid
+        if kind == "sid":
+            value = ((denoised(x, (mean, v)) - denoised(x, then)) * (denoised(x, then) - denoised(x, now))).sum(1)
+        else:
+            value = np.logaddexp(0.0, logs(x, then) - logs(x, (mean, v)))
+        return float(np.outer(WEIGHTS, WEIGHTS).ravel() @ value)
+
+    if kind == "moment_matching":  # a direction, and of no function the gradient: E gap and E gap z of what is affine
+        fake, slope = made(theta), lambda law: a * law[1] / (a * a * law[1] + b2)
+        gap = denoised(a * fake[0], fake) - denoised(a * fake[0], (mean, v))
+        right = np.array([gap.sum(), ((slope(fake) - slope((mean, v))) * a * np.sqrt(fake[1])).sum()])
+    else:
+        right = differences(exact, theta)
+    found = bench.gradient(KINDS[kind].loss, KINDS[kind], theta, [bench.pairs[1]], samples=1 << (11 if kind == "imm" else 12))
+    bound = 1e-6 if kind in ("sid", "moment_matching") else 0.02
+    np.testing.assert_allclose(found, right, rtol=bound, atol=bound * np.abs(right).max())
 
 
 # losses of others

@@ -12,6 +12,7 @@ import scorebed
 from scorebed.analytic import GaussianMixture, RotatedProduct
 from scorebed.analytic.heat import HeatMixture
 from scorebed.analytic.process.maps import FlowMap
+from scorebed.analytic.process.reflow import Reflow
 from scorebed.solvers import EDM, SCHEDULES, VP, RectifiedFlow, predicts
 from scorebed.solvers.space import Sphere
 from scorebed.toy.check.maps import check_map
@@ -118,6 +119,7 @@ def test_average_velocities_times_and_torch_are_taken_as_they_are() -> None:
 
     assert check_map(mean_flow, process, law=modes(), gives="velocity", times=True, library="torch")
     assert check_map(lambda x, s: F.average_velocity(x, s, process.node(0.0)), process, law=modes(), gives="velocity")
+    assert check_map(predicts("average")(lambda x, s, t: F.average_velocity(x, s, t)), process, law=modes())
     wrong = check_map(lambda x, s, t: F.velocity(x, s), process, law=modes(), gives="velocity")
     assert wrong.cause == "one Euler step in place of the map"
 
@@ -144,6 +146,8 @@ def test_what_does_not_run_is_said_and_nothing_else_is_tried() -> None:
         ({"model": F.map, "process": VP}, TypeError, "is no schedule"),
         ({"model": F.map, "process": "VP"}, TypeError, "is no schedule"),
         ({"model": modes().denoised}, ValueError, "predicts 'denoised', no few-step map"),
+        ({"model": Reflow(modes(), VP().node(0.9), VP().node(0.1)).model}, ValueError, "predicts 'velocity', no few-step map"),
+        ({"model": F.map, "kind": "draw"}, ValueError, "kind = 'draw'"),
         ({"model": lambda *a: a[0]}, ValueError, "give kind='endpoint'"),
         ({"model": F.map, "kind": "teacher"}, ValueError, "kind = 'teacher'"),
         ({"model": F.map, "library": "jax"}, ValueError, "library = 'jax'"),

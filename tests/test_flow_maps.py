@@ -52,7 +52,13 @@ def test_identities_hold_to_1e_10(law: str, process: str) -> None:
             node = s.schedule.node(0.5 * (a + b) + 0.5 * (b - a) * zi)
             total = total + 0.5 * (b - a) * wi * f.velocity(f(x, s, node), node)
     np.testing.assert_allclose(total / (t.t - s.t), u, rtol=0.0, atol=1e-10 * size)
-    np.testing.assert_allclose(f.tangent(lambda y, n: f(y, n, t), x, s), 0.0 * x, atol=3e-9 * size)
+    np.testing.assert_allclose(f.tangent(lambda y, n: f(y, n, t), x, s), 0.0 * x, atol=1e-10 * size)
+    along = f.tangent(lambda y, n: f.average_velocity(y, n, t), x, s)  # by differences on the path, where the identity is by formulas
+    np.testing.assert_allclose(f.average_derivative(x, s, t), along, atol=1e-8 * float(np.abs(along).max()))
+    h = 3e-3 * s.t  # ∂_s at a fixed x
+    ends = [f(x, s.schedule.node(s.t + k * h), t) - f(x, s.schedule.node(s.t - k * h), t) for k in (1, 2, 3, 4)]
+    fixed = sum(w * end for w, end in zip((0.8, -0.2, 4 / 105, -1 / 280), ends, strict=True)) / h
+    np.testing.assert_allclose(f.by_start(x, s, t), fixed, atol=1e-7 * float(np.abs(fixed).max()))
     np.testing.assert_allclose(f.by_start(x, s, t) + f.jvp(x, s, t, v), 0.0 * x, atol=1e-10)
     np.testing.assert_allclose(f.log_det(x, s, t), np.linalg.slogdet(f.jacobian(x, s, t))[1], rtol=1e-10, atol=1e-10)
     d = f.law.denoised(x, s)
@@ -140,6 +146,18 @@ def test_on_spaces_the_jacobian_is_that_of_differences_and_its_transpose_its_own
     np.testing.assert_allclose(f.inverse(y, s, t), x, atol=1e-8)
     u = f.average_velocity(x, s, t)
     np.testing.assert_allclose(space.exp(x, (t.t - s.t) * u), y, atol=1e-9)
+    path = [(k, EDM().node(s.t * (1.0 + k * 1e-3))) for k in (-1, 1)]  # du/ds along the flow, carried back to x
+    moved = [np.asarray(space.transport(f(x, s, n), x, f.average_velocity(f(x, s, n), n, t))) for _, n in path]
+    du = (moved[1] - moved[0]) / (2e-3 * s.t)
+    np.testing.assert_allclose(f.average_derivative(x, s, t), du, atol=1e-5 * np.abs(du).max())
+    base = [np.asarray(space.tangent(x, rng.standard_normal(x.shape))) for _ in range(space.dim)]
+
+    def volume(vectors: list[np.ndarray], at: np.ndarray) -> np.ndarray:
+        return np.linalg.slogdet(np.array([[space.inner(at, a, b) for a in vectors] for b in vectors]).transpose(2, 0, 1))[1]
+
+    stretched = 0.5 * (volume([np.asarray(f.jvp(x, s, t, a)) for a in base], y) - volume(base, x))
+    np.testing.assert_allclose(f.log_det(x, s, t), stretched, atol=1e-8)
+    np.testing.assert_allclose(f.tangent(lambda q, n: f(q, n, t), x, s), 0.0 * x, atol=1e-8)
     plus, minus = (np.asarray(f(x, s, EDM().node(t.t * (1.0 + k)))) for k in (1e-5, -1e-5))
     np.testing.assert_allclose(
         (np.asarray(space.log(y, plus)) - space.log(y, minus)) / (2e-5 * t.t), f.by_end(x, s, t), atol=1e-6 * (1 + scale)

@@ -24,10 +24,10 @@ import numpy as np
 
 from scorebed.analytic.process.maps import FlowMap
 from scorebed.solvers import Node, Schedule
-from scorebed.solvers.model import MAPS
 from scorebed.toy.check.map_findings import MapCheck, MapReport
 
 Model = Callable[..., Any]
+_KINDS = ("endpoint", "map")
 
 
 def check_map(
@@ -49,7 +49,8 @@ def check_map(
     """Check a few-step map: boundary, semigroup, consistency, velocity and average velocity, and its error by (s, t).
 
     Args:
-        model: f(x, s), marked ``predicts("endpoint")``, or f(x, s, t), marked ``predicts("map")``; x of shape (n, d), s and t nodes of the
+        model: f(x, s), marked ``predicts("endpoint")``, or f(x, s, t), marked ``predicts("map")``, or u(x, s, t),
+            marked ``predicts("average")``; x of shape (n, d), s and t nodes of the
             process. An unmarked function is what the number of its arguments says. Or a ``FlowMap``.
         process: a schedule, ``VP()``.
         law: of the data, with a closed flow; by default the one that the model carries (those of a ``FlowMap`` do), or none.
@@ -87,9 +88,11 @@ def check_map(
         raise TypeError(
             f"law = {law!r} has no flow: give a GaussianMixture of one component or on the line, a RotatedProduct or a HeatMixture"
         )
+    if kind is None and getattr(model, "prediction", None) == "average":
+        kind, gives = "map", "velocity"
     kind = kind or kind_of(model)
-    if kind not in MAPS:
-        raise ValueError(f"kind = {kind!r} is not known: give one of {', '.join(MAPS)}")
+    if kind not in _KINDS:
+        raise ValueError(f"kind = {kind!r} is not known: give one of {', '.join(_KINDS)}")
     called = name or str(getattr(model, "__name__", type(model).__name__))
     return MapCheck(_adapted(model, kind, gives, times, library), process, law, kind, nodes, samples, tolerance, d, seed).report(called)
 
@@ -101,8 +104,10 @@ def kind_of(model: Model) -> str:
         ValueError: a model marked as a posterior mean, or one whose signature does not say.
     """
     marked = getattr(model, "prediction", None)
-    if marked is not None and marked not in MAPS:
-        raise ValueError(f"model predicts {marked!r}, no few-step map: give one marked solvers.predicts('endpoint') or ('map')")
+    if marked is not None and marked not in _KINDS:
+        raise ValueError(
+            f"model predicts {marked!r}, no few-step map: give one marked solvers.predicts('endpoint'), ('map') or ('average')"
+        )
     if marked:
         return str(marked)
     try:
