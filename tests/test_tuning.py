@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.cli import main
 from scorebed.toy.tuning.advise import auto, candidates, measured
 from scorebed.toy.tuning.form import PARTS, form_of
+from scorebed.toy.tuning.lockstep import errors_of
 from scorebed.toy.tuning.setting import Setting, named, own
 
 FEW = ["ddim", "heun", "dpmpp_2m", "dpmpp_3m", "unipc_2", "ab2", "deis_tab2", "ipndm_3"]
@@ -35,6 +37,28 @@ def test_the_race_finds_what_trying_all_finds(model: str) -> None:
     assert [row["error"] for row in advice.rows()] == sorted(row["error"] for row in advice.rows())
     assert all(row["low"] <= row["error"] <= row["high"] for row in advice.rows())
     assert all(c.plan.nfe <= 8 for c in advice.ranking)
+
+
+def test_a_race_ends_when_its_time_is_up() -> None:
+    """After the first round nothing begins: all are ranked by what they showed there, and the better part is left."""
+    advice = advise("mixture1d", 6, methods=FEW, grids=GRIDS, seconds=0.0)
+    assert {len(c.errors) for c in (*advice.ranking, *advice.others)} == {2}
+    assert advice.best.median == min(c.median for c in (*advice.ranking, *advice.others))
+
+
+def test_side_by_side_each_plan_is_run_as_it_is_alone() -> None:
+    """Also those that diverge; and what several ask alike is asked once."""
+    setting = named("product2d")
+    x = setting.draw(3, 5)
+    answer = setting.answer(x)
+    plans = [c.plan for c in candidates(setting, 6, [*FEW, "rk4"], GRIDS)]
+    errors, asked = errors_of(setting, plans, x, answer)
+    for plan, found in zip(plans, errors, strict=True):
+        np.testing.assert_allclose(found, measured(setting, plan, x, answer), rtol=1e-9)
+    assert asked < 0.9 * sum(plan.nfe for plan in plans) * len(x)
+    broken = replace(setting, denoise=lambda y, node: y / 0.0 if node.lam > 0 else setting.denoise(y, node))
+    found = errors_of(broken, plans, x, answer)[0]
+    assert all(np.isinf(one).all() == np.isinf(measured(broken, plan, x, answer)).all() for plan, one in zip(plans, found, strict=True))
 
 
 def test_equal_plans_are_raced_once() -> None:
@@ -166,7 +190,11 @@ def test_the_commands(tmp_path: Path) -> None:
     done = run.invoke(main, [*asked, "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["ranking"][0]["nfe"] <= 4
-    assert "the best" in run.invoke(main, asked).output
+    best = tmp_path / "best.json"
+    done = run.invoke(main, [*asked, "--out", str(best)])
+    assert "the best" in done.output
+    assert str(best) in done.output.replace("\n", "")
+    assert Plan.load(best).nfe <= 4
     out = tmp_path / "plan.json"
     made = ["tune", "--model", "mixture1d", "--nfe", "3", "--iterations", "2", "--states", "30", "--out", str(out)]
     done = run.invoke(main, made)

@@ -51,6 +51,7 @@ def advise(
     states: Annotated[int, typer.Option(metavar="N", min=4, help="States that the finalists see.")] = 48,
     solvers: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Methods to choose among; all by default.")] = None,
     grids: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Grids to choose among; all by default.")] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", min=0.0, help="No round of the race begins after so many.")] = math.inf,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the states.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the best one goes as a Plan, plain JSON.")] = None,
     shape: SHAPE = None,
@@ -73,7 +74,7 @@ def advise(
     setting = setting_of(model, shape, schedule, prediction, library)
     try:
         with bar() as report:
-            advice = ask(setting, nfe, states=states, seed=seed, methods=solvers, grids=grids, report=report)
+            advice = ask(setting, nfe, states=states, seed=seed, methods=solvers, grids=grids, seconds=seconds, report=report)
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from None
     rows = advice.rows()
@@ -96,9 +97,8 @@ def advise(
     screen(140).print(table)
     raced = len(advice.ranking) + len(advice.others)
     share = advice.evaluations / advice.exhaustive
-    typer.echo(
-        f"\n{raced} distinct plans raced on {states} states of seed {seed}, for {share:.0%} of the evaluations of trying all; the best:\n"
-    )
+    seen = f"{len(advice.best.errors)} states of seed {seed}"
+    typer.echo(f"\n{raced} distinct plans raced on {seen}, for {share:.0%} of the evaluations of trying all; the best:\n")
     typer.echo(f"    {advice.best.code}\n")
     if out is not None:
         typer.echo(f"wrote {out}: Plan.load({str(out)!r}).run(denoise, x), ScorebedScheduler(plan={str(out)!r})\n")

@@ -9,6 +9,7 @@ bootstrap.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,7 +70,7 @@ class Advice:
 
     Attributes:
         setting, budget: what was asked.
-        ranking: the candidates that saw every state, the best first; ``others`` those left behind, the best first.
+        ranking: the candidates that saw every state, or all until time was up, the best first; ``others`` those left behind, likewise.
         evaluations: of the model, by samples; ``exhaustive``: what trying every candidate on every state takes.
     """
 
@@ -194,6 +195,7 @@ def advise(
     seed: int = 0,
     methods: Sequence[str] | None = None,
     grids: Sequence[str] | None = None,
+    seconds: float = math.inf,
     report: Tell | None = None,
 ) -> Advice:
     """The ranking of method × grid for a model at a budget.
@@ -204,6 +206,7 @@ def advise(
         states: how many states the finalists see.
         seed: of the states.
         methods, grids: names to choose among; None takes all.
+        seconds: no round begins after so many; what is left then is ranked by the states seen so far.
         report: called with (done, of, label).
 
     Returns:
@@ -218,11 +221,11 @@ def advise(
     alive = candidates(setting, nfe, methods, grids)
     if not alive:
         raise ValueError(f"nfe = {nfe} pays for no method on any grid of {setting.name}")
-    x = setting.draw(states, seed)
+    x, began = setting.draw(states, seed), time.monotonic()
     answer = setting.answer(x)
     exhaustive, spent, seen, left = sum(c.plan.nfe for c in alive) * states, 0, 0, list[Candidate]()
     more = 1 if np.prod(x.shape[1:]) >= _MANY else min(_FIRST, states)
-    while seen < states:
+    while seen < states and (not seen or time.monotonic() - began < seconds):
         rows = slice(seen, seen + more)
         found, asked = errors_of(setting, [c.plan for c in alive], x[rows], answer[rows], report, f"states {seen} to {seen + more}")
         for c, errors in zip(alive, found, strict=True):
