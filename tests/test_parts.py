@@ -60,6 +60,37 @@ def test_another_study_is_not_written_over(words: str, tmp_path: Path) -> None:
     run(f"{less} --force", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("words", "results"),
+    [
+        ("cache", "cache.csv"),
+        ("discrete", "discrete.csv"),
+        ("guided", "guided.csv"),
+        ("likelihood", "likelihood.csv"),
+        ("maps", "maps.csv"),
+        ("schedules", "schedules.csv"),
+        ("learned", "learned.csv"),
+        ("bench", "bench.json"),
+        ("posterior --peers", "peers.csv"),
+        ("posterior --model galaxy-hsc-32", "network.csv"),
+    ],
+)
+def test_no_command_writes_over_what_it_does_not_know(words: str, results: str, tmp_path: Path) -> None:
+    (tmp_path / results).write_text("mine")
+    refused = CliRunner().invoke(main, [*words.split(), "--out", str(tmp_path)])
+    assert (refused.exit_code, f"no {Path(results).stem}-about.json beside it" in refused.output) == (1, True), refused.output
+    assert (tmp_path / results).read_text() == "mine"
+
+
+def test_the_same_command_again_is_no_other_study(tmp_path: Path) -> None:
+    words = "maps --families ddim --steps 1 --no-figures"
+    run(words, tmp_path)
+    run(words, tmp_path)
+    refused = CliRunner().invoke(main, [*words.replace("1", "2").split(), "--out", str(tmp_path)])
+    assert "is of another study (steps 1)" in refused.output
+    run(f"{words} --force", tmp_path)
+
+
 def test_a_part_is_of_its_arguments_and_of_the_code_of_its_method() -> None:
     def key_of(*args: object) -> str:
         return next(chain("stability", Part(amplifications, args))).key

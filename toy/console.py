@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from rich.console import Console
@@ -62,11 +62,15 @@ def _number(text: str) -> bool:
 
 
 class ManyValues(TyperCommand):
-    """A command whose list options take several values after one flag."""
+    """A command whose list options take several values after one flag. ``given`` is what the running one was called with."""
+
+    given: ClassVar[dict[str, Any]] = {}
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         many = [name for p in self.params if isinstance(p, TyperOption) and p.multiple for name in p.opts]
-        return super().parse_args(ctx, spread(args, many))
+        rest = super().parse_args(ctx, spread(args, many))
+        ManyValues.given = dict(ctx.params)
+        return rest
 
 
 _STDOUT: Any = None
@@ -200,6 +204,13 @@ def check_engine(backend: str, scheduler: str | None) -> None:
         raise typer.BadParameter(f"backend {backend!r} not known; known: local, dask", param_hint="--backend")
     if (backend == "dask") != (scheduler is not None):
         raise typer.BadParameter("--backend dask and --scheduler ADDRESS go together", param_hint="--scheduler")
+
+
+def taking(results: str) -> Callable[[], None]:
+    """The --out of the running command, ready and losing no ``results`` of another study; call what comes back once they are written."""
+    from scorebed.toy.store.owner import take
+
+    return take(ManyValues.given, results)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from scorebed.toy.console import ManyValues, bar, main, screen
+from scorebed.toy.console import Force, ManyValues, bar, main, screen, taking
 
 
 @main.command(cls=ManyValues)
@@ -25,6 +25,7 @@ def bench(
     dtype: Annotated[str, typer.Option(metavar="NAME", help="Of the state: float32, float64, bfloat16, float16.")] = "float32",
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="CPU threads.")] = 1,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where bench.json goes.")] = Path("out/bench"),
+    force: Force = False,
 ) -> None:
     """What is spent outside the network, as ratios within one run: steps, loops, exact scores, noise.
 
@@ -45,9 +46,9 @@ def bench(
     kind = getattr(torch, dtype, None)
     if kind not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         raise typer.BadParameter(f"{dtype!r} is not known: give float32, float64, bfloat16 or float16", param_hint="--dtype")
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
 
-    ready(out)
+    signed = taking("bench.json")
     try:
         with bar() as report:
             rows = benches.bench(
@@ -74,6 +75,7 @@ def bench(
     screen(150).print(table)
     facts = benches.record(rows, device=chosen, dtype=dtype, shape=list(shape or (64, 4, 64, 64)), steps=steps, repeats=repeats)
     replace_text(out / "bench.json", json.dumps(facts, indent=1) + "\n")
+    signed()
     typer.echo(f"{torch.get_num_threads()} CPU threads, {chosen}, {dtype}. Written to {out / 'bench.json'}")
 
 

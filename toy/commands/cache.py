@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scorebed.toy.commands.tune import LIBRARY, MODEL, PREDICTION, SCHEDULE, SHAPE, setting_of
-from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, bar, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
 
 
@@ -31,6 +31,7 @@ def cache(
     schedule: SCHEDULE = "VP",
     prediction: PREDICTION = "eps",
     library: LIBRARY = "torch",
+    force: Force = False,
 ) -> None:
     """What does skipping evaluations cost? Order, stability, exact and measured errors of caches, the threshold for a tolerance.
 
@@ -44,14 +45,14 @@ def cache(
 
     from scorebed.solvers import GRIDS, PREDICTIONS, methods_on
     from scorebed.toy.console import known
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
     from scorebed.toy.tuning.advise import auto
     from scorebed.toy.tuning.caches import table
 
     named = [] if solver == "auto" else known([solver], methods_on(), "solver", "--solver")
     known([grid], GRIDS, "grid", "--grid")
     known([what], dict.fromkeys(PREDICTIONS), "prediction", "--what")
-    ready(out)
+    signed = taking("cache.csv")
     setting = setting_of(model, shape, schedule, prediction, library)
     if solver == "auto":
         found = auto(setting, steps)
@@ -65,6 +66,7 @@ def cache(
         raise typer.BadParameter(str(problem)) from None
     data = pd.DataFrame(rows)
     replace_text(out / "cache.csv", data.to_csv(index=False))
+    signed()
     page = Table(box=None, padding=(0, 2, 0, 0), title=f"[bold]{setting.name}[/bold], {solver}, {steps} steps", title_justify="left")
     for head in ("cache", "NFE", "rounds", "order", "stable to", "predicted", "on the twin", "error", "without", "gains"):
         page.add_column(head, justify="left" if head == "cache" else "right", header_style="dim", no_wrap=True)

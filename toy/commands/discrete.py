@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
 
 
@@ -20,6 +20,7 @@ def discrete(
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
     dark: Dark = False,
     purpose: For = None,
+    force: Force = False,
 ) -> None:
     """Samplers of tokens against exact laws: total variation and KL with their orders, and which step loses what; two pictures.
 
@@ -32,7 +33,7 @@ def discrete(
 
     from scorebed.toy.figures import discrete as draw
     from scorebed.toy.figures.style import save
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
     from scorebed.toy.studies import discrete as study
 
     if methods != ["all"]:
@@ -43,10 +44,11 @@ def discrete(
     names = list(study.known()) if methods == ["all"] else list(dict.fromkeys(methods or study.DEFAULT))
     chosen, places = [study.known()[name] for name in names], [study.TABLES[name] for name in dict.fromkeys(wanted)]
     counts = sorted(set(steps or (4, 8, 16, 32, 64)))
-    ready(out)
+    signed = taking("discrete.csv")
     with bar() as report:
         table = study.table(chosen, places, counts, report)
     replace_text(out / "discrete.csv", table.to_csv(index=False))
+    signed()
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("method", "problem", "claim", "order", *(f"{n} steps" for n in counts), "KL"):
         page.add_column(head, justify="left" if head in ("method", "problem") else "right", header_style="dim", no_wrap=True)

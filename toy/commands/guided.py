@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
 
 _SCALES, _STEPS = (1.0, 2.0, 3.0, 5.0, 8.0), (5, 10, 20, 40, 80)
@@ -32,6 +32,7 @@ def guided(
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the figures.")] = True,
     dark: Dark = False,
     purpose: For = None,
+    force: Force = False,
 ) -> None:
     """What guidance samples, against p_c^w p_u^(1-w), which it means: its bias apart from the discretisation error.
 
@@ -47,7 +48,7 @@ def guided(
     from scorebed.solvers import SOLVERS
     from scorebed.toy.figures.style import save
     from scorebed.toy.problems.guided import GUIDED
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
     from scorebed.toy.studies.guided import rules_of
 
     known([problem], GUIDED | dict.fromkeys(("digits", "reward")), "problem of guidance", "--problem")
@@ -55,7 +56,7 @@ def guided(
         raise typer.BadParameter(f"{problem} has one rule, cfg: leave the option out", param_hint="--rules")
     known(rules, rules_of(GUIDED[problem]) if problem in GUIDED else {}, f"rule measured on {problem}", "--rules")
     known(solvers, SOLVERS, "solver", "--solvers")
-    ready(out)
+    signed = taking("hacking.csv" if problem == "reward" else "guided.csv")
     try:
         tables, drawn = _measured(problem, rules, solvers, scales, steps)
     except ValueError as problem_told:
@@ -63,6 +64,7 @@ def guided(
     for name, table in tables.items():
         replace_text(out / f"{name}.csv", table.to_csv(index=False))
         _print(table)
+    signed()
     files = [path for name, make in drawn.items() for path in save(make(), out, name, dark=dark)] if figures else []
     typer.echo(f"Written to {out}: " + "  ".join([*(f"{name}.csv" for name in tables), *(path.name for path in files)]))
 

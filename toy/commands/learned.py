@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
 
 
@@ -22,6 +22,7 @@ def learned(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where networks, tables and the figure go.")] = Path("out/learned"),
     dark: Dark = False,
     purpose: For = None,
+    force: Force = False,
 ) -> None:
     """What did a network learn wrong? Small networks are trained on three data sets whose score is exact, and their error is split.
 
@@ -36,11 +37,11 @@ def learned(
 
     from scorebed.toy.figures.learned import figure
     from scorebed.toy.figures.style import save
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
     from scorebed.toy.studies.learned import apart, budget, domains, network
 
     known(data, domains(), "data set", "--data")
-    ready(out)
+    signed = taking("learned.csv")
     made = {}
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("data", "part", "nats", "± error"):
@@ -58,5 +59,6 @@ def learned(
     replace_text(out / "learned.csv", tables.to_csv(index=False))
     levels = pd.concat([table.assign(domain=name) for name, (_, table) in made.items()], ignore_index=True)
     replace_text(out / "levels.csv", levels.to_csv(index=False))
+    signed()
     files = save(figure(made), out, "learned", dark=dark)
     typer.echo(f"Written to {out}: learned.csv  levels.csv  networks/  " + "  ".join(path.name for path in files))

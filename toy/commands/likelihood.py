@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
 
 
@@ -23,6 +23,7 @@ def likelihood(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figure go.")] = Path("out/likelihood"),
     dark: Dark = False,
     purpose: For = None,
+    force: Force = False,
 ) -> None:
     """Whose is which part of the error of log p: the prior's, the steps', the score's, the probes'. Exact, on a product of mixtures.
 
@@ -37,13 +38,13 @@ def likelihood(
     from scorebed.toy.figures.likelihood import figure
     from scorebed.toy.figures.style import save
     from scorebed.toy.problems.products import product2d
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
     from scorebed.toy.studies.budget import ScoreError
     from scorebed.toy.studies.likelihood import split
 
     methods = known(solvers or ("ddim", "heun", "dpmpp_3m"), methods_on(), "solver", "--solvers")
     known([by], {"quadrature": 0, "determinant": 0}, "way", "--by")
-    ready(out)
+    signed = taking("likelihood.csv")
     law, counts = product2d(), sorted(set(steps or (8, 16, 32, 64, 128)))
     grids = [grid.uniform_lam(VP(), n, end=0.02)[::-1] for n in counts]
     x, error = law.sample(samples, 0, grids[0][0]), ScoreError(gradient, solenoidal)
@@ -55,6 +56,7 @@ def likelihood(
     tables = [pd.concat(rows, ignore_index=True) for rows in made]
     table = pd.concat(tables, ignore_index=True)
     replace_text(out / "likelihood.csv", table.to_csv(index=False))
+    signed()
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("solver", "part", *(f"N = {n}" for n in counts)):
         page.add_column(head, justify="left" if head in ("solver", "part") else "right", header_style="dim")

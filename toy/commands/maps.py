@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def maps(
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the two figures.")] = True,
     dark: Dark = False,
     purpose: For = None,
+    force: Force = False,
 ) -> None:
     """Few-step maps: the error of each family by number of steps beside the exact map; exact laws on three modes, no sampling.
 
@@ -37,7 +38,7 @@ def maps(
     from scorebed.toy.figures import maps as draw
     from scorebed.toy.figures.style import save
     from scorebed.toy.problems.lines import modes
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
     from scorebed.toy.studies import maps as study
 
     known(families, study.FAMILIES, "family", "--families")
@@ -45,10 +46,11 @@ def maps(
     wrong = [n for n in counts if study.FINE % n]
     if wrong:
         raise typer.BadParameter(f"{wrong[0]} does not divide {study.FINE}: give 1, 2, 4, 8 or 16", param_hint="--steps")
-    ready(out)
+    signed = taking("maps.csv")
     with bar() as report:
         table = study.table(list(dict.fromkeys(families or study.FAMILIES)), counts, report=report)
     replace_text(out / "maps.csv", table.to_csv(index=False))
+    signed()
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("family", "", *(f"W1, N = {n}" for n in counts)):
         page.add_column(head, justify="left" if head in ("family", "") else "right", header_style="dim", no_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
 from scorebed.toy.options import PREDICTION, SCHEDULE, SHAPE, Dark, For
 from scorebed.toy.options import network as network_named
 
@@ -105,15 +105,16 @@ def _peers(out: Path, samples: int) -> None:
     from rich.table import Table
 
     from scorebed.toy.peers.posterior import rows
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
 
-    ready(out)
+    signed = taking("peers.csv")
     with bar() as report:
         table = rows(report, samples=max(samples, 2500))
     if table.empty:
         typer.echo("neither azula nor diffusers is installed: python -m pip install azula diffusers", err=True)
         raise typer.Exit(1)
     replace_text(out / "peers.csv", table.to_csv(index=False))
+    signed()
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("sampler", "problem", "verdict", "mean", "cov", "mean far off", "cov far off", "ours", "mean", "cov", "cause"):
         page.add_column(head, header_style="dim")
@@ -131,11 +132,11 @@ def _network(model: Any, methods: list[str] | None, steps: list[int], out: Path,
     from scorebed.solvers.inverse import METHODS
     from scorebed.toy.figures.posterior_network import images
     from scorebed.toy.figures.style import save
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
     from scorebed.toy.studies.posterior_network import DEFAULT, Masked, reference, rows
 
     known(methods, METHODS, "posterior sampler", "--methods")
-    ready(out)
+    signed = taking("network.csv")
     problem = Masked(model, seed=seed)
     with bar() as report:
         report(0, 1, "the long run")
@@ -143,6 +144,7 @@ def _network(model: Any, methods: list[str] | None, steps: list[int], out: Path,
         moments = {"long run": (truth.mean, truth.std)}
         table = rows(problem, truth, methods or DEFAULT, steps, report, moments)
     replace_text(out / "network.csv", table.to_csv(index=False))
+    signed()
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("method", "steps", "NFE", "J^T v", "mean", "spread", "residual", "s"):
         page.add_column(head, justify="left" if head == "method" else "right", header_style="dim")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from scorebed.toy.commands.tune import LIBRARY, MODEL, PREDICTION, SCHEDULE, SHAPE, setting_of
-from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
 
 
@@ -32,6 +32,7 @@ def schedules(
     schedule: SCHEDULE = "VP",
     prediction: PREDICTION = "eps",
     library: LIBRARY = "torch",
+    force: Force = False,
 ) -> None:
     """Which schedule? Usual ones, closed forms and ones made for the model, judged on states never used, beside as many random ones.
 
@@ -44,14 +45,14 @@ def schedules(
     from rich.table import Table
 
     from scorebed.solvers import methods_on
-    from scorebed.toy.store.files import ready, replace_text
+    from scorebed.toy.store.files import replace_text
     from scorebed.toy.tuning.advise import auto
     from scorebed.toy.tuning.schedule_makers import MAKERS
     from scorebed.toy.tuning.schedules import bench, table
 
     named = [] if solver == "auto" else known([solver], methods_on(), "solver", "--solver")
     known(makers, MAKERS, "maker", "--makers")
-    ready(out)
+    signed = taking("schedules.csv")
     setting = setting_of(model, shape, schedule, prediction, library)
     if solver == "auto":
         found = auto(setting, steps)
@@ -66,6 +67,7 @@ def schedules(
         raise typer.BadParameter(str(problem)) from None
     data = pd.DataFrame(rows)
     replace_text(out / "schedules.csv", data.drop(columns="lams").to_csv(index=False))
+    signed()
     replace_text(out / "schedules.json", json.dumps({row["schedule"]: row["times"] for row in rows}, indent=1) + "\n")
     if as_json:
         typer.echo(json.dumps({"model": setting.name, "solver": solver, "steps": steps, "schedules": rows}, indent=2))

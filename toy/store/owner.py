@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,21 @@ def begin(folder: str | Path, results: str, about: str, arguments: Mapping[str, 
     made = ready(folder)
     admit(made, results, about, lambda old: missing(old, arguments), force)
     return made
+
+
+_SHOWS = ("out", "figures", "dark", "purpose", "force", "fresh", "jobs", "backend", "scheduler", "threads")
+"""Options that say how a study is made and shown, not what it is."""
+
+
+def take(given: Mapping[str, Any], results: str) -> Callable[[], None]:
+    """``begin`` for a command, of whose options ``given`` the study is made; what comes back signs the folder.
+
+    Raises:
+        StoreError: as ``begin``.
+    """
+    arguments = json.loads(json.dumps({name: value for name, value in given.items() if name not in _SHOWS}, default=str))
+    about = f"{Path(results).stem}-about.json"
+    return partial(sign, begin(given["out"], results, about, arguments, given["force"]), about, arguments)
 
 
 def sign(folder: Path, about: str, arguments: Mapping[str, Any]) -> None:
