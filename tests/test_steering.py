@@ -51,6 +51,39 @@ def test_composition_is_its_formula() -> None:
     agree(compose.thresholded(ONE.denoised, 0.9, 0.4), 0.4 * np.clip(d / size, -1.0, 1.0))
 
 
+def test_regions_are_exact_where_they_are_independent() -> None:
+    """One coordinate of each of two laws of independent ones: the model of their product; of dependent ones it is not."""
+    one, two = GaussianMixture([0.3, 0.7], [[-1.0], [0.6]], [0.1, 0.2]), GaussianMixture([0.6, 0.4], [[0.2], [1.5]], [0.3, 0.05])
+
+    def both(a: GaussianMixture, b: GaussianMixture) -> GaussianMixture:
+        means = [[float(m[0]), float(n[0])] for m in a.means for n in b.means]
+        spreads = [np.diag([s, t]) for s in np.ravel(a.covariances) for t in np.ravel(b.covariances)]
+        return GaussianMixture(np.outer(a.weights, b.weights).ravel(), means, np.stack(spreads))
+
+    masks = [np.array([1.0, 0.0]), np.array([0.0, 1.0])]
+    agree(compose.regions([both(one, one).denoised, both(two, two).denoised], masks), np.asarray(both(one, two).denoised(X, NODE)))
+    tied = compose.regions([ONE.denoised, both(two, two).denoised], masks)
+    cut = GaussianMixture([1.0], ONE.means[:, :1], [[[0.3]]])
+    assert np.abs(tied(X, NODE) - np.asarray(both(cut, two).denoised(X, NODE))).max() > 0.01
+
+
+def test_bands_and_negatives_sample_their_gaussians() -> None:
+    """Of Gaussians with common directions: each band has the guided law of its own scale, and a negative prompt that of its weight."""
+    cov = np.diag([0.2, 0.4])
+    given, null = GaussianMixture([1.0], [[0.5, -0.3]], cov[None]), GaussianMixture([1.0], [[0.0, 0.0]], 1.0)
+    nodes = grid.uniform_lam(VP(), 300, 0.999, 0.01)
+    x = nodes[0].sigma * np.concatenate([np.zeros((1, 2)), np.eye(2)])  # the run is affine: mean and slopes
+    first = np.diag([1.0, 0.0])
+    bands = compose.banded(given.denoised, null.denoised, 3.0, 1.5, lambda gap: gap @ first)
+    away = compose.composed(given.denoised, [(-0.5, null.denoised)])
+    for model, scales in ((bands, (3.0, 1.5)), (away, (1.5, 1.5))):
+        out = sample(SOLVERS["heun"], model, x, nodes, terminal="none")
+        for i, w in enumerate(scales):
+            mean, variance = guided_law([(w, given.means[0, i], cov[i, i]), (1.0 - w, 0.0, 1.0)], nodes[0], nodes[-1])
+            assert out[0, i] == pytest.approx(float(mean), abs=2e-3)
+            assert (out[1 + i, i] - out[0, i]) ** 2 == pytest.approx(float(variance), rel=5e-3)
+
+
 def test_low_pass_is_a_real_projection() -> None:
     p = compose.low_pass(9, 2)
     np.testing.assert_allclose(p @ p, p, atol=1e-12)
