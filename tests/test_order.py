@@ -25,6 +25,18 @@ def test_weak_order_on_a_mixture(solver: Solver) -> None:
     PROPERTIES["weak_order_on_a_mixture"](solver)
 
 
+def test_local_order(solver: Solver) -> None:
+    PROPERTIES["local_order"](solver)
+
+
+def test_local_weak_order(solver: Solver) -> None:
+    PROPERTIES["local_weak_order"](solver)
+
+
+def test_in_place(solver: Solver) -> None:
+    PROPERTIES["in_place"](solver)
+
+
 def test_strong_order(solver: Solver) -> None:
     PROPERTIES["strong_order"](solver)
 

@@ -18,7 +18,7 @@ from scorebed.solvers.process.particles import Particles
 from scorebed.solvers.process.recipe import Recipe, from_recipe, psld, third_order
 from scorebed.toy.problems.linear import LinearProblem
 from scorebed.toy.problems.uneven import jagged
-from scorebed.toy.properties import linear
+from scorebed.toy.properties import linear, local
 
 D, Q = ((0.4, 0.1), (0.1, 1.2)), ((0.0, -1.5), (1.5, 0.0))
 PROCESSES: dict[str, Any] = {
@@ -66,8 +66,8 @@ def test_a_short_step_and_its_order(name: str, method: str) -> None:
             linear.consistent(solver, [here])
         return
     linear.consistent(solver, [here])
-    if solver.weak is None and linear.keeps_memory(solver, here) is None:
-        linear.local_order(solver, here)
+    (local.order_of_a_step if solver.weak is None else local.weak_order_of_a_step)(solver, [here])
+    local.asked_in_place(solver, [here])
 
 
 @pytest.mark.parametrize("name", ["VP bridge", "interpolant", "levels"])

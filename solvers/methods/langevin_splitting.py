@@ -29,7 +29,8 @@ from scorebed.solvers.state import State, bare, parts
 from scorebed.solvers.tableau import plus
 
 _PHASE = ("phase",)
-_SPLIT = "splits the motion, which moves a point mass too"
+SPLIT = "splits the motion, which moves a point mass too"
+"""Why a method does not follow a constant model exactly, nor asks about states that have the law of their node."""
 
 
 @lru_cache(maxsize=256)
@@ -105,7 +106,7 @@ def _all(s: Any) -> range:
     return range(len(s.process.state))
 
 
-@solver(order=1, reference="arXiv:2112.07068, section 4.3 and algorithm 1", weak=1, strong=1, inexact=_SPLIT, on=_PHASE)
+@solver(order=1, reference="arXiv:2112.07068, section 4.3 and algorithm 1", weak=1, strong=1, inexact=SPLIT, on=_PHASE)
 def sscs(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""Linear part over half of the step, Euler's step of the model's part from s to t in the middle, linear part over the other half."""
     i = at_time(s, t, 0.5) if s.t != t.t else s
@@ -114,7 +115,7 @@ def sscs(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise)
     return noisy(u, linear(i, t), noise(i, t)), None
 
 
-@solver(order=2, reference="arXiv:2112.07068, section 4.3, with the midpoint rule inside", weak=2, strong=1, inexact=_SPLIT, on=_PHASE)
+@solver(order=2, reference="arXiv:2112.07068, section 4.3, with the midpoint rule inside", weak=2, strong=1, inexact=SPLIT, on=_PHASE)
 def sscs_2(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""``sscs`` with the explicit midpoint rule on the model's part: of order 2, at two evaluations."""
     i, h = at_time(s, t, 0.5) if s.t != t.t else s, t.t - s.t
@@ -137,25 +138,25 @@ def _sequence(order: str, denoise: Denoiser, x: State, s: Any, t: Any, noise: No
     return x
 
 
-@solver(order=1, reference="arXiv:2310.07894, section 3.2: naive OBA", weak=1, strong=1, inexact=_SPLIT, on=_PHASE)
+@solver(order=1, reference="arXiv:2310.07894, section 3.2: naive OBA", weak=1, strong=1, inexact=SPLIT, on=_PHASE)
 def oba(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""O, then B, then A, each over the whole step and with a prediction of its own."""
     return _sequence("OBA", denoise, x, s, t, noise), None
 
 
-@solver(order=1, reference="arXiv:2310.07894, section 3.2: naive BAO", weak=1, strong=1, inexact=_SPLIT, on=_PHASE)
+@solver(order=1, reference="arXiv:2310.07894, section 3.2: naive BAO", weak=1, strong=1, inexact=SPLIT, on=_PHASE)
 def bao(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""B, then A, then O, each over the whole step and with a prediction of its own."""
     return _sequence("BAO", denoise, x, s, t, noise), None
 
 
-@solver(order=1, reference="arXiv:2310.07894, section 3.2: reduced OBA", weak=1, strong=1, inexact=_SPLIT, on=_PHASE)
+@solver(order=1, reference="arXiv:2310.07894, section 3.2: reduced OBA", weak=1, strong=1, inexact=SPLIT, on=_PHASE)
 def roba(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""``oba`` with one prediction for B and A: half the evaluations."""
     return _sequence("OBA", denoise, x, s, t, noise, reduced=True), None
 
 
-@solver(order=1, reference="Leimkuhler & Matthews, AMRX 2013; arXiv:2310.07894", weak=1, strong=1, inexact=_SPLIT, on=_PHASE)
+@solver(order=1, reference="Leimkuhler & Matthews, AMRX 2013; arXiv:2310.07894", weak=1, strong=1, inexact=SPLIT, on=_PHASE)
 def baoab(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""Halves of B and A at s, O, halves of A and B at t, each with a prediction of its own. Of order 2 were B free of v."""
     h = 0.5 * (t.t - s.t)
@@ -167,7 +168,7 @@ def baoab(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise
     return x, None
 
 
-@solver(order=1, reference="arXiv:2310.07894, section 3.2: naive velocity Verlet on the flow", inexact=_SPLIT, on=_PHASE)
+@solver(order=1, reference="arXiv:2310.07894, section 3.2: naive velocity Verlet on the flow", inexact=SPLIT, on=_PHASE)
 def nvv(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""Half a step of v and a whole one of x at s, half a step of v at t, three predictions. The force on v depends on v, so the palindrome
     is one of Euler's steps and not of a method with its adjoint: order 1, with an error of the friction's size."""
@@ -177,7 +178,7 @@ def nvv(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) 
     return drift(u, denoise(u, t), 0.5 * h, there, _v(s)), None
 
 
-@solver(order=1, reference="arXiv:2310.07894, section 3.2: reduced velocity Verlet on the flow", inexact=_SPLIT, on=_PHASE)
+@solver(order=1, reference="arXiv:2310.07894, section 3.2: reduced velocity Verlet on the flow", inexact=SPLIT, on=_PHASE)
 def rvv(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""``nvv`` with one prediction at s for both steps there: two evaluations."""
     h, here, there, m = t.t - s.t, kicks(s, 0.0), kicks(t, 0.0), denoise(x, s)

@@ -46,6 +46,9 @@ Back = Callable[[Denoiser, Array, Node | None, Node, Node, Carry, Noise], tuple[
 """``back(denoise, x_t, r, s, t, carry, noise) -> (x_s, carry)`` undoes the step from s to t; r is the node before s, None where s is the
 first, and ``noise`` that of the way out."""
 
+BEHIND = "evaluates the moved half of its pair a step behind that half's noise level"
+"""Why a method does not follow a constant denoiser exactly, nor asks about states that have the law of their node."""
+
 _BACK: dict[str, Callable[..., Back]] = {}  # by the method's name, a function of its options
 _AMPLIFICATION: dict[str, Callable[..., float]] = {}  # so too; of the nodes and the options
 
@@ -57,7 +60,7 @@ def _eps(denoise: Denoiser, x: Array, node: Node) -> Array:
 @solver(
     order=1,
     reference="arXiv:2211.12446, the coupled denoising step",
-    inexact="evaluates the moved half of its pair a step behind that half's noise level",
+    inexact=BEHIND,
 )
 @within(p="(0, 1]")
 def edict(

@@ -8,18 +8,17 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from scorebed.analytic.output.moments import moments, output_map
 from scorebed.analytic.process import LinearLaw
 from scorebed.solvers import BrownianNoise, Solver, sample, trace
 from scorebed.solvers.base import advance
 from scorebed.solvers.state import State, bare, parts
-from scorebed.toy.measure.convergence import order_of
 from scorebed.toy.measure.order import OrderResult
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.problems.linear import LinearProblem
 from scorebed.toy.problems.problem import enrolled
+from scorebed.toy.properties import local
 from scorebed.toy.properties.linear_paths import keeps_strong_order
 from scorebed.toy.properties.registry import any_of, deterministic, inexact, prop, require, stochastic, unplanned
 
@@ -70,12 +69,19 @@ def enrol(kind: str, problems: Problems, begun: Problems | None = None) -> None:
         unplanned,
     )
     enter(
-        lambda s: local_order(s, problems()[1]),
-        "One short step with a linear model that moves in time is off by its order's power of the length and one more.",
+        lambda s: local.order_of_a_step(s, problems()),
+        "One short step is off by its order's power of the length and one more.",
         "local_order",
         stochastic,
-        lambda s: keeps_memory(s, problems()[0]),
+        unplanned,
     )
+    enter(
+        lambda s: local.weak_order_of_a_step(s, problems()),
+        "So are mean and covariance, from an exact marginal.",
+        "local_weak_order",
+        deterministic,
+    )
+    enter(lambda s: local.asked_in_place(s, problems()), "The model is asked about states where they belong.", "in_place", unplanned)
     enter(point_mass, "On a point mass the law of the output is exact in any number of steps.", "point_mass", inexact, unplanned)
     enter(lambda s: empty_steps(s, problems()[0]), "A step of length zero is the identity.", "empty_step")
     enter(
@@ -142,34 +148,6 @@ def consistent(solver: Solver, problems: Sequence[LinearProblem]) -> None:
 def _still(model: np.ndarray, offset: np.ndarray, node: Any) -> tuple[np.ndarray, np.ndarray]:
     """An affine model that is the same at every node."""
     return model, offset
-
-
-def local_order(solver: Solver, problem: LinearProblem) -> None:
-    """The error of one step falls with one power of its length more than the claimed order, by the exact flow of a linear model."""
-    process, (first, last) = problem.process, problem.ends
-    c, g = len(process.state), len(process.gives)
-    slopes, s = np.random.default_rng(1).uniform(0.5, 1.5, (2, g, c)), first.toward(last, 0.3)
-
-    def affine(node: Any) -> tuple[np.ndarray, np.ndarray]:
-        return slopes[0] + 6.0 * (node.t - s.t) * slopes[1], np.full(g, 0.7 - 3.0 * node.t)
-
-    def flow(time: float, y: np.ndarray) -> np.ndarray:
-        node = process.node(time)
-        (a, b), (p, q, _) = affine(node), (np.array(m) for m in process.rates(node, 0.0))
-        out = (p + q @ a) @ y.reshape(c, c + 1)
-        out[:, -1] += q @ b
-        return np.asarray(out.ravel())
-
-    errors, steps = [], (48, 96, 192)
-    for n in steps:
-        t = process.node(s.t + (last.t - s.t) / n)
-        exact = solve_ivp(flow, (s.t, t.t), np.eye(c, c + 1).ravel(), method="DOP853", rtol=1e-13, atol=1e-15).y[:, -1].reshape(c, c + 1)
-        a, b, _ = output_map(trace(solver, [s, t]), affine, c)
-        errors.append(float(np.abs(np.column_stack([a, b]) - exact).max()))
-    if errors[-1] > 1e-14:
-        found = order_of(steps, errors)
-        said = f"local order {found} on {problem.name}, claimed {solver.order} and one more; errors {errors}"
-        require(found.inside(solver.order + 1.0, above=1.5), solver, said)
 
 
 def exact_on_a_point(solver: Solver, problem: LinearProblem) -> None:

@@ -1,0 +1,181 @@
+r"""Properties of short steps, which say more of one step than a run of many.
+
+A method of order p errs by O(h^{p+1}) in a step of length h: as a map from state to state, with an affine model that moves in time, against
+the exact flow of dz/dt = P z + Q m; if it draws noise, in mean and covariance, from the exact marginal of a Gaussian, p its weak order. A
+method with a memory takes some steps, and what the last adds to the error counts: what its start left behind cancels there but for a power
+of h. Steps are as short as round-off allows: there, 1 % of a term of order h^p is more than what the method itself is off.
+
+And the model is asked where it is right: about the state at the state's own node, about a stage at a node whose law it has to O(h²).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from scorebed.analytic.output.moments import Affine, output_map
+from scorebed.analytic.process import LinearLaw
+from scorebed.solvers import Solver, trace
+from scorebed.solvers.methods.langevin_splitting import SPLIT
+from scorebed.solvers.methods.reversible import BEHIND
+from scorebed.solvers.ops import Registers
+from scorebed.solvers.plan import Plan
+from scorebed.toy.measure.order import Conditions, OrderResult, measure_order
+from scorebed.toy.problems.euclidean import EuclideanProblem
+from scorebed.toy.problems.problem import Problem
+from scorebed.toy.properties.cases import cases
+from scorebed.toy.properties.registry import any_of, deterministic, prop, require, stochastic, unplanned
+
+_LENGTHS = (1.0, 0.7, 1.3, 0.8, 1.1, 0.9)
+"""Of the steps that a method with a memory takes."""
+_BEGIN, _FLOOR = 0.3, 1e-14
+"""How far inside the grid the steps begin, and what is round-off there, where states and predictions are of size 1."""
+
+
+def order_of_a_step(solver: Solver, problems: Sequence[Problem]) -> None:
+    """The error of a step as a map falls with one power of its length more than the claimed order."""
+    _falls(_in_map, solver.order, solver, problems)
+
+
+def weak_order_of_a_step(solver: Solver, problems: Sequence[Problem]) -> None:
+    """The error of a step in mean and covariance falls with one power of its length more than the claimed weak order."""
+    _falls(_in_law, solver.weak or 0.0, solver, problems)
+
+
+def asked_in_place(solver: Solver, problems: Sequence[Problem]) -> None:
+    """The model is asked about a state at its own node; in methods of order 1 about a stage at a node whose law it has to O(h²).
+
+    Methods of higher orders need that of their stages, and show it in their order. Splittings move their stages off every law.
+    """
+    for problem in problems:
+        plan = _short(solver, problem, 0.01)
+        for op in plan.calls.values():
+            at = [node for node, state in zip(plan.grid, plan.states, strict=True) if state == op.source]
+            require(not at or op.node in at, solver, f"asks about the state at {at[:1]} as if it were at {op.node}")
+    if solver.order == 1 and solver.inexact not in (SPLIT, BEHIND):
+        off = _in_map if solver.weak is None else _in_law
+
+        def stages(plan: Plan) -> float:
+            return max(float(np.abs(off(plan, op.source, op.node)).max()) for op in plan.calls.values())
+
+        found = _measured(stages, 1.0, solver, problems)
+        require(found.reaches(2.0), solver, f"asks about stages off the law of their node by {found}; errors {found.errors}")
+
+
+Off = Callable[[Plan, Registers, Any], np.ndarray]
+"""(plan, registers, node) -> how far what the registers hold is from what is true at the node."""
+
+
+def _falls(off: Off, claim: float, solver: Solver, problems: Sequence[Problem]) -> None:
+    """Whether what the last step adds to the error is of order h^{claim + 1}."""
+
+    def added(plan: Plan) -> float:
+        before, after = (off(plan, plan.states[i], plan.grid[i]) for i in (-2, -1))
+        return float(np.abs(after - before).max())
+
+    found = _measured(added, claim, solver, problems)
+    require(found.reaches(claim + 1.0), solver, f"error {found} of one step, claimed {claim} and one more; errors {found.errors}")
+
+
+def _measured(error: Callable[[Plan], float], claim: float, solver: Solver, problems: Sequence[Problem]) -> OrderResult:
+    """The order in h of an error that should be of order h^{claim + 1}, the largest of all problems, for h^{claim + 1} from 1e-8 down to
+    round-off."""
+    sizes = [round(10.0 ** (k / (claim + 1.0))) for k in range(8, 16)]
+    return measure_order(
+        lambda n: max(error(_short(solver, problem, 1.0 / n)) for problem in problems),
+        conditions=Conditions(target=", ".join(problem.name for problem in problems), grid="short steps", floor=_FLOOR),
+        steps=sizes[:3],
+        finer=sizes[3:],
+    )
+
+
+def _short(solver: Solver, problem: Problem, h: float) -> Plan:
+    """One step, or several of a method with a memory, each about ``h`` of the way from the first to the last node of the problem."""
+    first, last = problem.ends
+    nodes = [first.toward(last, _BEGIN)]
+    for length in _LENGTHS:
+        nodes.append(problem.process.node(nodes[-1].t + h * length * (last.t - first.t)))
+    plan = trace(solver, nodes)
+    return plan if solver.start is not None or plan.history else trace(solver, nodes[:2])
+
+
+def _in_map(plan: Plan, at: Registers, node: Any) -> np.ndarray:
+    """Of the map from the first state, with a linear model that moves in time."""
+    process, start = plan.grid[0].process, plan.grid[0].t
+    a, b, _ = output_map(replace(plan, result=at), _moving(process, start), len(process.state))
+    return np.column_stack([a, b]) - _flow(process, start, node.t)
+
+
+def _in_law(plan: Plan, at: Registers, node: Any) -> np.ndarray:
+    """Of mean and covariance on some Gaussians, from their exact marginals at the first node."""
+    out = []
+    for law in _laws(plan.grid[0].process):
+        a, b, c = output_map(replace(plan, result=at), law.affine, len(plan.grid[0].process.state))
+        begin, end = law.marginal(plan.grid[0]), law.marginal(node)
+        out += [a @ begin.mean() + b - end.mean(), *(a @ begin.covariance() @ a.T + c @ c.T - end.covariance())]
+    return np.stack(out)
+
+
+def _moving(process: Any, start: float) -> Affine:
+    """An affine model that changes with time."""
+    slopes = np.random.default_rng(1).uniform(0.5, 1.5, (2, len(process.gives), len(process.state)))
+
+    def affine(node: Any) -> tuple[np.ndarray, np.ndarray]:
+        return slopes[0] + 6.0 * (node.t - start) * slopes[1], np.full(len(process.gives), 0.7 - 3.0 * node.t)
+
+    return affine
+
+
+@lru_cache(maxsize=1024)
+def _flow(process: Any, start: float, end: float) -> np.ndarray:
+    """The exact flow with that model, as (map, constant)."""
+    c, model = len(process.state), _moving(process, start)
+
+    def slope(time: float, y: np.ndarray) -> np.ndarray:
+        node = process.node(time)
+        (a, b), (p, q, _) = model(node), (np.array(m) for m in process.rates(node, 0.0))
+        out = (p + q @ a) @ y.reshape(c, c + 1)
+        out[:, -1] += q @ b
+        return np.asarray(out.ravel())
+
+    done = solve_ivp(slope, (start, end), np.eye(c, c + 1).ravel(), method="DOP853", rtol=1e-13, atol=1e-15)
+    return np.asarray(done.y[:, -1].reshape(c, c + 1))
+
+
+@lru_cache(maxsize=64)
+def _laws(process: Any) -> list[LinearLaw]:
+    """Gaussians with means and covariances at random."""
+    rng, g, laws = np.random.default_rng(5), len(process.gives), []
+    for _ in range(3):
+        mean, root = rng.standard_normal((1, g)), rng.standard_normal((g, g))
+        laws.append(LinearLaw(process, [1.0], mean, (0.3 * root @ root.T + 0.1 * np.eye(g))[None]))
+    return laws
+
+
+@cache
+def _problems() -> tuple[EuclideanProblem, ...]:
+    """Where the clocks run: a variance-preserving schedule, and rectified flow."""
+    return cases()[:2]
+
+
+@prop(exempt=any_of(stochastic, unplanned))
+def local_order(solver: Solver) -> None:
+    """One short step is off by its order's power of the length and one more."""
+    order_of_a_step(solver, _problems())
+
+
+@prop(exempt=deterministic)
+def local_weak_order(solver: Solver) -> None:
+    """So are mean and covariance, from an exact marginal."""
+    weak_order_of_a_step(solver, _problems())
+
+
+@prop(exempt=unplanned)
+def in_place(solver: Solver) -> None:
+    """The model is asked about states where they belong."""
+    asked_in_place(solver, _problems())
