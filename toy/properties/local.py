@@ -33,8 +33,10 @@ from scorebed.toy.properties.registry import any_of, deterministic, prop, requir
 
 _LENGTHS = (1.0, 0.7, 1.3, 0.8, 1.1, 0.9)
 """Of the steps that a method with a memory takes."""
-_BEGIN, _FLOOR = 0.3, 1e-14
+_BEGIN, _FLOOR = 0.3, 1.5e-14
 """How far inside the grid the steps begin, and what is round-off there, where states and predictions are of size 1."""
+_FEWEST = 20
+"""Steps to the grid at least, so that all that a method with a memory takes fit into what is left of it."""
 
 
 def order_of_a_step(solver: Solver, problems: Sequence[Problem]) -> None:
@@ -87,8 +89,8 @@ def moves_a_step(solver: Solver, original: Solver, problems: Sequence[Problem]) 
 
 def _measured(error: Callable[[Plan], np.ndarray], claim: float, solver: Solver, problems: Sequence[Problem]) -> list[OrderResult]:
     """For each component of the state the order in h of an error that should be of order h^{claim + 1}, the largest of all problems, for
-    h^{claim + 1} from 1e-8 down to round-off."""
-    sizes = [round(10.0 ** (k / (claim + 1.0))) for k in range(8, 16)]
+    h^{claim + 1} from 1e-6 down to round-off, by the finest two above it."""
+    sizes = [n for k in range(6, 16) if (n := round(10.0 ** (k / (claim + 1.0)))) >= _FEWEST]
     conditions = Conditions(target=", ".join(problem.name for problem in problems), grid="short steps", floor=_FLOOR)
 
     @cache
@@ -96,7 +98,7 @@ def _measured(error: Callable[[Plan], np.ndarray], claim: float, solver: Solver,
         return _largest(error(_short(solver, problem, 1.0 / n)) for problem in problems)
 
     def of(component: int) -> OrderResult:
-        return measure_order(lambda n: float(known(n)[component]), conditions=conditions, steps=sizes[:3], finer=sizes[3:])
+        return measure_order(lambda n: float(known(n)[component]), conditions=conditions, steps=sizes[:3], finer=sizes[3:], finest=2)
 
     return [of(i) for i in range(len(known(sizes[0])))]
 
