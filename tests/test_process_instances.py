@@ -113,6 +113,25 @@ def test_dbmsolver_leaves_the_pin_by_the_exponential_step_of_the_reverse_sde() -
         np.testing.assert_allclose(found, expected + one.sigma * math.sqrt(-math.expm1(-2.0 * h)) * xi, rtol=1e-12)
 
 
+def test_one_normal_for_stage_and_step_gains_dbmsolver_no_order_off_the_pin() -> None:
+    """x1 = s_t x + α_t (1 − e^{−2h}) (D + (D_i − D)/2r) + noise, r = ½: the variance errs by h² as without a stage; by h³ on one path."""
+    process, end = DiffusionBridge(VP()), VP().node(1.0)
+    law = PinnedBridge(GaussianMixture([1.0], [[0.5]], 0.3), [2.0], process)
+
+    def off(h: float) -> list[float]:
+        """Of the first-order step, of the second-order one with one normal, and with the normals of one Brownian path."""
+        i, t = VP().at_lam(end.lam + 0.5 * h), VP().at_lam(end.lam + h)
+        spread, inner = t.sigma * math.sqrt(-math.expm1(-2.0 * h)), i.sigma * math.sqrt(-math.expm1(-h))
+        slope = -t.alpha * math.expm1(-2.0 * h) * float(law.affine(process.node(i.t))[0][0, 0]) * inner  # of x1 in the stage's normal
+        kept = t.sigma / i.sigma * math.exp(-0.5 * h) * inner
+        exact = float(law.marginal(process.node(t.t)).covariance()[0, 0])
+        path = (kept + slope) ** 2 + t.sigma**2 * -math.expm1(-h)
+        return [abs(v - exact) for v in (spread**2, (spread + slope) ** 2, path)]
+
+    slopes = [math.log2(a / b) for a, b in zip(off(0.1), off(0.05), strict=True)]
+    assert slopes == pytest.approx([2.0, 2.0, 3.0], abs=0.1)
+
+
 def test_with_no_stops_consecutive_bridges_are_one() -> None:
     one, many = BrownianBridge(1.3), Consecutive(1.3, ())
     for eta in (0.0, 0.7, 1.0):
