@@ -336,6 +336,11 @@ def test_a_fault_moves_the_zero_of_a_student_of_splines(kind: str, fault: str) -
     assert found.status == "fail", found
 
 
+def test_a_loss_that_cannot_be_run_with_splines_says_why() -> None:
+    found = spline_finding(lambda student, b: b.nothing, KINDS["ctm"])
+    assert (found.status, found.measured.split(":")[0]) == ("fail", "AttributeError")
+
+
 def test_the_world_of_a_mixture_is_that_of_numpy_and_its_derivatives_are_its_own() -> None:
     law, node, end = modes(), PROCESS.node(0.6), PROCESS.node(0.2)
     world, x = LineWorld.of(PROCESS, law), torch.linspace(-2.0, 2.0, 9, dtype=torch.float64)[:, None].requires_grad_()

@@ -2,11 +2,11 @@ r"""The losses of CTM (Kim et al., arXiv:2310.02279), whose (t, s) are our (s, t
 held, through whose state gradients go, and g the trajectory model, f = (σ_t/σ_s) x + (α_t − σ_t α_s/σ_s) g:
 
     estimate, target    x̂ = sg(f)(f(x, s, t), t, 0),   x̃ = sg [f(f(flow(x, s, u), u, t), t, 0)]
-    CTM                 w |x̂ − x̃|²                                                                 eq. 11, 12
-    local               w |f(x, s, t) − sg f(flow(x, s, u), u, t)|²                                 compared at t, not at the data
-    DSM                 w |g(x, s, s) − x0|²,  minimised by E[x0 | x]                               eq. 13
-    GAN                 −w softplus(l(x̂)),  l = log p − log q held, q the law of x̂                 eq. 14
-    all three           CTM + λ_DSM DSM + λ_GAN GAN                                                 eq. 15, λ = 1
+    L_CTM               w |x̂ − x̃|²
+    local               w |f(x, s, t) − sg f(flow(x, s, u), u, t)|²,  compared at t, not at the data
+    L_DSM               w |g(x, s, s) − x0|²,  minimised by E[x0 | x]
+    L_GAN               −w softplus(l(x̂)),  l = log p − log q held, q the law of x̂
+    all three           L_CTM + λ_DSM L_DSM + λ_GAN L_GAN,  λ = 1
 
 The paper measures distances by LPIPS and adapts both λ; neither moves the minimiser, where all three gradients vanish. q is known, as if
 the discriminator were trained to its end: the student is affine in the state, and x is normal. A ``fault`` plants one.

@@ -25,6 +25,15 @@ _UNFIT = {
 
 
 def spline_finding(loss: Loss, kind: Kind) -> Finding:
+    """What a loss makes of a student of splines; a loss that cannot be run with one fails, and says why."""
+    try:
+        return _found(loss, kind)
+    except Exception as raised:
+        detail = "called as loss(student, batch), states of shape (B, 1), all of a batch at one pair of times where the student asks for it"
+        return Finding("spline student", "fail", "splines, three modes", f"{type(raised).__name__}: {raised}", "a zero", detail)
+
+
+def _found(loss: Loss, kind: Kind) -> Finding:
     """How far the zero of the gradient of a loss is from the exact map, RMS over the states of the noisiest level, or from the data's own
     generator; between what a spline can follow (0.03) and another map (0.3)."""
     if kind.name in _UNFIT:
