@@ -27,7 +27,7 @@ import scorebed
 from scorebed.solvers import SCHEDULES, SOLVERS, NotLinear, Solver, trace
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.claims import registry
-from scorebed.toy.conform.conventions import CONVENTIONS
+from scorebed.toy.conform.conventions import CONVENTIONS, LIBRARIES
 from scorebed.toy.foreign.names import NAMES
 from scorebed.toy.problems.registry import PROBLEMS
 
@@ -202,7 +202,10 @@ def conventions(out: Path) -> str:
         "reads them so; `scorebed.toy.conform.conventions.translate` converts exactly.\n\n"
     )
     heads = ["name", "meaning", "direction", "sigma/alpha = 4, 1, ¼", "who writes it"]
-    (out / "conventions.md").write_text(intro + table(heads, rows) + "\n", encoding="utf-8")
+    who = [[name, f"`{levels}`", told, end, watch] for name, (levels, told, end, watch) in LIBRARIES.items()]
+    text = f"{intro}{table(heads, rows)}\n\n## Who writes what\n\n"
+    text += table(["library", "levels of the grid", "the network is told", "the end", "what to watch"], who)
+    (out / "conventions.md").write_text(text + "\n", encoding="utf-8")
     return "conventions.md"
 
 

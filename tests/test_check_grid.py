@@ -19,7 +19,7 @@ from scorebed import check_grid
 from scorebed.solvers import EDM
 from scorebed.solvers.grid import karras
 from scorebed.toy.cli import main
-from scorebed.toy.conform.conventions import CONVENTIONS, shifted, translate
+from scorebed.toy.conform.conventions import CONVENTIONS, LIBRARIES, shifted, translate
 
 N, SHIFT = 50, 3.0
 
@@ -137,6 +137,33 @@ def test_conversions_are_exact(name: str) -> None:
     there = translate(levels, "sigma", name)
     assert translate(there, name, "sigma") == pytest.approx(levels, rel=1e-12)
     assert (there[0] > there[1]) == rule.falls
+
+
+def test_the_table_of_libraries_names_conventions() -> None:
+    """Every library's levels are a convention that the checker knows, and every convention is somebody's."""
+    assert {levels for levels, *_ in LIBRARIES.values()} <= set(CONVENTIONS)
+    for name in ("diffusers", "k-diffusion", "ComfyUI", "EDM", "physicsnemo", "sbi", "lerobot", "skrample", "deepinv", "torchcfm"):
+        assert any(name in key for key in LIBRARIES), name
+    assert all(rule.users for rule in CONVENTIONS.values())
+
+
+def test_networks_of_edm_and_angles() -> None:
+    """c_noise = ln(sigma)/4 of Karras levels, and TrigFlow's angles, are held to their own rules."""
+    levels = [node.rho for node in karras(EDM(), 17)]
+    assert check_grid(translate(levels, "sigma", "edm-told"), convention="edm-told", steps=18).passed
+    assert "wrong number of steps" in check_grid(translate(levels, "sigma", "edm-told"), convention="edm-told", steps=40).causes
+    angles = [*(math.atan(4.0**k) for k in (4, 2, 1, 0, -1)), 0.0]
+    assert check_grid(angles, convention="trig", steps=5).passed
+    assert "clean end missing" in check_grid(angles[:-1], convention="trig", steps=5).causes
+
+
+def test_two_clocks_by_the_command(tmp_path: Path) -> None:
+    """A dump of two clocks of which one runs on the other's."""
+    dump = {"sigmas": {"video": flow(4, 9.0), "audio": flow(4, 9.0)}, "shift": {"video": 9.0, "audio": 1.0}, "steps": 4}
+    (tmp_path / "clocks.json").write_text(json.dumps(dump), encoding="utf-8")
+    done = CliRunner().invoke(main, ["check-grid", str(tmp_path / "clocks.json")])
+    assert done.exit_code == 1
+    assert "audio runs on the clock of video" in done.output
 
 
 @pytest.mark.parametrize(

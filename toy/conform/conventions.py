@@ -8,6 +8,10 @@ x_t = (1 − tau) x0 + tau eps up to scale:
     up      1 − tau, 1 at data               rectified flow's own time, F5-TTS, flow_matching, torchcfm
     mille   1000 tau                         what flow networks are told as a timestep
     index   an index of a table of 1000 betas
+    told    ln(rho)/4, what EDM's networks are told
+    trig    atan(rho), the angle of TrigFlow
+    bar     1/(1 + rho²), alpha² of a variance-preserving process
+    lam     −ln rho, half the logarithm of the signal-to-noise ratio
 
 The time shift is tau' = s tau/(1 + (s − 1) tau), rho' = s rho: in rho a shift is a factor (arXiv:2403.03206, eq. 23).
 """
@@ -156,7 +160,57 @@ CONVENTIONS: dict[str, Convention] = {
             falls=True,
             clean=None,
             noise=1.0,
-            users="score_sde, sbi (VP), diffusers' ScoreSdeVp",
+            users="score_sde, sbi (VP), physicsnemo (VP), deepinv (VP), diffusers' ScoreSdeVp",
+        ),
+        Convention(
+            name="edm-told",
+            meaning="ln(sigma)/4, falling: what the networks of EDM are told, one for each evaluation",
+            to_rho=lambda c: math.exp(4.0 * c),
+            from_rho=lambda rho: 0.25 * math.log(rho),
+            falls=True,
+            clean=None,
+            noise=None,
+            users="EDM and physicsnemo inside their preconditioning, diffusers' EDM schedulers' timesteps, GenCast",
+        ),
+        Convention(
+            name="trig",
+            meaning="the angle of TrigFlow, x = cos(t) x0 + sin(t) eps, pi/2 at noise, falling, with a 0 at the end",
+            to_rho=math.tan,
+            from_rho=math.atan,
+            falls=True,
+            clean=0.0,
+            noise=math.pi / 2.0,
+            users="sCM, SANA-Sprint, diffusers' SCM",
+        ),
+        Convention(
+            name="alpha-bar",
+            meaning="alpha² of a variance-preserving process, rising to 1 at the data",
+            to_rho=lambda a: math.sqrt(1.0 / a - 1.0),
+            from_rho=lambda rho: 1.0 / (1.0 + rho * rho),
+            falls=False,
+            clean=1.0,
+            noise=0.0,
+            users="diffusers' alphas_cumprod, DDPM and DDIM papers, apple/coreai, candle and burn ports",
+        ),
+        Convention(
+            name="half-log-snr",
+            meaning="lambda = ln(alpha/sigma), rising",
+            to_rho=lambda lam: math.exp(-lam),
+            from_rho=lambda rho: -math.log(rho),
+            falls=False,
+            clean=None,
+            noise=None,
+            users="DPM-Solver, UniPC and their ports, skrample, scorebed",
+        ),
+        Convention(
+            name="ve-time",
+            meaning="the time of a VE process with sigma from 0.01 to 50, 1 at noise, falling",
+            to_rho=lambda t: 0.01 * 5000.0**t,
+            from_rho=lambda rho: math.log(100.0 * rho) / math.log(5000.0),
+            falls=True,
+            clean=None,
+            noise=1.0,
+            users="score_sde (VE), sbi (VE: with its own ends), deepinv (VE)",
         ),
     )
 }
@@ -185,3 +239,27 @@ def translate(values: list[float], source: str, target: str) -> list[float]:
     ends_clean = one.clean is not None and bool(levels) and levels[-1] == one.clean
     written = [other.from_rho(one.to_rho(v)) for v in (levels[:-1] if ends_clean else levels)]
     return [*written, other.clean] if other.clean is not None else written
+
+
+LIBRARIES: dict[str, tuple[str, str, str, str]] = {
+    "diffusers, DDIM, DDPM, PNDM": ("index", "index", "0 or steps_offset", "alpha-bar of the table; set_alpha_to_one for the last step"),
+    "diffusers, DPM-Solver, UniPC, DEIS": ("sigma", "index", "0, or sigma_min by final_sigmas_type", "timesteps are cut to integers"),
+    "diffusers, Euler, Heun, LMS, KDPM2": ("sigma", "index", "0", "the state is scaled by 1/sqrt(1 + sigma²) before the network"),
+    "diffusers, FlowMatch": ("flow", "flow-1000", "0, or shift_terminal", "shift once; e^mu where it is dynamic"),
+    "diffusers, EDM": ("sigma", "edm-told", "0", "sigma_data = 0.5"),
+    "k-diffusion": ("sigma", "index by the wrapper", "0 appended", "x = x0 + sigma eps"),
+    "ComfyUI, eps and v models": ("sigma", "index", "0", "as k-diffusion"),
+    "ComfyUI, CONST models": ("flow", "flow-1000", "0", "x = (1 − sigma) x0 + sigma eps; ancestral steps differ from k-diffusion's"),
+    "EDM, physicsnemo": ("sigma", "edm-told", "0 appended to Karras levels", "Heun leaves the last step to Euler"),
+    "physicsnemo, deepinv, score_sde, sbi: VP": ("vp-time", "vp-time", "t_min > 0", "beta from 0.1 to 20; sbi's ends are options"),
+    "deepinv, score_sde, sbi: VE": ("ve-time", "sigma", "t_min > 0", "ends are options"),
+    "sbi, flow matching": ("flow", "flow", "t_min > 0", "1 at noise, falling while sampling"),
+    "lerobot (pi0)": ("flow", "flow", "0", "1 at noise: dt is negative; others of its policies rise"),
+    "GR00T, F5-TTS, flow_matching, torchcfm": ("flow-up", "flow-up", "1", "0 at noise: dt is positive"),
+    "stable-diffusion.cpp, koboldcpp": ("flow", "flow-1000", "0", "audio and video have clocks of their own"),
+    "vllm-omni, sglang, SimpleTuner": ("flow", "flow-1000", "0", "a shift applied by the engine must not be applied by the scheduler too"),
+    "sCM, SANA-Sprint": ("trig", "trig", "0", "x = cos(t) x0 + sin(t) eps, scaled by sigma_data"),
+    "skrample": ("half-log-snr", "index or flow-1000", "0", "points are (timestep, sigma, alpha), alpha and sigma apart"),
+    "scorebed": ("half-log-snr", "the node", 'terminal="denoise" or "none"', "a node is (t, alpha, sigma, lam)"),
+}
+"""Who writes what: (the levels of the grid, what the network is told, the end, what to watch)."""

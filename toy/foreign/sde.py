@@ -113,7 +113,11 @@ def diffrax_step(solver: Any, calculus: str = "ito", additive: bool = False) -> 
 
     def asked(name: str) -> Any:
         def answer(time: Any, value: Any) -> Any:
-            return np.asarray(now[name](np.asarray(value), float(np.ravel(time)[0]))) + 0.0 * np.asarray(value)
+            times, states = np.broadcast_arrays(np.asarray(time), np.asarray(value))
+            out = np.empty(states.shape, states.dtype)
+            for one in np.unique(times):
+                out[times == one] = now[name](states[times == one], float(one))
+            return out
 
         @jax.custom_jvp
         def field(t: Any, y: Any) -> Any:

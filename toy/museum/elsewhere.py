@@ -13,7 +13,7 @@ from scorebed.solvers.space import SO3, Sphere
 from scorebed.toy.museum.registry import CHECKS, exhibit
 
 
-def _called(name: str) -> Callable[..., Any]:
+def called(name: str) -> Callable[..., Any]:
     """A check of the top of the package, called with what an exhibit hands over; a dict is its arguments."""
 
     def check(subject: Any, **options: Any) -> Any:
@@ -25,7 +25,7 @@ def _called(name: str) -> Callable[..., Any]:
     return check
 
 
-CHECKS |= {name: _called(name) for name in ("check_rollout", "check_guided", "check_discrete", "check_space")}
+CHECKS |= {name: called(name) for name in ("check_rollout", "check_guided", "check_discrete", "check_space")}
 
 
 def _flow_sde(told: Callable[[float, float], float], draw: Callable[[Any, Any, Any, Any], Any]) -> Callable[..., Any]:
