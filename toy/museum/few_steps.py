@@ -51,7 +51,8 @@ def target_from_another_draw(mended: bool) -> Callable[..., Any]:
         import torch
 
         v = (b.eps if mended else b.eps.roll(1, 0)) - b.x0  # x_s = (1 - s) x0 + s eps
-        value, slope = torch.func.jvp(lambda x, s: student(x, s, b.t), (b.x, b.s), (v, torch.ones_like(b.s)))
+        jvp: Any = torch.func.jvp
+        value, slope = jvp(lambda x, s: student(x, s, b.t), (b.x, b.s), (v, torch.ones_like(b.s)))
         target = (v - (b.s - b.t) * slope).detach()
         return b.weight[:, 0] * ((value - target) ** 2).sum(-1)
 
