@@ -246,6 +246,8 @@ def notebooks(out: Path) -> list[Any]:
     return nav
 
 
+_STORED = re.compile(r"<!-- (\w+\.csv) -->")
+"""Where a page shows a table that a command made and the repository keeps."""
 _LINK = re.compile(r"\]\((?!https?:|#)([^)\s]+)\)")
 
 
@@ -259,7 +261,8 @@ def kept(out: Path, source: str, target: str, moved: dict[str, str]) -> str:
             return f"]({moved[link]})"
         return match[0] if (out / link).exists() else "](index.md)"
 
-    (out / target).write_text(_LINK.sub(lead, text), encoding="utf-8")
+    text = _STORED.sub(lambda match: more.stored(ROOT / "docs" / match[1], table), _LINK.sub(lead, text))
+    (out / target).write_text(text, encoding="utf-8")
     return target
 
 

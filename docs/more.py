@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -112,6 +114,22 @@ def _exact(n: int) -> tuple[Any, Any, Any]:
     one = PROBLEMS["mixture1d"]
     nodes, x = one.nodes(n), one.draw(one.samples, 0)
     return nodes, x, one.exact(x, nodes[0], nodes[-1]).x
+
+
+def stored(path: Path, table: Table, shown: int = 4) -> str:
+    """The winners that ``scorebed transfer`` wrote into ``best.csv``: the first of each budget, with intervals."""
+    rows: list[list[Any]] = []
+    seen: Counter[str] = Counter()
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            seen[row["budget"]] += 1
+            if seen[row["budget"]] > shown:
+                continue
+            error, low, high, ratio, least, most = (float(row[key]) for key in ("error", "low", "high", "ratio", "ratio_low", "ratio_high"))
+            against = "the best" if seen[row["budget"]] == 1 else f"{ratio:.2f} [{least:.2f}, {most:.2f}]"
+            name = f"[{row['solver']}](methods/{row['solver'].partition('(')[0]}.md)"
+            rows.append([row["budget"], name, row["steps"], f"{error:.3g}", f"{low:.3g} … {high:.3g}", against])
+    return table(["evaluations", "method", "steps", "RMS error", "95 %", "against the best"], rows)
 
 
 def gallery(out: Path) -> str:

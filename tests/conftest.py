@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -44,3 +49,85 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str] | No
         return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
 
     return dom
+
+
+class Tab:
+    """A page in headless Chromium, by its debugging protocol over a pipe: opened, clicked in, made narrow or dark."""
+
+    def __init__(self, profile: Path) -> None:
+        (theirs, ours), (back, answer) = os.pipe(), os.pipe()
+        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--remote-debugging-pipe"]
+        words = ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{answer}', "-", str(CHROMIUM), *options, "about:blank"]
+        silent = subprocess.DEVNULL
+        self.process = subprocess.Popen(words, pass_fds=(theirs, answer), stdin=silent, stdout=silent, stderr=silent)
+        os.close(theirs)
+        os.close(answer)
+        self.write, self.read = os.fdopen(ours, "wb", buffering=0), os.fdopen(back, "rb")
+        self.count, self.session, self.thrown = 0, "", list[str]()
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.ask("Runtime.enable")
+        self.ask("Page.enable")
+
+    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """The answer to a call; what pages throw meanwhile is kept."""
+        self.count += 1
+        call = {"id": self.count, "method": method, "params": params, **({"sessionId": self.session} if self.session else {})}
+        self.write.write(json.dumps(call).encode() + b"\0")
+        while True:
+            letters = bytearray()
+            while (letter := self.read.read(1)) != b"\0":
+                if not letter:
+                    raise RuntimeError("the browser went away")
+                letters += letter
+            said = json.loads(letters)
+            if said.get("method") == "Runtime.exceptionThrown":
+                self.thrown.append(str(said["params"]["exceptionDetails"].get("exception", {}).get("description", "")))
+            if said.get("id") == self.count:
+                assert "error" not in said, said
+                return dict(said["result"])
+
+    def js(self, text: str) -> Any:
+        """The value of an expression in the page; a promise is waited for."""
+        found = self.ask("Runtime.evaluate", expression=text, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def until(self, text: str, seconds: float = 60.0) -> Any:
+        """The value of an expression once it is true."""
+        begun = time.monotonic()
+        while not (found := self.js(text)):
+            assert time.monotonic() - begun < seconds, f"never true: {text}"
+            time.sleep(0.1)
+        return found
+
+    def open(self, address: str, width: int = 1200, dark: bool = False) -> None:
+        """Show a page, at this width, as to a reader who likes it dark or light."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.ask("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+        self.ask("Page.navigate", url="about:blank")
+        self.ask("Page.navigate", url=address)
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def shot(self, path: Path) -> None:
+        """A picture of what is seen."""
+        path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot")["data"]))
+
+    def close(self) -> None:
+        """End the browser."""
+        self.write.close()
+        self.process.wait(timeout=30)
+        self.read.close()
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab | None]:
+    """A ``Tab``; None where no browser is installed: tests then look at the text of the page alone, and say so."""
+    if CHROMIUM is None:
+        yield None
+        return
+    made = Tab(tmp_path_factory.mktemp("tab"))
+    yield made
+    made.close()

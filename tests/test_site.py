@@ -7,8 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -98,13 +102,73 @@ def test_commands_of_the_pages_are_commands(line: str) -> None:
     assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= known
 
 
-def test_in_a_browser(site: Path, browser: Callable[..., str] | None) -> None:
-    """Tables sort, at a phone's width too. Without a browser the text of the page is looked at."""
-    page = site / "methods" / "index.html"
-    if browser is None:
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """Where the site is served on this machine: its search reads an index, which a page from a file may not."""
+    silent = type("Silent", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(silent, directory=str(site)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def read(site: Path, tab: Any) -> bool:
+    """Whether there is a browser; without one the text of a page is looked at."""
+    if tab is None:
         print("looked at as text: no Chromium is installed")
-        assert "sort.js" in page.read_text(encoding="utf-8")
+        assert "sort.js" in (site / "methods" / "index.html").read_text(encoding="utf-8")
+    return tab is not None
+
+
+_COLUMN = "[...document.querySelectorAll('article tbody tr')].map(row => row.cells[3].textContent.trim())"
+
+
+def test_tables_sort_by_a_click(site: Path, address: str, tab: Any) -> None:
+    if not read(site, tab):
         return
-    assert 'data-sortable="yes"' in browser(page)
-    assert 'data-sortable="yes"' in browser(page, width=400)
-    assert 'data-sortable="yes"' in browser(site / "museum" / "index.html")
+    tab.open(f"{address}methods/")
+    tab.until("document.querySelector('article table')?.dataset.sortable === 'yes'")
+    for sign in (1, -1):
+        tab.js("document.querySelectorAll('article th')[3].click()")
+        orders = [float(text) for text in tab.js(_COLUMN) if text.replace(".", "").isdigit()]
+        assert len(orders) > 100
+        assert orders == sorted(orders, reverse=sign < 0)
+
+
+def test_the_search_finds_a_method(site: Path, address: str, tab: Any) -> None:
+    if not read(site, tab):
+        return
+    tab.open(address)
+    tab.until("!!document.querySelector('.md-search__input')")
+    tab.js("document.querySelector('.md-search__input').focus()")
+    tab.ask("Input.insertText", text="dpmpp_2m")
+    links = "[...document.querySelectorAll('.md-search-result__item a')].map(a => a.href)"
+    tab.until(f"{links}.length > 0")
+    assert any("methods/dpmpp_2m" in link for link in tab.js(links))
+
+
+def test_dark_where_the_reader_likes_it_and_light_by_a_click(site: Path, address: str, tab: Any) -> None:
+    if not read(site, tab):
+        return
+    ground = "getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+    for dark, host in ((False, "127.0.0.1"), (True, "localhost")):  # a choice is kept by host: each is a new reader
+        tab.open(f"{address.replace('127.0.0.1', host)}methods/heun/", dark=dark)
+        tab.until(f"document.body.dataset.mdColorScheme === '{'slate' if dark else 'default'}'")
+        assert (max(tab.js(ground)) < 90) == dark
+        drawn = tab.js("[...document.querySelectorAll('.drawn svg')].map(s => s.getBoundingClientRect().width)")
+        assert len(drawn) == 2  # the region and the convergence, both seen
+        assert min(drawn) > 150
+    tab.js("document.querySelector('.md-header__option label:not([hidden])').click()")
+    tab.until("document.body.dataset.mdColorScheme === 'default'")
+
+
+@pytest.mark.parametrize("page", ["", "methods/", "methods/dpmpp_2m/", "which_sampler/", "claims/", "names/", "gallery/"])
+def test_a_page_fits_a_phone(page: str, site: Path, address: str, tab: Any) -> None:
+    """Nothing but what scrolls in its own box is wider than the screen, and nothing was thrown."""
+    if not read(site, tab):
+        return
+    tab.open(f"{address}{page}", width=390)
+    assert tab.js("document.documentElement.scrollWidth") <= 390
+    assert tab.js("document.querySelector('label.md-header__button[for=__drawer]').getBoundingClientRect().width") > 0
+    assert tab.thrown == []
