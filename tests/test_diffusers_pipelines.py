@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from scorebed.solvers import SOLVERS, NonFinite, sample
+from scorebed.solvers.guide import guided, interval
+from scorebed.solvers.methods.steering.rules import APG, Rescaled
 
 diffusers.utils.logging.set_verbosity_error()
 
@@ -359,6 +361,17 @@ def test_guidance_bf16_and_chunks(cases: dict[str, Case]) -> None:
         case.pipe.unet.to(torch.float32)
     assert half.dtype == torch.float32
     assert 0.0 < float((half - exact).abs().max()) < 0.1 * float(exact.abs().max())
+
+
+@pytest.mark.parametrize("rule", [APG(3.0, 0.2, 5.0), Rescaled(3.0), interval(3.0, 0.1, 1e3)], ids=["apg", "rescaled", "interval"])
+def test_our_rules_guide_the_network_of_a_pipeline(cases: dict[str, Case], rule: Any) -> None:
+    """In one call for both halves, by any rule: the rule of the two answers."""
+    case = cases["stable_diffusion"]
+    both = from_pipeline(case.pipe, **{**case.network, "guidance": rule})
+    given, null = (from_pipeline(case.pipe, encoder_hidden_states=h["encoder_hidden_states"]) for h in (case.network, case.network["null"]))
+    x, node = normals(3, 4, 8, 8, seed=5), both.grid(N)[1]
+    apart = guided(given.denoise, null.denoise, rule)(x, node)
+    assert torch.allclose(both.denoise(x, node), apart, atol=1e-4 * float(apart.abs().max()))
 
 
 @pytest.mark.parametrize("method", ["dpmpp_2m", "heun", "unipc_3"])
