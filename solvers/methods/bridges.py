@@ -100,17 +100,23 @@ dbmsolver_1 = alias(
 )
 
 
-@solver(order=2, reference="arXiv:2605.05889, second-order solution of the ODE, after the first-order one of the SDE", on=_BRIDGE)
+@solver(order=2, reference="arXiv:2605.05889, second-order solutions of SDE and ODE", on=_BRIDGE)
 @within(r="(0, 1]")
 def dbmsolver_2(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[State, Any]:
     r"""u = ``dbmsolver_1`` to i, t_i = t_s + r (t_t − t_s), then D the line in λ = log(α/σ) through D_s and D_i: with h = λ_t − λ_s and
-    w = sqrt(SNR/SNR_T − 1) that adds a_t (h − 1 + w_s/w_t + (arctan w_t − arctan w_s)/w_t) (D_i − D_s)/(λ_i − λ_s)."""
-    m = denoise(x, s)
-    if first := s.to(t) if s.t == t.t else _first(s, t):
-        return first(x, m, noise(s, t) if s.process.amount(s, 0.0) else None), None
+    w = sqrt(SNR/SNR_T − 1) that adds a_t (h − 1 + w_s/w_t + (arctan w_t − arctan w_s)/w_t) (D_i − D_s)/(λ_i − λ_s). From the pinned end
+    the same for the reverse SDE, its noise that of one path."""
+    m, eta = denoise(x, s), s.process.amount(s, 0.0)
+    if s.t == t.t or not s.to(t, eta).a[0][0]:
+        return s.to(t, eta)(x, m, noise(s, t) if s.t != t.t and eta else None), None
     i = at_time(s, t, r)
-    step = s.process.multistep([s, i], s, t, 0.0, pinned_level)
-    return step(x, (*parts(m), *parts(denoise(s.to(i)(x, m), i)))), None
+    first, last, whole = s.to(i, eta), i.to(t, eta), s.process.multistep([s, i], s, t, eta, pinned_level)
+    one = noise(s, i) if eta else None
+    known = (*parts(m), *parts(denoise(first(x, m, one), i)))
+    moved = whole._replace(c=((0.0,),))(x, known)
+    if eta:  # of the pinned end, on one Brownian path
+        moved = moved + (last.a[0][0] * first.c[0][0]) * one + last.c[0][0] * noise(i, t)
+    return moved, None
 
 
 @solver(order=1, weak=1, strong=1, reference="arXiv:2303.08797, eq. 2.33 by Euler-Maruyama", inexact=DISCRETISED, on=_BRIDGE)
