@@ -35,7 +35,6 @@ EXPLAINED = {
     "sscs_2 on phase": (3, _WITHIN),
     "conjugate on phase": (6, _WITHIN),
     "dbim_1 on bridge": (1, _FIRST),
-    "dbmsolver_2 on bridge": (1, "the first evaluation has hardly a weight but in the stage, and moved leaves the step of order 2"),
     "midpoint_t on phase": (4, _SECOND),
     **{
         f"{name} on {kind}": (2, _SECOND)
