@@ -155,6 +155,21 @@ def test_caching_asks_the_model_where_a_token_has_changed() -> None:
     assert np.mean(counts) == pytest.approx(expected, abs=4.0 * np.std(counts) / np.sqrt(runs))
 
 
+def test_corrections_in_several_leaps_bring_a_leap_nearer_to_its_law() -> None:
+    """τ-LDR on two tokens: 3 h of correction at once are worse than none, for they draw all tokens at once too; in 3 leaps they are as good
+    as none, and in 6 they halve the error of the leap to t."""
+    law = TableLaw(random_table(2, 2, 1), JumpProcess(2, "uniform"))
+    problem = JumpProblem(name="two", make=lambda: law, process=law.process, start=0.9, end=0.2)
+
+    def error(corrections: int, rate: float) -> float:
+        return problem.law_error(SOLVERS["jump_corrector"](corrections=corrections, rate=rate), problem.nodes(8)).error
+
+    none = error(1, 0.0)
+    assert error(1, 3.0) > 2.0 * none
+    assert error(3, 1.0) < none
+    assert error(6, 0.5) < 0.6 * none
+
+
 @pytest.mark.parametrize("name", ["first_hitting", "remdm"])
 def test_methods_for_masks_say_so(name: str) -> None:
     problem = problems()[1]

@@ -14,7 +14,8 @@ from scorebed.analytic.finite import TableLaw
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.check.discrete import check_discrete
 from scorebed.toy.foreign.token_schedulers import amused, block_refinement, discrete_ddim
-from scorebed.toy.peers.token_shortfalls import SHORTFALLS, Shortfall
+from scorebed.toy.peers.token_shortfall import Shortfall
+from scorebed.toy.peers.token_shortfalls import SHORTFALLS
 from scorebed.toy.peers.tokens import ENTRIES, TokenEntry, installed, markdown, measure
 from scorebed.toy.problems.jump import random_table
 

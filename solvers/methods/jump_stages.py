@@ -70,17 +70,21 @@ alias(
 @solver(
     order=1, weak=1, on=("jump",), nonlinear=DRAWS, inexact="freezes rates", reference="Campbell et al., arXiv:2205.14987, prop. 4, Alg. 1"
 )
-@within(rate="[0, inf)")
-def jump_corrector(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any, *, rate: float = 1.0) -> tuple[Array, Any]:
-    r"""A τ-leap to t, then one at t with the rates R + R̂ of both directions, which leave p_t as it is, over ``rate`` h."""
+@within(rate="[0, inf)", corrections="integer [1, inf)")
+def jump_corrector(
+    denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any, *, rate: float = 1.0, corrections: int = 1
+) -> tuple[Array, Any]:
+    r"""τ-LDR: a leap to t, then ``corrections`` leaps at t with the rates R + R̂ of both directions, each over ``rate`` h: they keep p_t."""
     process, h = s.process, s.t - t.t
     draw = noise(s, t)
     y = draw(leap(process.rates(denoise(x, s), x, s), h, x, process))
     if t.clock in (0.0, 1.0):  # no finite rates of both directions there
         return y, carry
-    p = denoise(y, t)
-    both = process.rates(p, y, t) + process.return_rates(p, y, t)
-    return draw(leap(both, rate * h, y, process)), carry
+    for _ in range(corrections):
+        p = denoise(y, t)
+        both = process.rates(p, y, t) + process.return_rates(p, y, t)
+        y = draw(leap(both, rate * h, y, process))
+    return y, carry
 
 
 @solver(order=1, weak=1, on=("jump",), nonlinear=DRAWS, reference="ReMDM, arXiv:2503.00307, eq. 4; sigma = rate h")

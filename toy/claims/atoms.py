@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from scorebed.analytic import GaussianMixture
+from scorebed.analytic.finite.embedded import bit_points, level_points, onehot_points
 from scorebed.solvers import SOLVERS, VP, Node, grid, sample
 from scorebed.toy.claims.registry import Row, above, below, claim
 
@@ -63,11 +64,7 @@ def embeddings(broken: bool) -> list[Row]:
     ]
 
 
-FORMS = {
-    "one-hot": np.eye(4),
-    "bits": np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]),
-    "integers": np.arange(4.0)[:, None] - 1.5,
-}
+FORMS = {"one-hot": onehot_points(4), "bits": bit_points(4), "integers": 1.5 * level_points(4)}
 
 
 @claim(
