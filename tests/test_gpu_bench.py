@@ -69,8 +69,8 @@ def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
     assert written["threads"] == 1
     for row in written["rows"]:
         assert row["what"] in done.output
-    assert CliRunner().invoke(main, f"bench --sections speed --out {tmp_path}".split()).exit_code == 2
-    assert CliRunner().invoke(main, f"bench --dtype int8 --out {tmp_path}".split()).exit_code == 2
+    assert CliRunner().invoke(main, f"bench --sections speed --out {tmp_path / 'a'}".split()).exit_code == 2
+    assert CliRunner().invoke(main, f"bench --dtype int8 --out {tmp_path / 'b'}".split()).exit_code == 2
 
 
 def test_the_exact_score_takes_little_memory() -> None:

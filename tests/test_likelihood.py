@@ -178,7 +178,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "discretisation" in done.output
     assert {"likelihood.csv", "likelihood.png", "likelihood.svg"} <= {p.name for p in tmp_path.iterdir()}
-    refused = CliRunner().invoke(main, ["likelihood", "--solvers", "ddpm", "--out", str(tmp_path)])
+    refused = CliRunner().invoke(main, ["likelihood", "--solvers", "ddpm", "--out", str(tmp_path / "other")])
     assert refused.exit_code == 2
 
 

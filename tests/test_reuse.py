@@ -280,4 +280,4 @@ def test_the_command(tmp_path: Path) -> None:
     assert {"cache.csv", "cache.png"} <= {path.name for path in tmp_path.iterdir()}
     assert "every 2, hold" in done.output
     assert run.invoke(main, ["cache", "--solver", "nobody"]).exit_code == 2
-    assert run.invoke(main, ["cache", "--model", "nothing", "--out", str(tmp_path)]).exit_code == 2
+    assert run.invoke(main, ["cache", "--model", "nothing", "--out", str(tmp_path / "other")]).exit_code == 2

@@ -156,6 +156,6 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert {"schedules.csv", "schedules.json", "schedules.png"} <= {path.name for path in tmp_path.iterdir()}
     assert len(json.loads((tmp_path / "schedules.json").read_text(encoding="utf-8"))["gits"]) == 5
-    done = run.invoke(main, [*asked, "--makers", "klub", "--json", "--one-solver"])
+    done = run.invoke(main, [*asked, "--makers", "klub", "--json", "--one-solver", "--force"])
     assert json.loads(done.stdout)["steps"] == 4
     assert run.invoke(main, ["schedules", "--makers", "magic"]).exit_code == 2
