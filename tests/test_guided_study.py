@@ -125,32 +125,20 @@ def test_proxies_are_hacked() -> None:
         hacking.best_of_means(np.zeros(3), np.zeros(3), (4,))
 
 
+PLAIN = {"guided.csv", "guided-about.json", "guided.png", "guided.svg", "laws.png", "laws.svg"}
+
+
 def test_the_command_writes_table_and_pictures(tmp_path: Path) -> None:
-    written = {"guided.csv", "guided-about.json", "guided.png", "guided.svg", "laws.png", "laws.svg"}
     run = ["guided", "--problem", "gaussian", "--solvers", "ddim", "--scales", "1", "3", "--steps", "5", "10", "--out", str(tmp_path / "g")]
     result = CliRunner().invoke(main, run)
     assert result.exit_code == 0, result.output
-    assert {p.name for p in (tmp_path / "g").iterdir()} == {
-        "guided.csv",
-        "guided-about.json",
-        "guided.png",
-        "guided.svg",
-        "laws.png",
-        "laws.svg",
-    }
+    assert {p.name for p in (tmp_path / "g").iterdir()} == PLAIN
     assert len((tmp_path / "g" / "guided.csv").read_text().splitlines()) == 5
     plane = ["guided", "--problem", "plane", "--rules", "cfg", "apg", "--scales", "2", "--steps", "5", "10", "--out", str(tmp_path / "p")]
     result = CliRunner().invoke(main, plane)
     assert result.exit_code == 0, result.output
     assert "floor" in result.output
-    assert {p.name for p in (tmp_path / "p").iterdir()} == {
-        "guided.csv",
-        "guided-about.json",
-        "guided.png",
-        "guided.svg",
-        "laws.png",
-        "laws.svg",
-    }
+    assert {p.name for p in (tmp_path / "p").iterdir()} == PLAIN
     reward = ["guided", "--problem", "reward", "--scales", "0", "4", "--steps", "10", "--out", str(tmp_path / "r")]
     result = CliRunner().invoke(main, reward)
     assert result.exit_code == 0, result.output
