@@ -7,7 +7,8 @@ number of evaluations their weights mean nothing, so that they are Plans, which 
 
 Measured, against the best of a short list, at 5 and at 8 evaluations: .18 to .32 and .13 to .27 of its error on members of the training
 families that were not used, .31 to .69 and .15 to .25 on families that were not. On networks they fail: 1.4 to 3 times its error on
-galaxies, 1.4 to 2.7 on 21cm, 3.6 to 18 on crystals. What serves smooth laws of unit scale need not serve a network: tune.
+galaxies, 1.4 to 2.7 on 21cm, 3.6 to 18 on crystals. What serves smooth laws of unit scale need not serve a network: tune. Fitting to power
+laws with a floor and to smoothed points, held to a plain start by a ridge, was tried and gained nothing there (``docs/tuned.md``).
 """
 
 from __future__ import annotations
