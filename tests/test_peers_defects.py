@@ -41,7 +41,7 @@ def test_every_defect_has_its_program_and_its_mend(key: str) -> None:
     compile(program.replace("{sampling}", "k_diffusion.sampling"), key, "exec")
     assert len(program.strip().splitlines()) <= 4
     assert "none known" not in lines[0]
-    assert any(line.startswith(("- ", "**Mend.** ")) for line in lines)
+    assert any(line.startswith(("- ", "+ ", "**Mend.** ")) for line in lines)
 
 
 def failing(key: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
