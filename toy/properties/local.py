@@ -90,7 +90,7 @@ def moves_a_step(solver: Solver, original: Solver, problems: Sequence[Problem]) 
 def _measured(error: Callable[[Plan], np.ndarray], claim: float, solver: Solver, problems: Sequence[Problem]) -> list[OrderResult]:
     """For each component of the state the order in h of an error that should be of order h^{claim + 1}, the largest of all problems, for
     h^{claim + 1} from 1e-6 down to round-off, by the finest two above it."""
-    sizes = [n for k in range(6, 16) if (n := round(10.0 ** (k / (claim + 1.0)))) >= _FEWEST]
+    sizes = [n for k in range(6, 20) if (n := round(10.0 ** (k / (claim + 1.0)))) >= _FEWEST]
     conditions = Conditions(target=", ".join(problem.name for problem in problems), grid="short steps", floor=_FLOOR)
 
     @cache
