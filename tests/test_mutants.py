@@ -3,6 +3,8 @@
 import pytest
 
 from scorebed.solvers import SOLVERS, VP, ddim, grid, methods_on, trace
+from scorebed.toy.properties.cases import cases
+from scorebed.toy.properties.local import moves_a_step
 from scorebed.toy.properties.mutants import judge, same_plans, tampered
 from scorebed.toy.properties.survivors import EXPLAINED
 from scorebed.toy.studies.study import DEFAULT
@@ -32,3 +34,14 @@ def test_one_operation_is_off_by_one_percent() -> None:
     right, wrong = trace(ddim, nodes).output, trace(tampered(ddim, 0), nodes).output
     assert abs(wrong[0] / right[0] - 1.01) < 1e-12
     assert wrong[1] == right[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "lives"), [("bdia", 9, True), ("hb_dpmpp_2m", 1, True), ("dpmpp_3m_sde", 9, True), ("heun", 3, False)]
+)
+def test_a_survivor_moves_a_step_by_no_more_than_its_order_allows(name: str, operation: int, lives: bool) -> None:
+    original = SOLVERS[name]
+    claim = original.order if original.weak is None else original.weak
+    (moved,) = moves_a_step(tampered(original, operation), original, cases()[:2])
+    assert not moved.exact
+    assert moved.reaches(claim + 1.0) == lives, moved
