@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from scorebed.toy.cli import main
+from scorebed.toy.options import each
 
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(main).commands)  # type: ignore[attr-defined]
 OPTIONS = {name: {o for p in c.params for o in p.opts} for name, c in COMMANDS.items()}
@@ -47,3 +48,7 @@ def test_a_method_may_be_ones_own(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [n for n, options in OPTIONS.items() if "--dark" in options])
 def test_whatever_draws_can_draw_for_a_slide_or_a_paper(name: str) -> None:
     assert "--for" in OPTIONS[name]
+
+
+def test_a_loop_under_a_bar_leaves_nothing_out() -> None:
+    assert list(each(["a", "b"], str)) == ["a", "b"]

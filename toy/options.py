@@ -1,10 +1,13 @@
-"""Options that commands share beyond ``console``: what figures are for, and whose network it is."""
+"""Options that commands share beyond ``console``: what figures are for, whose network it is, and a bar over a loop."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
+
+from scorebed.toy.console import bar
 
 Dark = Annotated[bool, typer.Option("--dark", help="Also draw every figure for a dark slide.")]
 
@@ -51,3 +54,11 @@ def network(model: str, shape: str | None = None, schedule: str = "VP", predicti
     except Missing as absent:
         typer.echo(str(absent), err=True)
         raise typer.Exit(1) from None
+
+
+def each(things: Sequence[Any], what: Callable[[Any], str]) -> Iterator[Any]:
+    """The things one by one under a bar that says what comes next."""
+    with bar() as report:
+        for i, one in enumerate(things):
+            report(i, len(things), what(one))
+            yield one

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen
-from scorebed.toy.options import Dark, For
+from scorebed.toy.options import Dark, For, each
 
 
 @main.command(cls=ManyValues)
@@ -58,7 +58,7 @@ def budget(
     }
     begin(out, "budget.csv", "budget.json", arguments, force)
     try:
-        tables = [budgets(one, law, grids, score_error=error) for one in chosen]
+        tables = [budgets(one, law, grids, score_error=error) for one in each(chosen, lambda one: one.name)]
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
     table = pd.concat(tables, ignore_index=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen
-from scorebed.toy.options import Dark, For
+from scorebed.toy.options import Dark, For, each
 
 
 @main.command(cls=ManyValues)
@@ -48,7 +48,7 @@ def law(
     arguments = {"solvers": [s.name for s in chosen], "steps": counts}
     begin(out, "law.csv", "law.json", arguments, force)
     try:
-        table = pd.concat([weak_errors(solver, target, grids) for solver in chosen], ignore_index=True)
+        table = pd.concat([weak_errors(solver, target, grids) for solver in each(chosen, lambda one: one.name)], ignore_index=True)
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
     replace_text(out / "law.csv", table.to_csv(index=False))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen, taking
-from scorebed.toy.options import Dark, For
+from scorebed.toy.options import Dark, For, each
 
 
 @main.command(cls=ManyValues)
@@ -50,7 +50,7 @@ def likelihood(
     x, error = law.sample(samples, 0, grids[0][0]), ScoreError(gradient, solenoidal)
     options = {"error": error, "by": by, "probes": probes if by == "quadrature" else 0}
     try:
-        made = [[split(one, law, nodes, x, **options) for nodes in grids] for one in methods]  # type: ignore[arg-type]
+        made = [[split(one, law, nodes, x, **options) for nodes in grids] for one in each(methods, lambda m: m.name)]  # type: ignore[arg-type]
     except (TypeError, ValueError) as refused:
         raise typer.BadParameter(str(refused), param_hint="--solvers") from None
     tables = [pd.concat(rows, ignore_index=True) for rows in made]
