@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -33,6 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HEADLESS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +46,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str] | No
 
     def dom(page: Path, fragment: str = "", width: int = 1200) -> str:
         profile = tmp_path_factory.mktemp("chromium")
-        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", f"--window-size={width},1600"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={profile}",
+            f"--window-size={width},1600",
+        ]
         words = [str(CHROMIUM), *options, "--virtual-time-budget=20000", "--dump-dom", f"{page.resolve().as_uri()}#{fragment}"]
         return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
 
@@ -56,13 +65,20 @@ class Tab:
 
     def __init__(self, profile: Path) -> None:
         (theirs, ours), (back, answer) = os.pipe(), os.pipe()
-        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--remote-debugging-pipe"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={profile}",
+            "--remote-debugging-pipe",
+        ]
         words = ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{answer}', "-", str(CHROMIUM), *options, "about:blank"]
         silent = subprocess.DEVNULL
         self.process = subprocess.Popen(words, pass_fds=(theirs, answer), stdin=silent, stdout=silent, stderr=silent)
         os.close(theirs)
         os.close(answer)
-        self.write, self.read = os.fdopen(ours, "wb", buffering=0), os.fdopen(back, "rb")
+        self.write, self.read, self.held = os.fdopen(ours, "wb", buffering=0), back, b""
         self.count, self.session, self.thrown = 0, "", list[str]()
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -75,17 +91,23 @@ class Tab:
         call = {"id": self.count, "method": method, "params": params, **({"sessionId": self.session} if self.session else {})}
         self.write.write(json.dumps(call).encode() + b"\0")
         while True:
-            letters = bytearray()
-            while (letter := self.read.read(1)) != b"\0":
-                if not letter:
-                    raise RuntimeError("the browser went away")
-                letters += letter
-            said = json.loads(letters)
+            said = json.loads(self.heard())
             if said.get("method") == "Runtime.exceptionThrown":
                 self.thrown.append(str(said["params"]["exceptionDetails"].get("exception", {}).get("description", "")))
             if said.get("id") == self.count:
                 assert "error" not in said, said
                 return dict(said["result"])
+
+    def heard(self, seconds: float = 120.0) -> bytes:
+        """The next message of the browser, which is stopped where it is silent for so long."""
+        while b"\0" not in self.held:
+            more = os.read(self.read, 1 << 16) if select.select([self.read], [], [], seconds)[0] else b""
+            if not more:
+                self.process.kill()
+                raise RuntimeError(f"the browser went away, or said nothing for {seconds:g} s")
+            self.held += more
+        said, _, self.held = self.held.partition(b"\0")
+        return said
 
     def js(self, text: str) -> Any:
         """The value of an expression in the page; a promise is waited for."""
@@ -118,8 +140,11 @@ class Tab:
     def close(self) -> None:
         """End the browser."""
         self.write.close()
-        self.process.wait(timeout=30)
-        self.read.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        os.close(self.read)
 
 
 @pytest.fixture(scope="module")
