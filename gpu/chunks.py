@@ -10,6 +10,9 @@ import numpy as np
 def check_chunk(chunk: Any) -> int | None:
     """The most rows in one call, or None for all.
 
+    Returns:
+        chunk as an int of at least 1, or None for no limit.
+
     Raises:
         ValueError: not an integer of at least 1.
     """

@@ -132,6 +132,9 @@ class _Factor:
 def kernel_for(space: Any) -> Any:
     """(space, x (n, …), means (K, …), t, slopes wanted) -> log p_t(x | mean) (K, n), and its gradient (K, n, …).
 
+    Returns:
+        function of (space, x, means, t, slopes) -> (log p_t (K, n), gradient (K, n, …)).
+
     Raises:
         TypeError: a space whose kernel is not here.
     """

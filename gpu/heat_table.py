@@ -54,6 +54,9 @@ def look_up(table: Tensor, r: Tensor) -> Tensor:
 def radial_table(space: Any, t: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The tables of L, R, S, (3, panels, degree + 1); the latest are kept.
 
+    Returns:
+        (3, panels, degree + 1) tables of L, R and S on the device.
+
     Raises:
         ValueError: a time so short that the table would have more than 8192 panels.
     """

@@ -112,6 +112,9 @@ class GaussianMixture:
         """The same mixture as an ``analytic.GaussianMixture``, conditioned or tilted ones too; its parameters are rounded to ``dtype``.
 
         Full and rotated covariances become F F^T + δ I, δ the least eigenvalue of each and F of rank d.
+
+        Returns:
+            the GaussianMixture in ``dtype``, of the same components.
         """
         given = exact.covariances
         if hasattr(given, "basis") or getattr(given, "ndim", 0) == 3:
@@ -121,6 +124,9 @@ class GaussianMixture:
     @classmethod
     def from_data(cls, points: Any, bandwidth: float, **options: Any) -> GaussianMixture:
         """The exact law of a data set smoothed at a bandwidth: N(point, bandwidth² I) of equal weights, for items of any shape (n, …).
+
+        Returns:
+            the GaussianMixture of n equal components, isotropic.
 
         Raises:
             ValueError: a bandwidth that is negative or not finite.
@@ -220,7 +226,11 @@ class GaussianMixture:
 
     def _table(self, size: int, dtype: torch.dtype) -> Tensor:
         """Memory for pairs of states and components, kept from call to call on a CPU, where new pages cost as much as a pass over them; one
-        for each thread, and an ordinary tensor in inference mode too."""
+        for each thread, and an ordinary tensor in inference mode too.
+
+        Returns:
+            uninitialised tensor of ``size`` entries on the mixture's device.
+        """
         if self.device.type != "cpu":
             return torch.empty(size, dtype=dtype, device=self.device)
         kept: Tensor | None = getattr(_KEPT, "table", None)

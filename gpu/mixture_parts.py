@@ -179,7 +179,11 @@ class LowRank:
 
     def exact(self, x: Tensor, means: Tensor, pick: Tensor, alpha: float, sigma: float) -> Tensor:
         """With t = L^{-T} H^T r alpha, q = |C_δ^{-1/2} (r - alpha F t)|² + |t|²: a sum of squares, in which an error of t is felt
-        squared."""
+        squared.
+
+        Returns:
+            (log det C + q)/2 of each pair (state, component), float64.
+        """
         w, h, back, logdet = self._factor(pick, alpha, sigma)
         r = means[pick].double().mul_(-alpha).add_(x)
         t = alpha * (back @ (h.mT @ r[:, :, None]))
@@ -250,6 +254,9 @@ def full_rank(covariances: np.ndarray) -> Spread:
 
 def structure(covariances: Any, k: int, d: int, dtype: torch.dtype, device: torch.device) -> Structure:
     """The structure of what the constructor of the mixture was given.
+
+    Returns:
+        the Structure: isotropic, diagonal or low rank, on the device.
 
     Raises:
         ValueError: full covariances, another shape, negative or nan entries.

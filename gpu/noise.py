@@ -36,6 +36,9 @@ def words(kind: bytes, what: bytes) -> tuple[int, int, int]:
 def address(seed: int, s: Point, t: Point, part: int = 0) -> tuple[int, int, int]:
     """The words of the interval between two nodes, in either direction, for the ``part``-th of its draws.
 
+    Returns:
+        (h0, h1, h2), three 32-bit words.
+
     Raises:
         ValueError: lam not finite, or the two nodes at the same lam.
     """
@@ -83,7 +86,11 @@ class Philox:
 
     def words(self, index: Tensor, first: int, cols: int, keys: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Rows (w0, w2) and (w3, w1), each (2, R cols), of counters first … first + cols - 1 of the R samples ``index``; overwritten by
-        the next call."""
+        the next call.
+
+        Returns:
+            (even (2, R cols), odd (2, R cols)), the rows (w0, w2) and (w3, w1).
+        """
         rows = len(index)
         lanes = rows * cols
         even, odd, product, high = (w[: 2 * lanes].view(2, lanes) for w in self._words.unbind())
@@ -252,6 +259,9 @@ def start(node: Node, shape: Sequence[int], seed: int, *, like: Tensor, index: A
     Args:
         shape: (B, ...); ``index``: B distinct sample indices, 0 … B - 1 by default. A share of a batch is made from its indices alone.
         like: a floating-point tensor; the states have its dtype and device.
+
+    Returns:
+        states of ``shape``, with the dtype and device of ``like``.
     """
     noise = Brownian(seed, shape, index, like=like)
     z = noise._numbers(words(b"start", struct.pack("<Q", noise.seed))).view(noise.shape).to(like.dtype)

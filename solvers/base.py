@@ -126,6 +126,9 @@ class Solver:
     def __call__(self, **options: Any) -> Solver:
         """The same method with other options, ``dpm_solver_2(r=0.6)``; a multistep method with another start, ``unipc_3(start="ddim")``.
 
+        Returns:
+            the Solver with these options.
+
         Raises:
             TypeError: an option that the method does not have, or a ``space`` that is not a Space.
             ValueError: a value that is none of the option's choices, a number that is not finite, or a Space that is not claimed.
@@ -165,6 +168,9 @@ class Solver:
 
         The first step of the two latter has an error of O(h²), once, so that the order is at most 2; at a few evaluations in all they may
         still be better, since nothing is spent on the start. Methods made of others (``unic``, ``heavy_ball``, ``compose``) begin as these.
+
+        Returns:
+            the Solver with that start, its order as the start leaves it.
 
         Raises:
             TypeError: the method has no start.
@@ -253,6 +259,9 @@ def alias(
 ) -> Solver:
     """Another name for ``of``, under which another paper derived it: the same step, claims and start. Measured once, under ``of``;
     ``published`` as in ``Solver``, where that paper begins otherwise, ``on`` the kinds of process that it speaks of, if not all.
+
+    Returns:
+        the Solver entered under ``name``.
 
     Raises:
         ValueError: the name is taken.
@@ -406,6 +415,9 @@ def advance(solver: Solver, denoise: Denoiser, x: State, s: Any, t: Any, carry: 
 
     In the first ``starts`` steps the start moves x and the body fills the memory; both evaluate first at (x, s), once for both. The carry
     of a method with a start is the pair (steps done, memory).
+
+    Returns:
+        (state at t, carry for the next step).
     """
     if solver.start is None:
         return _pair(solver, solver.step(denoise, x, s, t, carry, noise))

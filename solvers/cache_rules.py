@@ -94,6 +94,9 @@ def expected(threshold: Threshold, nodes: Sequence[Node], variances: Sequence[fl
         nodes: of the evaluations, in order.
         variances: eigenvalues of Σ.
         filtered: whether it looks at the filter.
+
+    Returns:
+        list of bools, one for each node; the first is True.
     """
     v, rule = np.asarray(variances, dtype=float), threshold.fresh()
 

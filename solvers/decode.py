@@ -63,6 +63,9 @@ DECODERS: dict[str, Decoder] = {}
 def decoder(*, reference: str, exact: bool, plans: bool = False) -> Callable[[Rule], Decoder]:
     """Enter a rule in ``DECODERS`` under the function's name.
 
+    Returns:
+        decorator that makes a rule a Decoder and enters it in ``DECODERS``.
+
     Raises:
         ValueError: the name is taken.
     """
@@ -79,6 +82,9 @@ def decoder(*, reference: str, exact: bool, plans: bool = False) -> Callable[[Ru
 
 def equal_sizes(tokens: int, steps: int) -> list[int]:
     """How many tokens to show in each of ``steps`` steps, as equal as can be, the larger ones last.
+
+    Returns:
+        list of ``steps`` integers with sum ``tokens``.
 
     Raises:
         ValueError: fewer than one step.

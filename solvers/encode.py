@@ -40,6 +40,9 @@ def undo(
         tolerance: of what the step misses x by, relative to the largest entry; 0 runs all iterations.
         mean: of so many last iterates, as ReNoise has it; 1 takes the last.
 
+    Returns:
+        the state at s, of the shape of x.
+
     Raises:
         ValueError: a stochastic or multistep method, or numbers below 1.
         NonFinite: the iterates grow.
@@ -75,6 +78,9 @@ def encode(method: Solver, denoise: Denoiser, x: Array, nodes: Sequence[Node], *
         x: data at nodes[-1].
         nodes: from noise to data, as for ``sample``.
         how: ``iterations``, ``tolerance`` and ``mean`` of ``undo``.
+
+    Returns:
+        noise at nodes[0], of the shape of x.
 
     Raises:
         ValueError, NonFinite: as ``undo``.

@@ -96,6 +96,9 @@ def tangent(
     distance between them, "w2", both to leading order in 1/n; derived in the head of this file. With one variance it is
     ``align_gaussian`` and optimal for every n. Zero variances do not matter: there DDIM is exact.
 
+    Returns:
+        list of n + 1 nodes from start to end.
+
     Raises:
         ValueError: an unknown ``error``, or variances and weights that are not positive.
     """
@@ -137,6 +140,9 @@ def lipschitz(
     the average of L² over time, the criterion of arXiv:2509.01629. Unlike the other grids this one depends on the schedule's scale of
     x: it suits solvers of the ODE in x. With alpha = 1 it is uniform in log(v_min + sigma²). Nodes are
     exact to round-off where L is smooth, and to about 1e-5 in lam where another eigenvalue takes over.
+
+    Returns:
+        list of n + 1 nodes from start to end.
 
     Raises:
         ValueError: the drift is zero, as on VP with all variances 1, or as every grid.

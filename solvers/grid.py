@@ -37,7 +37,11 @@ _EVERYWHERE: set[str] = set()
 
 def spacing(fit: Fit | None = None, *, everywhere: bool = False) -> Callable[[Kind], Kind]:
     """Enter a function in ``GRIDS`` under its name; ``fit`` gives the options that suit it to the variances of the data. ``everywhere``: it
-    knows times and the clock only, and so spaces every kind of process; others need alpha and sigma, a ``Schedule``."""
+    knows times and the clock only, and so spaces every kind of process; others need alpha and sigma, a ``Schedule``.
+
+    Returns:
+        decorator that enters the function in ``GRIDS``.
+    """
 
     def enter(made: Kind) -> Kind:
         name = str(made.__name__)
@@ -66,6 +70,9 @@ def make(
         schedule, n, start, end: as for every spacing.
         variances: eigenvalues of the covariance of the data, to which the kinds that have such parameters are fitted; None leaves them at
             their defaults.
+
+    Returns:
+        list of n + 1 nodes from start to end.
 
     Raises:
         ValueError: an unknown name, a kind that is not for this process, or parameters for which the grid does not exist.
@@ -124,6 +131,9 @@ def uniform_lam(schedule: Any, n: int, start: float | None = None, end: float | 
 def karras(schedule: Schedule, n: int, start: float | None = None, end: float | None = None, rho: float = 7.0) -> list[Node]:
     """n steps of equal length in (sigma/alpha)^(1/rho), on any schedule.
 
+    Returns:
+        list of n + 1 nodes from start to end.
+
     Raises:
         ValueError: ``rho`` is not positive, or as every grid.
     """
@@ -142,6 +152,9 @@ def from_times(schedule: Any, times: Iterable[float]) -> list[Node]:
 
 def check(nodes: Sequence[Any]) -> list[Any]:
     """The nodes as a list, if they make a grid.
+
+    Returns:
+        the nodes as a list, in their order.
 
     Raises:
         TypeError: not a sequence of ``Node``.

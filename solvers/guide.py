@@ -50,6 +50,9 @@ class Rule:
 def scale_of(w: Any) -> Any:
     """A guidance scale as a float, or as a vector of one for each sample.
 
+    Returns:
+        float, or a vector (B,) of one scale for each sample.
+
     Raises:
         TypeError: neither a number nor a vector.
         ValueError: nan or inf.
@@ -72,6 +75,9 @@ def scale_of(w: Any) -> Any:
 
 def mix(given: Array, null: Array, w: Any) -> Array:
     """null + w (given − null), for a number w or one for each sample; one pass in torch.
+
+    Returns:
+        the mixed model output, of the shape of ``given``.
 
     Raises:
         ValueError: another number of scales than samples.
@@ -146,6 +152,9 @@ def guided(given: Denoiser, null: Denoiser, rule: Rule | Scale = 1.0) -> Guided:
     Args:
         given, null: models E[x0 | x], shape (..., d).
         rule: a scale w, or a ``Rule``.
+
+    Returns:
+        the Guided model (x, node) -> E[x0 | x], shape (..., d).
 
     Raises:
         TypeError: a model that is not callable.

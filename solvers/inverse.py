@@ -121,6 +121,9 @@ class Method:
     def __call__(self, **options: Any) -> Method:
         """The same method with other options; for a guide also ``solver``, a name of ``SOLVERS`` or a ``Solver``.
 
+        Returns:
+            the Method with these options, named by them.
+
         Raises:
             TypeError: an option that the method does not have.
         """
@@ -184,6 +187,9 @@ def posterior(method: Method | str, c: Conditioned, x: Array, nodes: Sequence[No
         method: a ``Method`` or its name.
         c: the conditioned model: denoiser, operator and observation.
         noise: a seed, or a ``Draws``; None is a fresh seed at every call.
+
+    Returns:
+        samples of x0, (n, d).
 
     Raises:
         ValueError: an unknown name, or a nonlinear operator where A has to be linear.

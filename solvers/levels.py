@@ -25,6 +25,9 @@ def by_sample(grid: Any) -> bool:
 def on_own_grids(run: Callable[..., Any], denoise: Denoiser, x: Array, grids: Sequence[Sequence[Point]], noise: Any) -> Array:
     """The samples, each from the first node of its own grid to the last. ``run(denoise, x, grid, noise)`` makes those of one grid.
 
+    Returns:
+        samples (B, …), each at the last node of its grid.
+
     Raises:
         TypeError: a state of several components.
         ValueError: not one grid for each sample, or a noise that cannot be asked for some of the samples.

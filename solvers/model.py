@@ -55,6 +55,9 @@ def _over(a: float, b: float) -> float:
 def to_denoised(value: Array, x: Array, node: Node, prediction: str) -> Array:
     """The denoised mean that a ``prediction`` called ``value`` at (x, node) stands for.
 
+    Returns:
+        E[x0 | x_t], of the shape of x.
+
     Raises:
         ValueError: unknown prediction, or one that does not determine the mean at this node (eps where alpha = 0).
     """
@@ -77,6 +80,9 @@ def to_denoised(value: Array, x: Array, node: Node, prediction: str) -> Array:
 
 def from_denoised(denoised: Array, x: Array, node: Node, prediction: str) -> Array:
     """The ``prediction`` at (x, node) that belongs to this denoised mean; the inverse of ``to_denoised``.
+
+    Returns:
+        the prediction at (x, node), of the shape of x.
 
     Raises:
         ValueError: unknown prediction, or one that is not defined at this node (eps or score where sigma = 0).
@@ -118,13 +124,20 @@ def predicts(prediction: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
 def pointwise(function: F) -> F:
     """Mark a denoiser that treats every sample by itself and all alike, so that methods with steps of each sample's own may call it on a
-    part of the batch instead of the whole (``solvers.rows``)."""
+    part of the batch instead of the whole (``solvers.rows``).
+
+    Returns:
+        ``function`` itself, marked as pointwise.
+    """
     function.pointwise = True  # type: ignore[attr-defined]
     return function
 
 
 def denoiser(function: Callable[[Array, Node], Array], prediction: str = "denoised") -> Denoiser:
     """Wrap ``function(x, node)``, which predicts ``prediction``, into a ``Denoiser``.
+
+    Returns:
+        the Denoiser of ``function``.
 
     Raises:
         TypeError: ``function`` is not callable.

@@ -38,6 +38,9 @@ def shares(places: Sequence[float], moments: Sequence[float]) -> list[float]:
     """w_j = Σ_k c_jk m_k for nodes at ``places`` in units of the step (s at 0, t at 1) and a kernel of moments m_k, m_0 = 1.
 
     The first weight is what the others leave of 1, so that constants are kept to the last bit.
+
+    Returns:
+        weights w_j, one for each of ``places``, of sum 1.
     """
     others = [math.fsum(c * m for c, m in zip(monomials(places, j), moments, strict=True)) for j in range(1, len(places))]
     return [1.0 - math.fsum(others), *others]
@@ -79,6 +82,9 @@ def deis_weights(times: Sequence[float], s: Node, t: Node) -> list[float]:
     r"""C_j = ∫_{ρ_s}^{ρ_t} ℓ_j(t(ρ)) dρ / (ρ_t − ρ_s), the tAB-DEIS coefficients as shares of the DDIM step; they add up to 1.
 
     By 32-point Gauss-Legendre quadrature in lam, where the integrand is smooth over many decades of rho.
+
+    Returns:
+        shares C_j, one for each of ``times``, of sum 1.
     """
     h, length = t.lam - s.lam, t.t - s.t
     if h == 0.0:
@@ -95,7 +101,11 @@ def deis_weights(times: Sequence[float], s: Node, t: Node) -> list[float]:
 
 def _bend(k: int, tau: float) -> float:
     """Σ_j (−1)^j τ^{2j} k!/(k + 2j)!. τ^k times it is cos τ, sin τ, 2 (1 − cos τ), 6 (τ − sin τ), …: the k-th is k times the integral
-    of the last, and near τ^k, so that the weights are those of Adams plus O(h²)."""
+    of the last, and near τ^k, so that the weights are those of Adams plus O(h²).
+
+    Returns:
+        the sum of the series, a float; 1 at τ = 0.
+    """
     total, term = 0.0, 1.0
     for j in range(24):
         total += term

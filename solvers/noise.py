@@ -113,6 +113,9 @@ class BrownianNoise:
     def __call__(self, s: Point, t: Point, part: int = 0) -> Array:
         """The unit normals of the interval between ``s`` and ``t``, in either direction; the ``part``-th of a process that draws several.
 
+        Returns:
+            unit normals of the noise's shape, in the dtype of ``like``.
+
         Raises:
             ValueError: lam not finite, the two nodes at the same lam, or (refined) |lam| > 64, or a second part.
         """
@@ -140,6 +143,9 @@ class BrownianNoise:
 
     def take(self, rows: Sequence[int] | NDArray[Any]) -> BrownianNoise:
         """The noise of the samples at these positions of the batch: ``noise.take(rows)(s, t)`` equals ``noise(s, t)[rows]`` bit for bit.
+
+        Returns:
+            the BrownianNoise of those samples alone.
 
         Raises:
             TypeError: ``rows`` not made of integers.
@@ -193,6 +199,9 @@ def kind_of(part: int) -> bytes:
 
 def interval_key(seed: int, low: float, high: float) -> bytes:
     """What the noise of the interval between two lam is drawn by.
+
+    Returns:
+        24 bytes: the seed and the two rounded lam.
 
     Raises:
         ValueError: ends that cannot be told apart, or |lam| of 2^32 and more.

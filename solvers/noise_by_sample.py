@@ -61,6 +61,9 @@ def many_seeds(noise: Any) -> TypeGuard[Sequence[int]]:
 def noise_from(noise: Any, x: Array) -> Any:
     """What a caller gives as noise for the state x, as a ``Noise``: a seed, one for each sample, None for a fresh one, or a ``Noise``.
 
+    Returns:
+        the Noise: the given one, a BrownianNoise or a NoiseBySample.
+
     Raises:
         TypeError: none of these, or seeds that are no integers.
         ValueError: another number of seeds than samples, or a seed out of range.

@@ -18,6 +18,9 @@ def onto(plan: Plan, schedule: Schedule) -> Plan:
         plan: of states of one component on a scalar schedule.
         schedule: where it is to run.
 
+    Returns:
+        the Plan on the other schedule; its draws are those of the nodes there.
+
     Raises:
         ValueError: a Plan of another kind, or levels that the schedule does not reach.
     """
@@ -48,7 +51,11 @@ def onto(plan: Plan, schedule: Schedule) -> Plan:
 
 def _scales(plan: Plan, moved: dict[Node, Node]) -> dict[int, float]:
     """What each register is multiplied by: a state by the ratio of the alphas at its node, the input of an evaluation by that at the told
-    one, where the state is not the first; the result of a Plan that ends by denoising, and all else, by 1."""
+    one, where the state is not the first; the result of a Plan that ends by denoising, and all else, by 1.
+
+    Returns:
+        factor of each register, by its number.
+    """
     result, sums = _one(plan.result), plan.sums
     scales = dict.fromkeys((r for made in plan.made for r in made), 1.0)
     scales |= {_one(r): _ratio(moved, node) for r, node in zip(plan.states, plan.grid, strict=True) if _one(r) in sums}

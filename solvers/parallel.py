@@ -28,6 +28,9 @@ def late(plan: Plan, delay: int = 1, what: str = "denoised") -> Plan:
     """The Plan whose sums read, in the place of evaluation i, evaluation i − ``delay``: first order, since D is h·delay old, with a
     stability interval that shrinks. Each is known ``delay`` calls before it is read, so delay + 1 of them run at the same time.
 
+    Returns:
+        the Plan with evaluations read ``delay`` calls late.
+
     Raises:
         ValueError: a delay that is no integer of at least 0, or an unknown prediction.
     """
@@ -53,6 +56,9 @@ def picard(plan: Plan, sweeps: int, window: int | None = None, what: str = "deno
         sweeps: rounds for each window.
         window: evaluations side by side; None takes all.
         what: the prediction that is held where nothing is known yet.
+
+    Returns:
+        the Plan of ``sweeps`` rounds over each window.
 
     Raises:
         ValueError: numbers that are no positive integers, or an unknown prediction.
@@ -96,6 +102,9 @@ def parareal(coarse: Solver, fine: Solver, nodes: Sequence[Node], *, inner: int,
     """U_{n+1}^{k+1} = G(U_n^{k+1}) + F(U_n^k) − G(U_n^k), G one coarse step, F ``inner`` fine steps (Lions, Maday, Turinici 2001).
 
     All F of a sweep run at once. After as many sweeps as steps it is F alone.
+
+    Returns:
+        the Plan of ``sweeps`` parareal iterations.
 
     Raises:
         ValueError: a stochastic or nonlinear method, or numbers that are no positive integers.

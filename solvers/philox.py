@@ -81,6 +81,9 @@ def normals(index: Words, n: int, key: tuple[int, int], stream: int) -> NDArray[
         n: elements per sample.
         key: two 32-bit words.
         stream: the 32-bit word that becomes c3.
+
+    Returns:
+        (len(index), n) unit normals, float64.
     """
     pairs = 1 if n <= 2 else 2  # of the two pairs of normals that a counter gives, those that are used
     blocks = -(-n // (2 * pairs))
@@ -147,6 +150,9 @@ def uniforms(index: Words, n: int, key: tuple[int, int], stream: int) -> NDArray
     """Uniform numbers of [0, 1) with 53 bits, shape (len(index), n): row i, element j is number j % 2 of counter (j // 2, index_i, stream).
 
     Of the words (w0, w1), and likewise (w2, w3), it is (2^26 (w0 >> 5) + (w1 >> 6)) 2^-53. Arguments as for ``normals``.
+
+    Returns:
+        (len(index), n) uniform numbers in [0, 1), float64.
     """
     blocks = -(-n // 2)
     even, odd = np.empty((2, 2, len(index), blocks), np.uint64)

@@ -28,6 +28,9 @@ def loops(count: int, sine: tuple[float, ...]) -> tuple[Callable[..., None], Cal
     Args:
         count: numbers about to be drawn.
         sine: coefficients of sin(pi a)/a in a², highest power first.
+
+    Returns:
+        (uniforms, turn), compiled, or None where NumPy is to do it.
     """
     global _drawn
     _drawn += count

@@ -135,6 +135,9 @@ class Plan(Saved):
             draw: (s, t) -> the draws of the interval, a tuple where there are several.
             combine: [(coefficient, value), ...] -> their sum; the list is empty for a state that vanishes.
             step: (i, state after step i) -> the state with which the walk goes on.
+
+        Returns:
+            the value of the output state.
         """
         walk = Walk(self, x)
         walk.advance(draw, combine, step)
@@ -180,7 +183,11 @@ class Plan(Saved):
 
     def run(self, denoise: Denoiser, x: State, noise: Noise | int | Sequence[int] | None = None) -> State:
         """Replay the plan from the state ``x``; the same checks and, for the same noise, the same result as ``sample``. No noise is a fresh
-        seed at every call."""
+        seed at every call.
+
+        Returns:
+            the state at the end, of the shape of x.
+        """
         self.grid[0].process.check(x)
         x = own(x)
         watched, drawn = Watched(denoise, self.grid[0], self.takes), WatchedNoise(noise, x, self.grid[0])

@@ -31,6 +31,9 @@ def to_dict(plan: Any, record: Mapping[str, Any] | None = None) -> dict[str, Any
         plan: on a schedule of ``SCHEDULES``.
         record: what else is to be remembered: how it was made.
 
+    Returns:
+        a dict of plain JSON values, from which ``from_dict`` makes the Plan.
+
     Raises:
         TypeError: nodes of a process that has no name in ``SCHEDULES``, or a Plan of a few-step map.
     """
@@ -73,6 +76,9 @@ def to_dict(plan: Any, record: Mapping[str, Any] | None = None) -> dict[str, Any
 
 def from_dict(kind: Callable[..., P], made: Mapping[str, Any]) -> P:
     """The Plan, of this class, that ``to_dict`` wrote down.
+
+    Returns:
+        the Plan, an instance of ``kind``.
 
     Raises:
         ValueError: another format or version, or something in it that makes no Plan; the message says what.
@@ -132,6 +138,9 @@ class Saved:
     def save(self, path: str | Path) -> Path:
         """Write the Plan to ``path`` as plain JSON, whole or not at all.
 
+        Returns:
+            the path of the file written.
+
         Raises:
             TypeError: nodes of a process that has no name in ``SCHEDULES``.
             OSError: the file cannot be written.
@@ -147,6 +156,9 @@ class Saved:
     @classmethod
     def load(cls: type[P], path: str | Path) -> P:
         """Read a Plan that ``save`` wrote; nothing in the file is executed.
+
+        Returns:
+            the Plan, an instance of this class.
 
         Raises:
             OSError: the file cannot be read.

@@ -41,6 +41,9 @@ class Interval:
 def interval(text: str) -> Interval:
     """The interval that ``text`` writes, e.g. ``(0, 1]`` or ``integer [2, inf)``.
 
+    Returns:
+        the Interval of low, high and whether it holds integers.
+
     Raises:
         ValueError: something else.
     """

@@ -138,6 +138,9 @@ def _taylor(points: Sequence[float], u: float) -> list[float]:
 def every(n: int, first: int = 1) -> Rule:
     """Ask at the first ``first`` calls and at every n-th after them.
 
+    Returns:
+        the Rule: (call, x, node) -> whether to ask.
+
     Raises:
         ValueError: a number that is no positive integer.
     """
@@ -157,6 +160,9 @@ def cached(method: Solver, every: int = 2, **how: Any) -> Solver:
         method: a deterministic or stochastic method with a Plan.
         every: 1 makes all.
         how: options of ``Cache``.
+
+    Returns:
+        the Solver that reuses evaluations, of the least order.
 
     Raises:
         ValueError: a method that has no Plan, or options that ``Cache`` refuses.
@@ -199,6 +205,9 @@ def reuse(plan: Plan, keep: Sequence[bool] | Rule, **how: Any) -> Plan:
         keep: whether each evaluation is made, in order, the first always; or a rule that reads the number of the call alone.
         how: options of ``Cache``.
 
+    Returns:
+        the Plan with fewer evaluations.
+
     Raises:
         ValueError: another number of entries than the Plan has evaluations, or options that ``Cache`` refuses.
     """
@@ -218,6 +227,9 @@ def reuse(plan: Plan, keep: Sequence[bool] | Rule, **how: Any) -> Plan:
 def switched(models: Sequence[Denoiser], levels: Sequence[float]) -> Denoiser:
     """The first model below the first level of lam, the next between it and the second, and so on: a large network at some noise levels, a
     small one or an early exit at others.
+
+    Returns:
+        the Denoiser that picks a model by lam.
 
     Raises:
         ValueError: levels that do not grow, or another number of them than one less than there are models.

@@ -54,6 +54,9 @@ class Node(Point):
     def at(self, clock: float) -> Node:
         """The node of the same schedule at lam = ``clock``.
 
+        Returns:
+            the Node at lam = ``clock``.
+
         Raises:
             ValueError: this node carries no schedule.
         """

@@ -58,6 +58,9 @@ def flow_shift(schedule: Schedule, n: int, start: float | None = None, end: floa
 
     tau = sigma/(alpha + sigma), the time of ``RectifiedFlow``, on any schedule. The ends stay, so what is uniform is the time before the
     shift, between those of the ends. shift > 1 spends more steps on noise; shift = 1 is uniform in tau.
+
+    Returns:
+        n + 1 nodes from ``start`` to ``end``.
     """
     _positive(shift=shift)
 
@@ -75,6 +78,9 @@ def align_gaussian(schedule: Schedule, n: int, start: float | None = None, end: 
 
     For ``terminal="denoise"`` the best end is itself one step from theta = 0: rho_end = c tan(theta_start/(n + 1)).
     Source: arXiv:2404.14507; the proof is in the head of this file.
+
+    Returns:
+        n + 1 nodes from ``start`` to ``end``.
     """
     _positive(c=c)
 
@@ -94,6 +100,9 @@ def simple_diffusion(
 
     There t = (2/pi) arctan(rho base/resolution), so this is ``align_gaussian`` with c = resolution/base: the shift takes the standard
     deviation of the data, in units of the noise, to grow with the side of the picture. Source: arXiv:2301.11093.
+
+    Returns:
+        n + 1 nodes from ``start`` to ``end``.
     """
     _positive(resolution=resolution, base=base)
     return align_gaussian(schedule, n, start, end, c=resolution / base)
@@ -105,6 +114,9 @@ def align_klub(schedule: Schedule, n: int, start: float | None = None, end: floa
 
     The bound is Σ_i ∫ rho^{-3} E|D(x_rho) - D(x_{rho_i})|² drho over each step, and E|…|² = V(rho_i) - V(rho) with the posterior variance
     V = c² rho²/(c² + rho²); so the density is sqrt(V'/rho³) ∝ 1/(rho (c² + rho²)). Source: arXiv:2404.14507.
+
+    Returns:
+        n + 1 nodes from ``start`` to ``end``.
     """
     _positive(c=c)
 
@@ -117,6 +129,9 @@ def align_klub(schedule: Schedule, n: int, start: float | None = None, end: floa
 
 def transfer(nodes: Sequence[Node], schedule: Schedule) -> list[Node]:
     """The nodes with the same lam on another schedule. Solvers that work in lam, rho or theta then give the same x/alpha, started alike.
+
+    Returns:
+        as many nodes, of equal lam, on the other schedule.
 
     Raises:
         ValueError: ``nodes`` are no grid, or the other schedule does not reach their lam.

@@ -98,6 +98,9 @@ def _forms(registers: Registers) -> Any:
 def trace(solver: Solver, grid: Sequence[Any], terminal: str = "none") -> Plan:
     """Unroll ``solver`` on ``grid``.
 
+    Returns:
+        the Plan of ``solver`` on ``grid``.
+
     Raises:
         NotLinear: the solver is declared nonlinear, or its step is.
         ValueError: bad grid or terminal rule, a coefficient that is not finite, or overlapping draws.

@@ -82,6 +82,9 @@ class Transitions:
         Args:
             x: the state at the first node, (n, ...), or a tuple of them.
             noise: as of ``sample``.
+
+        Returns:
+            the Transitions in order, one for each state of the path.
         """
         drawn = WatchedNoise(noise, x, self.plan.grid[0])
         return self._walk(x, self._ask(), lambda s, t: parts(drawn(s, t)), None)
@@ -92,6 +95,9 @@ class Transitions:
 
         Args:
             states: x, and every state of the path after it, stages included: ``[x, *(one.next for one in rollout(x))]``.
+
+        Returns:
+            the Transitions in order, one for each state of the path.
 
         Raises:
             ValueError: another number of states than the path has; or states where the model cannot go, since what of them has no noise is
@@ -159,6 +165,9 @@ def path_log_prob(path: Sequence[Transition]) -> Array:
     Args:
         path: of ``rollout`` or ``score``.
 
+    Returns:
+        log p of each path, (n,).
+
     Raises:
         ValueError: no state has noise.
     """
@@ -175,6 +184,9 @@ def log_ratio(new: Sequence[Transition], old: Sequence[Transition]) -> Array:
         new: ``score`` of the new model on the states that ``old`` went through.
         old: ``rollout`` of the old one.
 
+    Returns:
+        log p_new(path) − log p_old(path) of each sample, (n,).
+
     Raises:
         ValueError: no step with noise, or roll-outs of different length or noise.
     """
@@ -187,6 +199,9 @@ def kl(new: Sequence[Transition], old: Sequence[Transition]) -> Array:
 
     Args:
         new, old: as of ``log_ratio``.
+
+    Returns:
+        KL divergence of each sample in nats, (n,), 0 or more.
 
     Raises:
         ValueError: as ``log_ratio``; or means that differ where there is no noise.

@@ -230,6 +230,9 @@ def known(names: Sequence[str] | None, registry: Mapping[str, Any], what: str, f
 
     A solver may also be given with options, ``unipc_3(start=ddim)``, and as ``file.py:name``.
 
+    Returns:
+        list of the entries, in the order of the names.
+
     Raises:
         BadParameter: a name that is not known.
     """

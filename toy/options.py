@@ -38,6 +38,9 @@ PREDICTION = Annotated[str, typer.Option(metavar="NAME", help="What a model of y
 def network(model: str, shape: str | None = None, schedule: str = "VP", prediction: str = "eps") -> Any:
     """A pretrained network by its name, or one's own; what is not there is said in one line.
 
+    Returns:
+        the network, as of ``named.network_of``.
+
     Raises:
         BadParameter: an unknown name, or what is not installed.
         Exit: weights that are not installed.

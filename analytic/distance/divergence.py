@@ -56,6 +56,9 @@ def score_and_derivatives(line: Line, x: np.ndarray) -> tuple[np.ndarray, np.nda
 def divergence(q: GaussianMixture, p: GaussianMixture, kind: str = "kl") -> float:
     """D(q‖p) of two mixtures on the line, ``kind`` one of ``DIVERGENCES``.
 
+    Returns:
+        D(q‖p) as a float, 0 or more.
+
     Raises:
         ValueError: an unknown kind, laws that are no mixtures on the line, or have point masses.
     """
@@ -78,6 +81,9 @@ def divergence(q: GaussianMixture, p: GaussianMixture, kind: str = "kl") -> floa
 
 def gradient(q: GaussianMixture, p: GaussianMixture, x: np.ndarray, kind: str = "kl", bandwidth: float = 1.0) -> np.ndarray:
     """G(x) = ∇ of the first variation of D(q‖p) in q at points x, elementwise; ``kind`` also "mmd2", of a normal kernel's bandwidth.
+
+    Returns:
+        G(x), of the shape of x.
 
     Raises:
         ValueError: as ``divergence``.

@@ -25,6 +25,9 @@ _NEAR = 0.1  # |Y| below which the iteration is used; it gains a digit or more a
 def gaussian_w2(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
     """W2 between N(mean_a, cov_a) and N(mean_b, cov_b); means (d,), covariances (d, d).
 
+    Returns:
+        W2 distance, 0 or more.
+
     Raises:
         ValueError: shapes that do not match, nan or inf, a covariance not symmetric or not positive semidefinite.
     """
@@ -38,6 +41,9 @@ def gaussian_w2(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
 def gaussian_kl(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
     """KL(N(mean_a, cov_a) ‖ N(mean_b, cov_b)) = ½ Σ_i (m_i − log(1 + m_i)) + ½ |L^{-1} (mean_a − mean_b)|², with L L^T = cov_b and m the
     eigenvalues of L^{-1} (cov_a − cov_b) L^{-T}; means (d,), covariances (d, d). inf where cov_a is singular.
+
+    Returns:
+        KL divergence in nats, 0 or more; inf where cov_a is singular.
 
     Raises:
         ValueError: shapes that do not match, nan or inf, a covariance not symmetric or not positive semidefinite, a singular cov_b.

@@ -32,6 +32,9 @@ def mmd2(a: Any, b: Any, bandwidth: float, unbiased: bool = True) -> float:
     ``unbiased`` leaves the pairs of a sample with itself out of the means over samples: the expectation is then the exact MMD² of the law
     the samples are from, and may come out negative. Mixtures enter exactly in both cases.
 
+    Returns:
+        MMD², negative only by chance with ``unbiased``.
+
     Raises:
         ValueError: a bandwidth not positive, dimensions that differ, fewer than two samples for the unbiased form.
     """

@@ -23,6 +23,9 @@ from scorebed.analytic.gaussian.mixture import GaussianMixture
 def monotone(a: GaussianMixture, b: GaussianMixture, x: Any) -> np.ndarray:
     """T(x) = Q_b(F_a(x)), elementwise: the optimal map between two mixtures on the line, from the shorter tail.
 
+    Returns:
+        T(x), of the shape of x.
+
     Raises:
         ValueError: laws that are not on the line.
     """
@@ -53,6 +56,9 @@ class Cells:
 
 def semidiscrete(points: Any, weights: Any = None, scale: float = 1.0, lines: int = 600) -> Cells:
     """The optimal map from N(0, scale² I) to points (m, d), d = 1 or 2, of these weights (equal ones by default).
+
+    Returns:
+        the Cells: points, potentials and the mass of each cell.
 
     Raises:
         ValueError: another dimension, weights that are no positive distribution, two points that are the same.

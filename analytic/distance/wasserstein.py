@@ -21,6 +21,9 @@ from scorebed.analytic.gaussian.line_quadrature import BLOCK, NODES, Law, blockw
 def wasserstein(a: Law, b: Law, p: int = 1) -> float:
     """W_p between two laws in one dimension, p = 1 or 2.
 
+    Returns:
+        W_p distance, 0 or more.
+
     Raises:
         ValueError: another p, or a law that is not in one dimension.
     """

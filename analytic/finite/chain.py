@@ -120,6 +120,9 @@ class HiddenChain:
     def table(self) -> np.ndarray:
         """π as a table, (S,) * L, where that is small.
 
+        Returns:
+            (S,) * L probabilities.
+
         Raises:
             ValueError: more than 4096 entries.
         """
@@ -145,6 +148,9 @@ def _draw(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def text_chain(text: str, alphabet: str, *, length: int, kernel: str = "absorbing") -> HiddenChain:
     """The Markov chain of the letters of a text, from its counts of pairs with one added to each; what is not in ``alphabet`` is left out.
 
+    Returns:
+        the HiddenChain of ``length`` letters over ``alphabet``.
+
     Raises:
         ValueError: a text with fewer than two letters of the alphabet.
     """
@@ -163,6 +169,9 @@ def counted_chain(counts: Any, *, length: int, process: JumpProcess) -> HiddenCh
         counts: how often value a at place f of the period is followed by b, (P, S, S); a Markov chain has P = 1.
         length: L.
         process: of size S. The hidden states are (f, a), of which a is seen.
+
+    Returns:
+        the HiddenChain of ``length`` tokens, with P S hidden states.
 
     Raises:
         ValueError: counts that are none, or of another size.

@@ -74,7 +74,11 @@ def masked_quadrature(law: TableLaw, x0: np.ndarray, model: Model | None = None,
 
 def block_bound(law: TableLaw, x0: np.ndarray, size: int, model: Model | None = None) -> float:
     """Block diffusion (Arriola et al., arXiv:2503.09573, eq. 8): blocks of ``size`` tokens from left to right, each by ``masked_bound``
-    given the tokens before it."""
+    given the tokens before it.
+
+    Returns:
+        the bound for x0, in nats.
+    """
     model, n, mask, total = model or conditionals(law), law.d, law.process.size, []
     for start in range(0, n, size):
         block = tuple(range(start, min(start + size, n)))
@@ -89,6 +93,9 @@ def block_bound(law: TableLaw, x0: np.ndarray, size: int, model: Model | None = 
 
 def score_entropy_bound(law: TableLaw, x0: np.ndarray, end: float, nodes: int = 80, tilt: float = 0.0) -> float:
     """The bound for one x0 on any kernel, from 0 to ``end``, with the exact concrete scores (times e^{tilt}, for controls).
+
+    Returns:
+        the bound for x0, in nats.
 
     Raises:
         ValueError: a path that no forward process makes.
@@ -130,6 +137,9 @@ def step_bound(law: TableLaw, x0: np.ndarray, nodes: Sequence[Instant], model: C
         x0: data.
         nodes: from noise to data, t = 0.
         model: (x, node) -> p(x0^i = k | x), the exact one by default.
+
+    Returns:
+        the bound for x0, in nats.
     """
     process, model = law.process, model or law.probabilities
     one = np.zeros(law.table.shape)

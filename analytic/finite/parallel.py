@@ -37,6 +37,9 @@ def revealing_cost(law: TableLaw) -> np.ndarray:
     """Σ over a random order of H(token | those before it): entry l is the mean entropy of one more token when l are known, (L,).
 
     Showing tokens l … m − 1 of a random order at once costs Σ_{l ≤ j < m} (h_l − h_j), from which ``best_partition`` chooses.
+
+    Returns:
+        (L,) mean entropies in nats.
     """
     d = law.d
     masks = [[i for i in range(d) if code >> i & 1] for code in range(1 << d)]
@@ -55,6 +58,9 @@ def best_partition(h: np.ndarray, steps: int) -> tuple[list[int], float]:
     Args:
         h: the mean entropy of one more token when l are known, (L,), as ``revealing_cost`` gives it.
         steps: from 1 to L.
+
+    Returns:
+        (sizes, cost): tokens to show in each step and the least cost in nats.
 
     Raises:
         ValueError: another number of steps.

@@ -72,6 +72,9 @@ class TableLaw:
         """p(x0 | x_t = x) for states (B, L): (B,) + (S,) * L. Where p_t(x) = 0, every x0 that leads there
         token by token counts alike.
 
+        Returns:
+            (B,) + (S,) * L probabilities, each table of sum 1.
+
         Raises:
             ValueError: a state with a value that no data lead to.
         """
@@ -102,6 +105,9 @@ class TableLaw:
 
     def score(self, x: Any, node: Instant) -> np.ndarray:
         """The concrete score p_t(x with x^i = y)/p_t(x), (B, L, A); 1 where y = x^i.
+
+        Returns:
+            (B, L, A) ratios of probabilities; 1 where y = x^i.
 
         Raises:
             ValueError: a state that p_t does not reach.

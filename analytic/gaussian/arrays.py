@@ -17,6 +17,9 @@ def _is_tensor(x: Any) -> bool:
 def to_numpy(x: Array, name: str = "x") -> np.ndarray:
     """``x`` as a real floating NumPy array of its own precision (integers become float64).
 
+    Returns:
+        array of the shape of x, in its own floating dtype or float64.
+
     Raises:
         TypeError: not an array of real numbers.
     """
@@ -45,6 +48,9 @@ def back(x: Array, out: np.ndarray) -> Array:
 def rows(x: Array, d: int) -> tuple[np.ndarray, Callable[[np.ndarray], Array]]:
     """States ``x`` of shape (..., d) as float64 rows (n, d), and the way back for results of shape (n, ...).
 
+    Returns:
+        (rows (n, d) float64, restore): restore takes (n, ...) back to the shape and kind of x.
+
     Raises:
         TypeError: not an array of real numbers.
         ValueError: the last dimension is not d.
@@ -63,6 +69,9 @@ def rows(x: Array, d: int) -> tuple[np.ndarray, Callable[[np.ndarray], Array]]:
 
 def finite(name: str, values: Any, ndim: int | None = None) -> np.ndarray:
     """``values`` as a float64 array.
+
+    Returns:
+        float64 array of ``ndim`` dimensions, a copy, all entries finite.
 
     Raises:
         ValueError: not numbers, nan or inf among them, or another number of dimensions than ``ndim``.

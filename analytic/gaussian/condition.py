@@ -133,6 +133,9 @@ class Observed:
 
         Isotropic laws stay isotropic, diagonal or ``Rotated``; diagonal and low-rank ones stay so under a mask; the rest is full.
 
+        Returns:
+            the law p(x0 | y), a mixture.
+
         Raises:
             ValueError: a shape that does not match, nan or inf, R not positive definite, y too far away for a density.
         """
@@ -162,6 +165,9 @@ class Observed:
 
     def vjp(self: Any, x: Array, node: Node, v: Array) -> Array:
         """J^T v with J = ∂ denoised / ∂ x = (alpha/sigma²) Cov[x0 | x], for vectors v of the shape of x, (..., d).
+
+        Returns:
+            J^T v, shape (..., d).
 
         Raises:
             ValueError: v of another shape than x.

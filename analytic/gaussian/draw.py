@@ -93,6 +93,9 @@ def reverse_step(law: Any, x: Array, s: Node, t: Node) -> Posterior:
     With x0 | x a mixture of N(m_k, S_k) and h = lam_t − lam_s, it is that of N(a x + b m_k, b² S_k + c² I), a = (σ_t/σ_s) e^{−h},
     b = α_t (1 − e^{−2h}), c = σ_t √(1 − e^{−2h}): one component for each mode, for steps of any length.
 
+    Returns:
+        the Posterior: weights (..., K), means (..., K, d) and covariances (K, d, d).
+
     Raises:
         ValueError: t noisier than s, or a law that is no mixture.
     """

@@ -74,6 +74,9 @@ class Evaluator:
         """For states (n, d): the log-density up to d log(2π)/2 (n,), γ (K, n), and Σ_k γ_k part_k (n, d) if a part is given.
 
         Weights down to e^-span of the largest are accurate to their last digits.
+
+        Returns:
+            (log-density (n,), γ (K, n), Σ_k γ_k part_k (n, d) or None without a part).
         """
         if not self.small:
             return self._reduce_in_blocks(x, part)

@@ -118,6 +118,9 @@ class StationaryField:
             patches: pixel numbers of each patch; every pixel in one of them, or the mean of those that have it.
             contexts: pixel numbers that each patch sees; the patches themselves where they are not given.
 
+        Returns:
+            function node -> (A, 0) of the patched denoiser, offset (d,) of zeros.
+
         Raises:
             ValueError: a pixel that is in no patch.
         """
@@ -159,6 +162,9 @@ def dct(n: int) -> np.ndarray:
 def haar(n: int) -> np.ndarray:
     """The orthonormal Haar basis of n = 2^m points as columns, coarse to fine.
 
+    Returns:
+        (n, n) orthonormal basis, one vector a column.
+
     Raises:
         ValueError: n is no power of 2.
     """
@@ -184,6 +190,9 @@ def crop(shape: Sequence[int], start: Sequence[int], size: Sequence[int]) -> np.
 
 def tiles(shape: Sequence[int], size: Sequence[int], offset: Sequence[int] | None = None) -> list[np.ndarray]:
     """Pixel numbers of the tiles that cover a picture, begun at an offset.
+
+    Returns:
+        list of integer arrays, the pixel numbers of each tile.
 
     Raises:
         ValueError: a size that does not divide the shape.

@@ -30,6 +30,9 @@ class Gaussians(Protocol):
 def flow(law: Gaussians, x: Array, s: Node, t: Node) -> Array:
     """Where the probability flow of ``law`` carries the states x, shape (..., d), from node ``s`` to node ``t``.
 
+    Returns:
+        states at ``t``, of the shape of x.
+
     Raises:
         ValueError: several components in several dimensions, or a law that is singular at ``s``.
     """

@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 def points(*laws: GaussianMixture, node: Node | None = None) -> tuple[Floats, Floats]:
     """Gauss nodes (m, 1) and weights (m,) for integrals over the line of what is smooth where these laws are, at a node.
 
+    Returns:
+        (nodes (m, 1), weights (m,)) of the quadrature.
+
     Raises:
         ValueError: a law in more than one dimension.
     """

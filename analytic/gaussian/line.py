@@ -107,6 +107,9 @@ class Line:
         """The y in [low, high] with G_A(y) = level, G_A in units of the level's scale.
 
         Newton on log|G| where G has the level's sign and is far from it, on G elsewhere, bisection where neither halves the bracket.
+
+        Returns:
+            y, an array of the shape of ``level``.
         """
         out, todo = 0.5 * (low + high), np.flatnonzero(low < high)
         y, a, b, goal = out[todo], low[todo], high[todo], Level(*(part[todo] for part in level))

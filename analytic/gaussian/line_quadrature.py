@@ -66,7 +66,11 @@ def nodes(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def meet(a: Line, b: Line, z: np.ndarray, low: np.ndarray, high: np.ndarray, w: float = 0.5) -> np.ndarray:
     """The x in [low, high] with F(x) = G(y), w x + (1 − w) y = z, 0 <= w < 1: by Newton on the difference of the shorter tails' logarithms,
-    inside the bracket, which is consumed."""
+    inside the bracket, which is consumed.
+
+    Returns:
+        x, an array of the shape of z.
+    """
     left = blockwise(a.cdf, 0.5 * (low + high), a) < 0.5
     out, todo = 0.5 * (low + high), np.flatnonzero(high > low)
     while len(todo):

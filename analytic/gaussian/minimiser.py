@@ -58,6 +58,9 @@ def affine(law: Any, nodes: Node | Sequence[Node], weights: Any = None, rank: in
         nodes, weights: of the loss; equal weights by default.
         rank: None for any.
 
+    Returns:
+        the Minimiser, with coefficients [W, b] as (d, d + 1) and its risk.
+
     Raises:
         ValueError: weights that do not fit, or a rank below 1.
     """
@@ -88,6 +91,9 @@ def graph_polynomial(covariance: Any, precision: Any, node: Node, degree: int) -
         precision: P, (d, d), symmetric; the mask of a layer is its pattern.
         node: the noise level.
         degree: L.
+
+    Returns:
+        the Minimiser, with coefficients c_l and its risk.
 
     Raises:
         ValueError: a degree below 0.
@@ -125,6 +131,9 @@ def spline(law: GaussianMixture, nodes: Node | Sequence[Node], knots: Any, weigh
         law: on the line.
         nodes, weights: of the loss; one function for all of them.
         knots: rising, at least two.
+
+    Returns:
+        the Minimiser, with values at the knots, its risk and gradient noise.
 
     Raises:
         ValueError: knots that do not rise.

@@ -180,6 +180,9 @@ class GaussianMixture(Observed):
     def project(self, directions: Any) -> list[GaussianMixture]:
         """The 1-D laws of u·x for each unit row u of ``directions`` (m, d).
 
+        Returns:
+            list of m mixtures on the line, in the order of the rows.
+
         Raises:
             ValueError: another shape, or rows that are not of unit length.
         """
@@ -223,6 +226,9 @@ class GaussianMixture(Observed):
     def flow(self, x: Array, s: Node, t: Node) -> Array:
         """The exact probability-flow map from node ``s`` to node ``t``, either way: where x, shape (..., d), is carried to.
 
+        Returns:
+            states at node ``t``, of the shape of x.
+
         Raises:
             ValueError: more than one component in more than one dimension (no closed form), or a law singular at ``s``.
         """
@@ -231,6 +237,9 @@ class GaussianMixture(Observed):
 
 def noise_of(node: Node) -> tuple[float, float]:
     """(alpha, sigma) of a node as floats.
+
+    Returns:
+        (alpha, sigma), both floats.
 
     Raises:
         ValueError: one of them is negative or not finite, or both are 0.

@@ -56,6 +56,9 @@ class Observation:
 def noise_covariance(R: Any, m: int) -> np.ndarray:
     """R as a positive definite (m, m), from a variance, (m,) variances or the matrix itself.
 
+    Returns:
+        (m, m) covariance, float64.
+
     Raises:
         ValueError: another shape, nan or inf, not symmetric, not positive definite.
     """

@@ -108,6 +108,9 @@ class RotatedProduct:
     def vjp(self, x: Array, node: Node, v: Array) -> Array:
         """J^T v with J = ∂ denoised / ∂ x = (alpha/sigma²) Cov[x0 | x], for vectors v of the shape of x, (..., d).
 
+        Returns:
+            J^T v, shape (..., d).
+
         Raises:
             ValueError: v of another shape than x.
         """
@@ -154,6 +157,9 @@ class RotatedProduct:
 
     def mixture(self) -> GaussianMixture:
         """The same law written out with its K^d components.
+
+        Returns:
+            the GaussianMixture of K^d components.
 
         Raises:
             ValueError: more components than can be held.

@@ -103,6 +103,9 @@ def model_statistics(
         points: how many Chebyshev points tabulate the curves; on a range of 10 and modes 1 apart, 160 give 1e-7 of s and 1e-12 of l.
         samples, seed: the draws of the expectations in more than one dimension, the same at every lam.
 
+    Returns:
+        the Tabulated statistics l, s and b over lam in [low, high].
+
     Raises:
         ValueError: an empty range, or too few points or samples.
     """

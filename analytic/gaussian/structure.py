@@ -20,6 +20,9 @@ def structure(covariances: Any, k: int, d: int) -> Covariance:
     A number or shape (K,): isotropic variance. (K, d): diagonal. (K, d, d): full. ``LowRank(factor, diagonal)`` or such a pair: low rank
     plus diagonal. ``Rotated(basis, variance)``: diagonal in one basis.
 
+    Returns:
+        the Covariance: Isotropic, Diagonal, Full, LowRank or Rotated.
+
     Raises:
         ValueError: another shape, values that are nan, inf or negative variances, a matrix not symmetric or not positive semidefinite.
     """

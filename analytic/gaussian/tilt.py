@@ -65,6 +65,9 @@ def quadratic(law: GaussianMixture, precision: Any = 0.0, linear: Any = 0.0, con
         linear: q, a number or (d,).
         constant: c.
 
+    Returns:
+        the Tilted mixture, with one component for each of ``law``.
+
     Raises:
         ValueError: e^r is not integrable, or a shape that does not match.
     """
@@ -88,6 +91,9 @@ def quadratic(law: GaussianMixture, precision: Any = 0.0, linear: Any = 0.0, con
 def of_class(law: GaussianMixture, members: Sequence[int] | np.ndarray) -> Tilted:
     """The components of a class: the tilt by r = log P(class | x0), so that v_t = log P(class | x_t).
 
+    Returns:
+        the Tilted mixture of the components in ``members``.
+
     Raises:
         ValueError: no component, or one that does not exist.
     """
@@ -101,6 +107,9 @@ def of_class(law: GaussianMixture, members: Sequence[int] | np.ndarray) -> Tilte
 
 def product(one: GaussianMixture, other: GaussianMixture) -> Tilted:
     r"""p_1 p_2/Z, the tilt of p_1 by r = log p_2: components N(m, S), S = Σ_1 (Σ_1 + Σ_2)^{-1} Σ_2, weights w_1 w_2 N(μ_1; μ_2, Σ_1 + Σ_2).
+
+    Returns:
+        the Tilted mixture, with one component for each pair.
 
     Raises:
         ValueError: laws of different dimension.
@@ -127,6 +136,9 @@ def product(one: GaussianMixture, other: GaussianMixture) -> Tilted:
 def power(law: GaussianMixture, n: int) -> Tilted:
     """p^n/Z for a whole n ≥ 1, the tilt by r = (n − 1) log p.
 
+    Returns:
+        the Tilted law p^n/Z with its log normaliser.
+
     Raises:
         ValueError: another n; for one Gaussian ``geometric`` takes every power.
     """
@@ -141,6 +153,9 @@ def power(law: GaussianMixture, n: int) -> Tilted:
 
 def geometric(laws: Sequence[GaussianMixture], powers: Sequence[float]) -> GaussianMixture:
     r"""∏ p_i^{a_i}/Z of Gaussians: precision Σ a_i Λ_i and precision-weighted mean; a = (w, 1 − w) is what guidance of scale w means.
+
+    Returns:
+        the GaussianMixture of one component.
 
     Raises:
         ValueError: mixtures, or Σ a_i Λ_i not positive definite, where no such law exists.
@@ -158,6 +173,9 @@ def geometric(laws: Sequence[GaussianMixture], powers: Sequence[float]) -> Gauss
 
 def union(laws: Sequence[GaussianMixture], weights: Sequence[float]) -> GaussianMixture:
     """Σ_i weights_i p_i.
+
+    Returns:
+        the GaussianMixture with all components of the laws, full covariances.
 
     Raises:
         ValueError: laws of different dimension, or weights that are no distribution.

@@ -34,6 +34,9 @@ def angle_shift(theta: np.ndarray, phi: np.ndarray, shift: np.ndarray) -> tuple[
     """(ε, φ') with cos(θ + ε) = cos θ + shift, complex, and φ' = π - θ - ε, free of cancellation at 0, at π and for tiny shifts.
 
     sin²(θ'/2) - sin²(θ/2) = sin((θ'+θ)/2) sin((θ'-θ)/2) = -shift/2.
+
+    Returns:
+        (ε, φ'), complex arrays.
     """
     low, high = np.square(np.sin(0.5 * theta)) - 0.5 * shift, np.square(np.sin(0.5 * phi)) + 0.5 * shift
     near = np.abs(low) < np.abs(high)

@@ -64,6 +64,9 @@ def radial_flow(
 ) -> np.ndarray:
     """Along rays from a pole, by the law of the distance from it.
 
+    Returns:
+        points at ``t``, of the shape of x.
+
     Raises:
         ValueError: means that are not all at one pole, or at its antipode.
     """
@@ -115,6 +118,9 @@ class Ray:
 
 def transport_radius(weights: np.ndarray, source: list[Ray], target: list[Ray], r: np.ndarray, diameter: float) -> np.ndarray:
     """The radii q with Σ w_k F_k^target(q) = Σ w_k F_k^source(r).
+
+    Returns:
+        radii q, of the shape of r.
 
     Raises:
         ValueError: a radius at which no component has a density above e^{-700}, where the tables end.

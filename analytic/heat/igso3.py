@@ -34,6 +34,9 @@ def igso3(omega: Any, sigma: float, *, clock: str = "half", measure: str = "haar
         clock: "half" or "whole".
         measure: "volume", "haar" or "angle".
 
+    Returns:
+        (log density, its derivative in ω), both of the shape of omega.
+
     Raises:
         ValueError: an unknown convention, or a scale that is not positive.
     """

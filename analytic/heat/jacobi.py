@@ -37,6 +37,9 @@ _BLOCK = 1 << 20
 def lineages(theta: float, t: float) -> tuple[np.ndarray, np.ndarray]:
     """(m, q_m(t)) from m = 0 to where q_m falls below 1e-24, each of full relative precision.
 
+    Returns:
+        (m, q_m(t)), arrays of equal length.
+
     Raises:
         ValueError: t below ``SHORTEST``.
     """
@@ -146,6 +149,9 @@ class Jacobi:
 
     def kernel(self, x: Any, y: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
         """(log p_t(y | x), ∂_y log p_t(y | x)), elementwise on x in [0, 1] and y in (0, 1), densities with respect to dy.
+
+        Returns:
+            (log p_t(y | x), ∂_y log p_t(y | x)), both of the shape of x.
 
         Raises:
             ValueError: points outside, or a time below ``SHORTEST``.

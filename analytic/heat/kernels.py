@@ -186,6 +186,9 @@ def _fold(space: Any) -> Callable[[np.ndarray], np.ndarray]:
 def kernel_of(space: Any) -> Kernel:
     """The heat kernel of a space. A space of another kind registers its own: ``@kernel_of.register``, or a ``radial_of`` alone.
 
+    Returns:
+        the Kernel of the space.
+
     Raises:
         TypeError: a space whose heat kernel is not known in closed form (polytopes and simplices among them).
     """

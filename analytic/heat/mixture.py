@@ -32,6 +32,9 @@ _BLOCK = 1 << 19
 def count(n: int) -> int:
     """A number of draws.
 
+    Returns:
+        n as an int, 1 or more.
+
     Raises:
         ValueError: not an integer of at least 1.
     """
@@ -133,6 +136,9 @@ class HeatMixture:
     def sample(self, n: int, rng: np.random.Generator | int, node: Node | None = None) -> np.ndarray:
         """``n`` independent exact draws, (n, *shape), of the law or of its marginal at a node. ``rng`` is a generator or a seed.
 
+        Returns:
+            (n, *shape) points, float64.
+
         Raises:
             ValueError: n < 1.
         """
@@ -157,6 +163,9 @@ class HeatMixture:
 
 def heat_flow(law: HeatMixture, x: Array, s: Node, t: Node) -> Array:
     """Where the probability flow of ``law`` carries the points x, shape (..., *space.shape), from node ``s`` to node ``t``.
+
+    Returns:
+        points at ``t``, of the shape of x.
 
     Raises:
         ValueError: a node with alpha other than 1, a law singular at one of the nodes, or a law whose flow is not known: not in one

@@ -16,6 +16,9 @@ from scorebed.solvers.space import Space
 def heat_time(node: Node | None) -> float:
     """sigma² of a node with alpha = 1; 0 without a node.
 
+    Returns:
+        diffusion time sigma², 0 or more.
+
     Raises:
         ValueError: another alpha, or a sigma that is negative or not finite.
     """
@@ -30,6 +33,9 @@ def heat_time(node: Node | None) -> float:
 
 def points(x: Array, space: Space) -> tuple[np.ndarray, Callable[[np.ndarray], Array]]:
     """Points x (..., *shape) as float64 (n, *shape), and the way back for results (n, ...).
+
+    Returns:
+        (points (n, *shape) float64, restore): restore takes (n, ...) back to the shape and kind of x.
 
     Raises:
         TypeError: not an array of real numbers.

@@ -179,5 +179,8 @@ def radial_of(space: Any) -> Radial | None:
     """The radial coordinate of a space that looks the same in all directions, or of one dimension; None for another.
 
     A file of kernels registers that of its space: ``@radial_of.register``.
+
+    Returns:
+        the Radial coordinate, or None where there is none.
     """
     return None

@@ -96,6 +96,9 @@ class JacobiMixture:
     def log_prob(self, x: Array, node: Node | None = None) -> Array:
         """log p_t(x), shape (...), with respect to dx on [0, 1] or dp_1 … dp_n on the simplex.
 
+        Returns:
+            log p_t(x), shape (...).
+
         Raises:
             ValueError: points on the boundary or outside, times below ``jacobi.SHORTEST``.
         """
@@ -114,6 +117,9 @@ class JacobiMixture:
 
     def sample(self, n: int, rng: np.random.Generator | int, node: Node | None = None) -> np.ndarray:
         """``n`` independent exact draws, (n, d).
+
+        Returns:
+            (n, d) points, float64.
 
         Raises:
             ValueError: n < 1, or a time that is positive but below ``jacobi.SHORTEST``.

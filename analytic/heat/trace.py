@@ -22,6 +22,9 @@ from scorebed.solvers.space import SO3, SU2, Product, Space, Sphere, Torus
 def log_volume(space: Space) -> float:
     """log of the Riemannian volume.
 
+    Returns:
+        log volume of the space.
+
     Raises:
         TypeError: a space that is not homogeneous and closed.
     """
@@ -40,6 +43,9 @@ def log_volume(space: Space) -> float:
 
 def log_trace(space: Space, t: float) -> float:
     """log Z(t).
+
+    Returns:
+        log Z(t), a float.
 
     Raises:
         TypeError: as ``log_volume``.

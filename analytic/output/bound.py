@@ -35,6 +35,9 @@ Floats = NDArray[np.float64]
 def forward_path(x: Any, nodes: Sequence[Node], rng: np.random.Generator | int) -> tuple[list[Floats], Floats]:
     """States x_0 … x_N at ``nodes``, noise to data, drawn forwards from x at the last node, and log q of all but x given x, (n,).
 
+    Returns:
+        ([x_0, …, x_N], log q): states (n, d) at each node, noise to data, and log q (n,).
+
     Raises:
         ValueError: nodes that do not run from noise to data.
     """
@@ -61,6 +64,9 @@ def path_bound(transitions: Any, x: Any, rng: np.random.Generator | int, draws: 
         x: data at the last node of the Plan, (n, d).
         rng: of the forward paths, or its seed.
         draws: how many of them.
+
+    Returns:
+        (draws, n) lower bounds of log p(x), in nats.
 
     Raises:
         ValueError: a step without a density.
@@ -89,6 +95,9 @@ def mean_bound(law: GaussianMixture, nodes: Sequence[Node], model: Any = None) -
         law: on the line.
         nodes: from noise to data.
         model: (x, node) -> another estimate of x0 in the place of the exact one.
+
+    Returns:
+        the mean bound over the law, in nats.
     """
     first, last = nodes[0], nodes[-1]
 
@@ -110,6 +119,9 @@ def girsanov(law: GaussianMixture, wrong: Callable[[Any, Node], Any], nodes: Seq
     """½ ∫ E|s − s̃|² d(rho²): KL of the exact reverse path law from that of a wrong denoiser, on the line; Simpson's rule on ``nodes``.
 
     In y = x/alpha the score error is (D − D̃)/rho², so that the integrand is E|D − D̃|²/rho⁴.
+
+    Returns:
+        KL of the path laws in nats, 0 or more.
 
     Raises:
         ValueError: an odd number of intervals.
@@ -141,6 +153,9 @@ def ito_log_prob(score: Callable[[Any, Node], Any], states: Sequence[Any], nodes
         score: (x, node) -> ∇ log p_t(x).
         states, nodes: a path from noise to data, as ``sample(..., record=True).xs`` has it.
         log_prior: log p of the first state, (n,).
+
+    Returns:
+        (n,) log-densities at the last state, in nats.
     """
     first, last, d = nodes[0], nodes[-1], np.shape(states[0])[-1]
     total = np.asarray(log_prior) + d * math.log(first.alpha)
@@ -160,6 +175,9 @@ def dequantised(law: GaussianMixture, centres: Any, width: float, nodes: int = 2
         centres: of the bins, (m,).
         width: of each.
         nodes: of the Gauss-Legendre rule in u.
+
+    Returns:
+        (exact log P(bin), its lower bound), both (m,), in nats.
 
     Raises:
         ValueError: a width that is not positive.

@@ -73,6 +73,9 @@ class Pushed:
         Args:
             probes: "rademacher" or "gaussian".
             kept: one probe along the whole run, or a fresh one at each evaluation.
+
+        Returns:
+            (n,) variances of the one-probe estimate.
         """
         if kept:
             return hutchinson_variance(np.einsum("i,inab->nab", self.weights, self.along), probes)
@@ -81,6 +84,9 @@ class Pushed:
 
 def quadrature_weights(plan: Deterministic) -> Floats:
     """w_i = sigma_i b_i/sigma_t with the output a x + Σ b_i D_i: ∫_{lam_s}^{lam_t} alpha tr A dlam ≈ Σ w_i tr A_i.
+
+    Returns:
+        (evaluations,) weights w_i of the traces.
 
     Raises:
         ValueError: the Plan draws noise, or evaluates its model at sigma = 0.
@@ -163,6 +169,9 @@ def solver_log_prob(plan: Deterministic, law: Any, x: Any, *, prior: str = "exac
         prior: "exact", the law at the last node, or "normal", N(0, sigma² I).
         by: "determinant" or "quadrature".
         model: (denoise, jacobian) in the place of the exact ones.
+
+    Returns:
+        (n,) log-densities, in nats.
 
     Raises:
         ValueError: an unknown prior or way, or a Plan that runs from noise to data.

@@ -28,6 +28,9 @@ def flow_error(plan: Program, variances: Sequence[float] | np.ndarray, mean: Seq
         variances: eigenvalues of Σ, (d,).
         mean: in the eigenbasis, (d,) or a number.
 
+    Returns:
+        (d,) root mean square errors, one for each eigendirection.
+
     Raises:
         ValueError: variances that are negative or not finite.
     """
@@ -54,6 +57,9 @@ def plan_distance(plan: Program, other: Program, variances: Any, mean: Any = 0.0
         plan, other: with the same first and last node and as many draws.
         variances, mean: of the data, N(mean, diag(variances)) in d dimensions.
 
+    Returns:
+        root mean square distance per coordinate, 0 or more.
+
     Raises:
         ValueError: other ends or another number of draws.
     """
@@ -76,6 +82,9 @@ def sensitivity(plan: Program, variances: Any) -> np.ndarray:
     Args:
         plan: on a schedule.
         variances: eigenvalues of the covariance of the data, (d,).
+
+    Returns:
+        (evaluations, d) derivatives, rows in order of evaluation.
     """
     v = np.asarray(variances, dtype=float)
     made: list[np.ndarray] = []
@@ -108,6 +117,9 @@ def propagated(delta: Any, variances: Any, first: Any, last: Any, panels: int = 
         variances: eigenvalues of the covariance of the data.
         first, last: nodes of a schedule.
         panels: of the quadrature, of 8 Gauss-Legendre points each.
+
+    Returns:
+        (d,) error at ``last``, one entry for each eigendirection.
     """
     v = np.asarray(variances, dtype=float)
     points, weights = np.polynomial.legendre.leggauss(8)

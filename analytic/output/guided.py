@@ -37,6 +37,9 @@ def guided_law(terms: Sequence[Term], s: Node, t: Node, eta: float = 0.0, start:
         eta: the part of the noise of the reverse process; 0 is the probability flow.
         start: mean and variance of x_s; N(0, sigma²) by default.
 
+    Returns:
+        (mean, variance) of x_t along each direction.
+
     Raises:
         ValueError: t noisier than s, or variances that are negative.
     """

@@ -18,6 +18,9 @@ import numpy as np
 def klub(rhos: Sequence[float] | np.ndarray, variances: Sequence[float] | np.ndarray) -> float:
     """Σ_i ∫ ρ^{-3} (e(ρ) − e(ρ_i)) dρ over the steps from ρ_i = ``rhos[i]`` to the next, on the Gaussian of these variances.
 
+    Returns:
+        the bound in nats, 0 or more.
+
     Raises:
         ValueError: levels that do not fall towards the data.
     """

@@ -46,6 +46,9 @@ def moments(
             components of a state of several, (d,) each, stand one after the other, here and in what comes back.
         affine: node -> (A, b), the model A x + b in the place of the target's.
 
+    Returns:
+        (mean (d,), covariance (d, d)) of the output; the components of a state of several are stacked.
+
     Raises:
         ValueError: a target of several components, or moments of other shapes.
     """
@@ -97,7 +100,11 @@ def _by_direction(plan: Program, target: GaussianMixture, mean: Any, covariance:
 
 def direction_rows(plan: Program, spectrum: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """The output along each eigendirection of N(centre, diag(spectrum)) with its exact denoiser: a constant, the coefficient of the initial
-    state, then those of the draws; shape (2 + draws, d)."""
+    state, then those of the draws; shape (2 + draws, d).
+
+    Returns:
+        (2 + draws, d): constant, coefficient of the initial state, coefficients of the draws.
+    """
     d = len(spectrum)
 
     def evaluate(x: np.ndarray, node: Node) -> np.ndarray:

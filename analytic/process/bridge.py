@@ -31,6 +31,9 @@ class PinnedBridge(LinearLaw):
     def flow(self, x: np.ndarray, s: Point, t: Point) -> np.ndarray:
         """Where the probability flow carries x from ``s`` to ``t``: x − t x1 = (1 − t) x0 + γ_t ε is the data on a schedule.
 
+        Returns:
+            states at ``t``, of the shape of x.
+
         Raises:
             ValueError: several components in several dimensions, or a flow from an end of the bridge.
         """

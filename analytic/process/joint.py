@@ -59,6 +59,9 @@ class Joint:
     def at(self, i: int) -> np.ndarray:
         """The places of z at the i-th node, or of m for −1.
 
+        Returns:
+            indices into the joint vector, integers.
+
         Raises:
             IndexError: no such node.
         """
@@ -76,6 +79,9 @@ class Joint:
         """The mixture of ``which`` of them where others are known: i → the value, (d,) or a tuple of such; of m the things it has.
 
         A component in which what is known has no width in some direction is taken to go through it there.
+
+        Returns:
+            the conditional GaussianMixture of ``which``.
 
         Raises:
             ValueError: a value of another size.

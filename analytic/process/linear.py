@@ -111,6 +111,9 @@ class LinearLaw:
     def affine(self, node: Point) -> tuple[np.ndarray, np.ndarray]:
         """(A, b) with E[m | z_t] = A z_t + b.
 
+        Returns:
+            (A, b) of the denoiser, A of (d, d) or wider and b (d,).
+
         Raises:
             ValueError: several components, whose model is not affine.
         """
@@ -121,6 +124,9 @@ class LinearLaw:
 
     def flow(self, z: State, s: Point, t: Point) -> State:
         """Where the probability flow carries the states of one Gaussian: de = (P + Q K) e dt about the mean, K the gain of m in z.
+
+        Returns:
+            states at ``t``, of the shapes of z.
 
         Raises:
             ValueError: several components, for which nothing is closed.

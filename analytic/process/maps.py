@@ -51,6 +51,9 @@ class FlowMap:
     def inverse(self, y: Array, s: Node, t: Node = CLEAN) -> Array:
         """The x at s with f(x, s, t) = y.
 
+        Returns:
+            states x at s, of the shape of y.
+
         Raises:
             ValueError: a law that is singular at t.
         """
@@ -80,6 +83,9 @@ class FlowMap:
 
     def affine(self, s: Node, t: Node = CLEAN) -> tuple[np.ndarray, np.ndarray]:
         """(A, b) with f(x, s, t) = A x + b, where the law is one Gaussian.
+
+        Returns:
+            (A (d, d), b (d,)).
 
         Raises:
             ValueError: a law of several components, whose map is not affine.
@@ -117,6 +123,9 @@ class FlowMap:
     def velocity(self, x: Array, s: Node) -> Array:
         """v(x, s) = dx/dt = f_s x − ½ g_s² ∇ log p_s(x) of the probability flow, in the time of the node's schedule.
 
+        Returns:
+            v(x, s), of the shape of x.
+
         Raises:
             ValueError: a node without a schedule.
         """
@@ -145,6 +154,9 @@ class FlowMap:
     def average_derivative(self, x: Array, s: Node, t: Node) -> Array:
         """du/ds(x_s, s, t) along the flow, v ∂_x u + ∂_s u, from J and ∂_s f; (u − v)/(t − s) by the identity.
 
+        Returns:
+            du/ds, of the shape of x.
+
         Raises:
             ValueError: t = s, where it is half the acceleration.
         """
@@ -156,6 +168,9 @@ class FlowMap:
 
     def tangent(self, model: Callable[..., Array], x: Array, s: Node, *to: Node) -> Array:
         """d/ds of any f(x_s, s, …) along the flow, from its values at eight points of the path; 0 where f is the exact map.
+
+        Returns:
+            derivative along the flow, of the shape of x.
 
         Raises:
             ValueError: a node without a schedule.
@@ -185,6 +200,9 @@ class FlowMap:
 
 def velocity(law: Any, x: Array, s: Node) -> Array:
     """v(x, s) = f_s x − ½ g_s² ∇ log p_s(x), shape of x; the same as α' E[x0 | x] + σ' E[eps | x].
+
+    Returns:
+        v(x, s), of the shape of x.
 
     Raises:
         ValueError: a node without a schedule.

@@ -60,6 +60,9 @@ class MeanField:
     def few(self, k: int, node: Point) -> GaussianMixture:
         """The law of the first k of the N particles.
 
+        Returns:
+            the GaussianMixture of one component in k dimensions.
+
         Raises:
             ValueError: k that is not 1 to N.
         """

@@ -84,6 +84,9 @@ class Encoded:
     def clean(self, z: Array, node: Node, points: int = 2000) -> Array:
         """E[x | z_t] ∝ ∫ x p(x) exp(−(z − α F(x))²/2σ²) dx, by the trapezium rule on ``points`` from tail to tail of the data.
 
+        Returns:
+            E[x | z_t], of the shape of z.
+
         Raises:
             ValueError: σ = 0, where it is ``decode``.
         """

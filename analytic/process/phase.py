@@ -28,6 +28,9 @@ class PhaseLaw(LinearLaw):
         """Where the probability flow carries the states z = (x, v) from ``s`` to ``t``, for one Gaussian: along each direction of the data
         R_t R_s^{-1} about the mean, with R the root of the covariance of (x, v) that the flow carries along.
 
+        Returns:
+            states (x, v) at ``t``, of the shapes of z.
+
         Raises:
             ValueError: several components, for which nothing is closed.
         """

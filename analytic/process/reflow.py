@@ -50,6 +50,9 @@ class Reflow:
     def share(self, u: Node) -> float:
         """w = (u − t)/(s − t): 1 at the noisy end.
 
+        Returns:
+            w, a float in [0, 1].
+
         Raises:
             ValueError: a node that is not between the ends.
         """

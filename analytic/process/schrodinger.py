@@ -39,6 +39,9 @@ def _covariances(start: Any, end: Any, epsilon: float) -> tuple[np.ndarray, np.n
 def coupling(start: Any, end: Any, epsilon: float) -> np.ndarray:
     """Cov(x0, x1) of the bridge between covariances ``start`` A and ``end`` B, (d, d).
 
+    Returns:
+        (d, d) cross-covariance of x0 and x1.
+
     Raises:
         ValueError: what is no covariance, or ``epsilon`` that is not positive.
     """

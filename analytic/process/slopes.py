@@ -36,6 +36,9 @@ class Slopes(NamedTuple):
 def slopes(law: Any, x: Array, s: Node, t: Node) -> Slopes:
     """The Jacobian of the law's flow from s to t at the states x.
 
+    Returns:
+        the Slopes: apply(v) is J v and transposed(w) is J^T w.
+
     Raises:
         ValueError: a law whose flow, or whose Jacobian, has no closed form; vectors of another shape than x.
     """

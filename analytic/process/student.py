@@ -83,6 +83,9 @@ class StudentMixture:
     def field(self, x: Array, r: float) -> tuple[np.ndarray, np.ndarray]:
         """(E_x, E_r) of the charges at x and the distance r, (..., d) and (...), up to the constant of the sphere.
 
+        Returns:
+            (E_x (..., d), E_r (...)).
+
         Raises:
             ValueError: r that is not positive.
         """
@@ -100,6 +103,9 @@ class StudentMixture:
     def cdf(self, x: Array, node: Node) -> np.ndarray:
         """P(x_t ≤ x) on the line, of the shape of x.
 
+        Returns:
+            probabilities, of the shape of x.
+
         Raises:
             ValueError: more than one dimension.
         """
@@ -109,6 +115,9 @@ class StudentMixture:
 
     def flow(self, x: Array, s: Node, t: Node) -> Array:
         """Where the flow carries x from s to t on the line: the point with as much of the law below it, told by the smaller tail.
+
+        Returns:
+            states at t, of the shape of x.
 
         Raises:
             ValueError: more than one dimension.

@@ -40,6 +40,9 @@ def seconds(works: Sequence[Callable[[], Any]], device: torch.device, repeats: i
     """The shortest time of each of the works, done in turn ``repeats`` times after one round that is not counted.
 
     With one CPU thread it is that thread's own time, so that other work on the machine counts as little as can be.
+
+    Returns:
+        the shortest time of each work, in seconds.
     """
     clock = clock_of(device)
     best = [math.inf] * len(works)

@@ -252,6 +252,9 @@ def noise(x: Tensor, repeats: int) -> list[Row]:
     """The normals of an interval against torch's own, which depend on the batch and on the order of calls.
 
     With the extra ``fast`` on a CPU: of the loops compiled, as they are once a process has drawn enough.
+
+    Returns:
+        one Row, the ratio of our time to torch's.
     """
     grid = uniform_lam(VP(), 2)
     made = Brownian(0, tuple(x.shape), like=x)
@@ -302,6 +305,9 @@ def bench(
         sections: of ``SECTIONS``.
         kdiffusion: k-diffusion's ``sampling.py`` as a module, or None.
         sizes: K, B and d of the mixture.
+
+    Returns:
+        list of Rows, section by section.
 
     Raises:
         ValueError: an unknown section, fewer than 2 steps or 1 repeat.

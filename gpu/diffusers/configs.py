@@ -66,6 +66,9 @@ def adopted(config: Mapping[str, Any], known: set[str], own: str, kwargs: dict[s
         known: the keys of the constructor.
         own: the name of our class.
 
+    Returns:
+        dict of the scheduler's config by key.
+
     Raises:
         ValueError: a class or a key that cannot be honoured.
     """

@@ -28,6 +28,9 @@ SPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use
 def shifted(config: Mapping[str, Any], sigma: float, mu: float | None) -> float:
     """A flow's sigma after the config's shift.
 
+    Returns:
+        sigma after the shift; 0 stays 0.
+
     Raises:
         ValueError: dynamic shifting without ``mu``.
     """
@@ -42,6 +45,9 @@ def shifted(config: Mapping[str, Any], sigma: float, mu: float | None) -> float:
 def respaced(config: Mapping[str, Any], sigmas: list[float], flow: bool) -> list[float]:
     """The interior spaced as ``use_karras_sigmas``, ``use_exponential_sigmas``, ``use_beta_sigmas`` or ``use_lu_lambdas`` says, between
     ``sigma_max`` and ``sigma_min`` of the config, or else the ends as they are.
+
+    Returns:
+        levels of noise from high to low, as many as ``sigmas``.
 
     Raises:
         ValueError: the config asks for several spacings, or for one that is not known.
@@ -74,6 +80,9 @@ def respaced(config: Mapping[str, Any], sigmas: list[float], flow: bool) -> list
 def table_times(config: Mapping[str, Any], levels: Levels, n: int) -> list[float]:
     """n real-valued timesteps of the table, from noise to data (arXiv:2305.08891, table 2), none with a log-SNR below
     ``lambda_min_clipped``. ``table_levels = "dpm"``: the first n of n + 1, as DPM-Solver's and those modelled on it have them.
+
+    Returns:
+        n timesteps as floats, falling from noise to data.
 
     Raises:
         ValueError: unknown spacing, or n too large for it.
@@ -112,6 +121,9 @@ def nodes_of(
 
     A 0 at the end of a list stands for the data, which is no evaluation, whether of a table or of a flow.
 
+    Returns:
+        list of nodes from noise to data, without the end at the data.
+
     Raises:
         TypeError: a list that is none of numbers.
         ValueError: none or several of the three, an empty list, a number below 1, values that do not fall, or none of this network's.
@@ -141,6 +153,9 @@ def with_a_first_step(grid: list[Node], levels: Levels) -> list[Node]:
 
     An inverse run of as many steps as asked for then reaches the levels of a run of that many steps, and no other ones: theirs steps from
     the data to that level first, which is where the data are taken to be here.
+
+    Returns:
+        the grid, with one node more where it ends at the last level.
     """
     end = levels.cleanest
     if grid[-1].lam < end.lam or len(grid) < 2:
@@ -185,6 +200,9 @@ def _edm_levels(config: Mapping[str, Any], levels: Levels, n: int) -> list[float
 def _flow_levels(config: Mapping[str, Any], total: int, n: int) -> list[float]:
     """Even levels, before the shift. ``match``: between the ends of the shifted table, as FlowMatchEuler has it; ``unipc`` and ``dpm``: as
     these schedulers have it with ``use_flow_sigmas``, where the data is one of n + 1 even levels.
+
+    Returns:
+        n levels as floats, from noise to data.
 
     Raises:
         ValueError: ``flow_levels`` is none of the three.

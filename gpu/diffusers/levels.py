@@ -119,6 +119,9 @@ class Levels:
     def node(self, timestep: float) -> Node:
         """The node of a timestep, the way back from ``told``.
 
+        Returns:
+            the Node on the schedule.
+
         Raises:
             ValueError: not finite, or beyond what the network knows.
         """
@@ -135,6 +138,9 @@ class Levels:
 
     def at(self, level: float) -> Node:
         """The node of a noise level as diffusers has it: sigma of a flow, else sigma/alpha.
+
+        Returns:
+            the Node on the schedule.
 
         Raises:
             ValueError: not positive, or beyond what the network knows.
@@ -174,6 +180,9 @@ class Levels:
 def betas(config: Mapping[str, Any]) -> list[float]:
     """The table of a diffusion config, in float64.
 
+    Returns:
+        one beta for each training timestep.
+
     Raises:
         ValueError: unknown ``beta_schedule``.
     """
@@ -199,6 +208,9 @@ def betas(config: Mapping[str, Any]) -> list[float]:
 def alphas_cumprod(config: Mapping[str, Any]) -> list[float]:
     """Products of 1 − beta; ``snr_shift_scale`` s divides the signal-to-noise ratio by s (CogVideoX); ``rescale_betas_zero_snr`` shifts and
     stretches their roots to end at 0 (arXiv:2305.08891, Alg. 1).
+
+    Returns:
+        one ᾱ = ∏(1 − beta) for each training timestep, falling.
 
     Raises:
         ValueError: a scale that is not positive.

@@ -33,6 +33,9 @@ class Noising:
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """alpha x0 + sigma noise at each sample's timestep (real-valued), or at one for all.
 
+        Returns:
+            noised samples, of the shape of ``original_samples``.
+
         Raises:
             ValueError: a noise of another shape, a timestep that is none of the network's, or as many timesteps as fit neither.
         """

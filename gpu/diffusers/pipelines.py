@@ -78,6 +78,9 @@ class PipelineNetwork:
     def start(self, n: int, seed: int = 0, shape: tuple[int, ...] | None = None) -> Tensor:
         """``n`` samples of unit normals, float32, on the network's device; sample i is the same whatever n.
 
+        Returns:
+            (n, *shape) float32 tensor on the network's device.
+
         Raises:
             ValueError: the config does not tell the shape of a sample, and none is given.
         """
@@ -111,6 +114,9 @@ class Numbers:
 def network_of(pipe: Any) -> nn.Module:
     """The network of a pipeline.
 
+    Returns:
+        the module that the pipeline calls at every step.
+
     Raises:
         TypeError: it has neither a unet nor a transformer.
     """
@@ -139,6 +145,9 @@ def from_pipeline(
         round_timesteps: hand over the nearest integer timesteps.
         dtype: what the network computes in, as in ``gpu.wrap``; by default as its parameters or casting hooks tell.
         condition: the network's own keyword arguments, with one row per sample or one for all.
+
+    Returns:
+        the PipelineNetwork: E[x0 | x] with its schedule, scheduler and shape.
 
     Raises:
         TypeError: a pipeline without a unet or transformer.
@@ -202,6 +211,9 @@ def load(folder: str | Path, **options: Any) -> Any:
 
     Args:
         options: those of ``DiffusionPipeline.from_pretrained`` besides.
+
+    Returns:
+        the diffusers pipeline with its networks loaded.
 
     Raises:
         FileNotFoundError: no such folder, or not a pipeline's.

@@ -27,6 +27,9 @@ differences of large numbers. On the way to noise it is that of the exact flow, 
 def method_of(name: str, options: dict[str, Any], start: str) -> Solver:
     """The solver of a config.
 
+    Returns:
+        the Solver, with DDIM as its start where the config says so.
+
     Raises:
         ValueError: unknown, without a Plan, or an unknown start.
         TypeError: an option that it does not have.
@@ -51,6 +54,9 @@ def method_of(name: str, options: dict[str, Any], start: str) -> Solver:
 def loaded(path: str, levels: Levels) -> Plan:
     """The Plan of a file, on the schedule of a config.
 
+    Returns:
+        the Plan, on the levels of the config.
+
     Raises:
         ValueError: no Plan, or one that the config's noise levels do not reach or a pipeline cannot run.
     """
@@ -69,6 +75,9 @@ def loaded(path: str, levels: Levels) -> Plan:
 
 def unroll(nodes: Sequence[Node], method: Solver, terminal: str) -> Plan:
     """The method on the nodes, with a leap out of pure noise where it needs one.
+
+    Returns:
+        the Plan on these nodes.
 
     Raises:
         ValueError: it moves before it evaluates, or takes differences of huge numbers on this grid.
@@ -95,6 +104,9 @@ def entry(full: Plan, nodes: Sequence[Node], method: Solver | None, terminal: st
     Where a step begins there, the method begins anew if it then evaluates at the very nodes that remain (a multistep method by DDIM, if not
     by its own start). Everywhere else, inside a step or where its memory would take evaluations of its own, the full Plan itself is entered
     in the middle (``run.Unrolled``), and so is a Plan without a method.
+
+    Returns:
+        (Plan, evaluation at which to enter it).
     """
     if index == 0 or method is None:
         return full, 0

@@ -36,6 +36,9 @@ def after_a_leap(first: Node, tail: Plan) -> Plan:
 
     Near pure noise D hardly depends on x and that step is nearly exact, while a step of a method whose variable (sigma/alpha, or lam) runs
     to infinity there takes differences of large numbers, or carries them in its memory.
+
+    Returns:
+        the Plan of one DDIM step and then ``tail``.
     """
     t = tail.grid[0]
     a = t.sigma / first.sigma

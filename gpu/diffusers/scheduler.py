@@ -161,6 +161,9 @@ class ScorebedScheduler(Stepping, Noising, SchedulerMixin, ConfigMixin):  # type
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
         """From the config of any scheduler; keyword arguments win over it.
 
+        Returns:
+            the scheduler, or with ``return_unused_kwargs`` a tuple of it and the unused arguments.
+
         Raises:
             ValueError: a class or a key that cannot be honoured.
         """

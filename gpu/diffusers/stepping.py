@@ -81,6 +81,9 @@ class Stepping:
     def _current(self, timestep: Any, sample: Tensor) -> Unrolled:
         """The run that this call belongs to: the one under way, or a new one where its first timestep comes again.
 
+        Returns:
+            the Unrolled run of this call.
+
         Raises:
             ValueError: timesteps that differ by sample, that are not the next one's, or a state of another shape.
         """
@@ -116,6 +119,9 @@ class Stepping:
         ``sample`` counts: what a pipeline did to it (an inpainting mask, a callback) is what the solver goes on from. Registers are
         float32 at least; what goes out has the dtype of ``sample``. ``eta`` and ``use_clipped_model_output`` are what some pipelines hand
         to every scheduler: the noise of a method is its own option here, and eps always follows the bounded mean.
+
+        Returns:
+            ScorebedOutput, or (next input, denoised mean) without ``return_dict``; both have the dtype of ``sample``.
 
         Raises:
             ValueError: before ``set_timesteps``, a timestep that is not the next one, shapes that differ, or an ``eta`` other than 0.
@@ -153,6 +159,9 @@ class Stepping:
 def _one(timestep: Any) -> float:
     """The timestep as a number; a vector where all samples have the same.
 
+    Returns:
+        the timestep as one float.
+
     Raises:
         ValueError: a vector of different ones.
     """
@@ -167,6 +176,9 @@ def _one(timestep: Any) -> float:
 
 def keyed(seed: Any, like: Tensor) -> Any:
     """The noise of a seed, or of one for each sample.
+
+    Returns:
+        the Noise, a function (s, t) -> normals of the shape of ``like``.
 
     Raises:
         TypeError: what is no integer, nor a list of integers.

@@ -156,6 +156,9 @@ def rows_minimiser(loss: Loss, gives: str, world: LineWorld, nodes: Sequence[Any
         world: the teacher.
         nodes: noise to data; even in time for maps of two times, whose number of steps is a power of 2.
         curved: whether the gradient is no affine function of the parameters.
+
+    Returns:
+        the student, with one row of spline values for each node.
     """
     n = len(nodes) - 1
     if gives == "endpoint":
@@ -191,6 +194,9 @@ def smooth_minimiser(loss: Loss, gives: str, world: LineWorld, ends: tuple[Any, 
         world: the teacher.
         ends: the first and the last node.
         levels: Gauss nodes in lam.
+
+    Returns:
+        the student, smooth in time.
     """
     start, last = ends
     z = 0.5 * (1.0 + np.polynomial.legendre.leggauss(levels)[0])

@@ -32,6 +32,9 @@ Time = Any
 def alpha_sigma(process: Any, t: Tensor) -> tuple[Tensor, Tensor]:
     """α and σ of a schedule at times t, differentiable.
 
+    Returns:
+        (α, σ), tensors of the shape of t.
+
     Raises:
         TypeError: a schedule whose formulas are not here.
     """

@@ -90,6 +90,9 @@ def build(arrays: Sequence[NDArray[np.float32]]) -> Mixer:
 
     The transposed convolution's kernel is stored as (out, in, height, width), flipped in space against torch's (in, out, height, width).
 
+    Returns:
+        the Mixer network with the arrays as its weights.
+
     Raises:
         ValueError: the arrays are not those of such a network.
     """

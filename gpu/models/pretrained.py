@@ -40,6 +40,9 @@ class Pretrained:
     def grid(self, n: int, spacing: str | None = None) -> list[Node]:
         """n steps from noise to data, spaced as suits the network, or by another entry of ``solvers.GRIDS``.
 
+        Returns:
+            n + 1 nodes from noise to data.
+
         Raises:
             ValueError: unknown spacing, or n < 1.
         """

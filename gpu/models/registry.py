@@ -29,6 +29,9 @@ def load(name: str, **options: Any) -> Pretrained:
     Args:
         options: ``condition`` of ``21cm``, ``together`` of ``crystals`` (see their files); the others have none.
 
+    Returns:
+        the Pretrained network, in evaluation mode on the CPU.
+
     Raises:
         ValueError: unknown name, or a condition of the wrong shape.
         TypeError: an option that the model does not have.

@@ -196,6 +196,9 @@ def example(n: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.floa
     """``n`` smooth spectra and one noisy realisation of each, (n, 32, 16) in mK² (see the module's text).
 
     Δ² = A (k/0.2)^p (1 + mu²)^q at k² = k_perp² + k_par², mu = k_par/k, with log-uniform A from 3 to 100 mK², p in [0.6, 1.4], q in [0, 1].
+
+    Returns:
+        (smooth spectra, noisy realisation), both (n, 32, 16) in mK².
     """
     rng, held = np.random.default_rng(seed), scales()
     k2 = held.k_perp[:, None] ** 2 + held.k_par[None, :] ** 2
@@ -215,6 +218,9 @@ def load(condition: Tensor | None = None) -> Pretrained:
 
     Args:
         condition: images (1, 1, 32, 16), or one row per sample (``Scales.condition`` makes them); by default that of ``example(1)``.
+
+    Returns:
+        the Pretrained 21-cm network, which predicts eps.
 
     Raises:
         ValueError: another shape.

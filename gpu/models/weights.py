@@ -38,6 +38,9 @@ class Missing(FileNotFoundError):
 def installed(package: str, file: str) -> Path:
     """The path of ``file`` (as the distribution lists it, e.g. ``psdenoiser/constants.npz``) of the installed ``package``.
 
+    Returns:
+        path of the file on disk.
+
     Raises:
         Missing: the package is not installed, or does not carry the file.
     """
@@ -57,6 +60,9 @@ def archived(package: str, member: str) -> bytes:
     """The bytes of ``member`` (a path below the archive's own folder) of the source archive of ``package``.
 
     The archive ``<package>-<version>.tar.gz`` lies in the folder that ``SCOREBED_WEIGHTS`` names, or in ``<prefix>/share/scorebed``.
+
+    Returns:
+        bytes of the member, uncompressed.
 
     Raises:
         Missing: no such archive, or no such member in it.
@@ -99,6 +105,9 @@ def _bounded(size: int, what: str) -> None:
 def eqx(path: Path) -> list[NDArray[np.float32]]:
     """Every array of an ``.eqx`` file, in order.
 
+    Returns:
+        list of float32 arrays, in file order.
+
     Raises:
         ValueError: something in it is not a plain array, is cut short, or is too large.
     """
@@ -123,6 +132,9 @@ def eqx(path: Path) -> list[NDArray[np.float32]]:
 def npz(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an ``.npz`` file by name.
 
+    Returns:
+        dict from array name to array.
+
     Raises:
         ValueError: something in it is not a plain array, or it unpacks to too much.
     """
@@ -136,6 +148,9 @@ def npz(path: Path) -> dict[str, NDArray[Any]]:
 
 def tensors(source: Path | bytes) -> dict[str, torch.Tensor]:
     """The state dict of a ``.pt`` file, tensors only, on the CPU.
+
+    Returns:
+        dict from parameter name to CPU tensor.
 
     Raises:
         ValueError: it holds something else, or unpacks to too much.

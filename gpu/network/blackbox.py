@@ -74,6 +74,9 @@ def torchdiffeq_solver(method: str, rtol: float = 1e-5, atol: float = 1e-5) -> S
     Its options: ``together`` of all; ``rtol`` and ``atol`` of the adaptive ones and of ``implicit_adams``, whose correction they stop;
     ``steps`` of those with fixed steps. The arguments are the defaults of the options.
 
+    Returns:
+        the Solver of ``method`` on tensors (B, ...).
+
     Raises:
         ValueError: a method that torchdiffeq does not have (``scipy_solver`` is ``solvers.scipy_rk45`` and its like), a tolerance that is
             not positive, fewer than one step.

@@ -121,6 +121,9 @@ def cached(
         shape: "polynomial" or "taylor".
         rule: (number of the call, inputs of the network) -> whether to run the blocks, in the place of ``every_nth``.
 
+    Returns:
+        the Cached, a context manager that gives the network back at its end.
+
     Raises:
         AttributeError: a block that the network does not have.
         ValueError: numbers that are no positive integers, no block, or the same twice.

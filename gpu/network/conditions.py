@@ -57,6 +57,9 @@ class Conditions:
         Args:
             means: (state, a, b) with E[x0 | state] = a state + b F, which a rule that is not linear needs.
 
+        Returns:
+            F at x as a tensor, guided where there is a rule, (n, …).
+
         Raises:
             ValueError: a rule that is not linear without ``means``.
         """
@@ -98,6 +101,9 @@ class Conditions:
 def tree_map(f: Callable[[list[Tensor]], Any], *trees: Any) -> Any:
     """f of the tensors that stand at the same place of the trees; what is no tensor is taken from the first.
 
+    Returns:
+        tree of the structure of the first, f's outputs as leaves.
+
     Raises:
         TypeError: trees of different structure.
     """
@@ -119,6 +125,9 @@ def tree_map(f: Callable[[list[Tensor]], Any], *trees: Any) -> Any:
 
 def spread(tree: Any, n: int, device: torch.device) -> Any:
     """The tree on the device, with n rows.
+
+    Returns:
+        the tree with tensors of n rows on the device.
 
     Raises:
         ValueError: a tensor with neither n rows nor one.

@@ -46,6 +46,9 @@ def guided(network: Callable[..., Tensor], condition: Any, unconditional: Any, s
         scale: w, one w for each sample, a function of the node that gives either, or a rule of ``solvers.guide``.
         chunk: at most this many rows in a call, which bounds the memory.
 
+    Returns:
+        the Guided denoiser (x, node) -> E[x0 | x] of B samples.
+
     Raises:
         TypeError: a network that is not callable; conditions of different structure.
         ValueError: a scale that is nan or inf, or a chunk below 1.

@@ -49,6 +49,9 @@ class Labelled(nn.Module):
             schedule: that it was trained on.
             label: the class, or ``classes`` for none.
             rule: a scale, or a rule of ``solvers.guide``.
+
+        Returns:
+            the Wrapped denoiser (x, node) -> E[x0 | x, label].
         """
         none = {"label": torch.full((1,), self.classes)}
         told = {"label": torch.full((1,), label)}
@@ -67,6 +70,9 @@ def train_labelled(
         bandwidth: std of the noise that makes a mixture of the data.
         steps, batch: of Adam.
         seed: of weights, noise and levels; PyTorch's own generator is left as it was.
+
+    Returns:
+        the Labelled network, in ``eval`` mode.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

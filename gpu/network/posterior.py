@@ -47,6 +47,9 @@ class NetworkModel:
     def vjp(self, x: Any, node: Node, v: Any) -> Any:
         """J^T v, (n, d).
 
+        Returns:
+            J^T v, (n, d).
+
         Raises:
             ValueError: a denoiser that keeps no graph.
         """

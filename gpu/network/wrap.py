@@ -43,6 +43,9 @@ Numbers = Callable[[Node], tuple[float, float, float, float]]
 def prediction_of(name: str) -> str:
     """Our name of a prediction, from ours or another's.
 
+    Returns:
+        our name of the prediction, such as "x0" or "eps".
+
     Raises:
         ValueError: unknown.
     """
@@ -149,6 +152,9 @@ def edm_denoiser(network: Network, sigma_data: float = 0.5, *, label: Callable[[
         label: c_noise from rho; ln(rho)/4 by default.
         options: those of ``wrap`` from ``condition`` on.
 
+    Returns:
+        the Wrapped denoiser (x, node) -> E[x0 | x].
+
     Raises:
         ValueError: ``sigma_data`` not positive, or as ``wrap``.
     """
@@ -220,6 +226,9 @@ class Wrapped:
 
     def at(self, x: Tensor, nodes: Sequence[Node]) -> Tensor:
         """E[x0 | x] with a node for each sample, in one call of the network.
+
+        Returns:
+            E[x0 | x], of the shape and dtype of x.
 
         Raises:
             ValueError: another number of nodes than samples, or a network that takes one time.

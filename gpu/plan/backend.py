@@ -32,6 +32,9 @@ def _triton() -> bool:
 def backend_for(device: torch.device, backend: str = "auto") -> str:
     """The back end that ``backend`` means on this device.
 
+    Returns:
+        the name of the back end, ``torch`` or ``triton``.
+
     Raises:
         ValueError: an unknown name, or ``triton`` where it cannot run.
     """
@@ -73,6 +76,9 @@ def weighted_sum(
         xs: tensors (B, …) of one shape, dtype and device.
         noise: pairs (c, (s, t)) of a coefficient and an interval, whose normals are those of ``solvers.noise`` for ``seed`` and ``index``.
         out: where the result goes, one of ``xs`` too; a new tensor by default.
+
+    Returns:
+        the sum, a tensor of the shape of the inputs; ``out`` where given.
 
     Raises:
         ValueError: nothing to sum, lengths that differ, operands that differ in shape, dtype or device.

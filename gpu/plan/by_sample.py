@@ -45,6 +45,9 @@ def run_by_sample(
 ) -> Tensor:
     """``gpu.run`` with a grid for each sample; arguments and errors as there, ``alone`` is ``gpu.run`` itself.
 
+    Returns:
+        samples at the last node of each grid, a tensor (B, …).
+
     Raises:
         ValueError: another number of grids than samples, or grids of different length.
         NonFinite: nan or inf, where ``check`` looks for it.

@@ -76,6 +76,9 @@ def run(
         check: ``end``, ``step`` or ``none``: when to look for nan and inf.
         callback: called with a ``StepDone`` after every step; what it may give back or raise is as in ``solvers.sample``.
 
+    Returns:
+        samples (B, …) at the last node, a tuple for several components.
+
     Raises:
         TypeError: arguments not as above.
         ValueError: the same, by its value; ``graph`` without CUDA; ``compile`` or ``graph`` with a method that has no Plan; a state that

@@ -56,6 +56,9 @@ def export(plan: Plan, denoise: Denoiser, like: Tensor, *, batch: bool = True) -
         like: a state of the shape, dtype and device to export for, at least two samples where ``batch``.
         batch: whether the program takes any number of samples; without it exactly as many as ``like`` has.
 
+    Returns:
+        the ExportedProgram of the run.
+
     Raises:
         TypeError: ``like`` is no tensor, or the state has several components.
         ValueError: one sample, with ``batch``.

@@ -21,6 +21,9 @@ def function(plan: Plan, denoise: Denoiser, *, noise: Noise | int | None = None)
 
     Nothing is checked and nothing is in place. The noise is made when the function is called first with a shape, outside what is compiled
     or exported: sample i has the same noise in every batch.
+
+    Returns:
+        function from state (B, …) to samples (B, …).
     """
     return _Whole(plan, denoise, noise)
 

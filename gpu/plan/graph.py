@@ -91,6 +91,9 @@ class Graph:
     def __call__(self, x: State, *, out: State | None = None) -> State:
         """Replay from the state ``x``; a new tensor, or a tuple of them, or ``out``.
 
+        Returns:
+            samples of the shape of x; ``out`` itself where given.
+
         Raises:
             ValueError: another shape, dtype or device.
             NonFinite: the result has nan or inf, unless ``check`` is ``"none"``.

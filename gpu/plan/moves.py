@@ -206,6 +206,9 @@ def fused_moves(method: Solver, noise: Any, backend: str) -> Solver:
         method: a method that moves in a Space, ``SOLVERS[name](space=…)``.
         noise: of the run; refined noise and that of others is made by its own code.
         backend: ``auto``, ``torch`` or ``triton``.
+
+    Returns:
+        the Solver with fused moves, or ``method`` itself.
     """
     space = method.space
     if kind_of(space) is None or not isinstance(noise, Brownian) or noise.refine or backend_for(noise.device, backend) != "triton":

@@ -18,7 +18,11 @@ from scorebed.solvers.state import bare, parts
 
 def owned(plan: Plan) -> Plan:
     """The Plan with a copy, ``Combine(((r, 1.0),))``, of every input of the network that is read again and of every evaluation that
-    is read after the next one; the samples are the same."""
+    is read after the next one; the samples are the same.
+
+    Returns:
+        the Plan with copies, of the same samples.
+    """
     ops: list[Op] = []
     size, states, ends = plan.components, [plan.states[0]], list[int]()
 
@@ -64,6 +68,9 @@ def witnesses(plan: Plan) -> tuple[set[int], set[int]]:
 
     A sum carries on what its terms hold, so one look at its end is a look at all states of a chain of sums. Where a bounded network
     (clamp, tanh) ends the chain, the input of its evaluation shows what the result does not.
+
+    Returns:
+        (registers of evaluation inputs, registers of states), two sets of ints.
     """
     covered = _behind(plan, parts(plan.result))
     inputs = [r for op in plan.calls.values() for r in parts(op.source)]

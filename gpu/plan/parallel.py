@@ -49,6 +49,9 @@ def run(
         gather: give the whole result to every process; otherwise each has its share (``share``).
         group: the process group; all processes by default.
 
+    Returns:
+        whole result (B, …) with ``gather``, else this process's share.
+
     Raises:
         RuntimeError: torch.distributed is not initialised.
         ValueError: fewer samples than processes, or a noise that is not a seed.

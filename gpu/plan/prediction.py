@@ -39,6 +39,9 @@ def predicting(plan: Plan, prediction: str | Numbers) -> Plan:
         plan: of denoised means.
         prediction: one of ``solvers.PREDICTIONS``, or (c, a, b) as a function of the node.
 
+    Returns:
+        the Plan that calls for ``prediction`` instead of D.
+
     Raises:
         ValueError: an unknown prediction, or one that does not determine D at a node of the Plan.
     """

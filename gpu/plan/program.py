@@ -114,6 +114,9 @@ def program(plan: Plan, *, fuse: bool = True, cut: bool = False, keep: Iterable[
         fuse: make the noise of a draw inside the one pass that reads it; False gives every draw a buffer (for noise that is not ours).
         cut: end a pass with every step of the grid, for a callback or a check that wants to see the state there.
         keep: registers that somebody wants to see when they are made; their passes end with them.
+
+    Returns:
+        the Program: instructions, number of buffers and result registers.
     """
     kept = {*keep, *(r for registers in plan.states[1:] for r in parts(registers) if cut)}
     last_use = _last_use(plan, kept)

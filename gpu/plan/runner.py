@@ -130,6 +130,9 @@ class Runner:
     def __call__(self, denoise: Denoiser, x: State, *, out: State | None = None) -> State:
         """Run from the state ``x``; the result is a new tensor, or lies in ``out``.
 
+        Returns:
+            samples of the shape of x; ``out`` itself where given.
+
         Raises:
             TypeError: a state or an evaluation of another shape, dtype or device.
             ValueError: the same, by its value.

@@ -112,7 +112,11 @@ def lms_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: No
 @solver(order=2, reference="arXiv:2409.18128, the pseudo corrector, in the variable of arXiv:2206.00364")
 def pec(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
     r"""u = x + (ρ_t − ρ_s) ε̂_s,  ε̂_t = ε(u, t),  x_t = x + (ρ_t − ρ_s)(ε̂_s + ε̂_t)/2 for x/α: Heun with the slope at the predicted u
-    kept for the next step, ε̂_s = ε(x, s) in the first. Predict, evaluate, correct: u is O(h²) off, and so is ε̂, which order 2 allows."""
+    kept for the next step, ε̂_s = ε(x, s) in the first. Predict, evaluate, correct: u is O(h²) off, and so is ε̂, which order 2 allows.
+
+    Returns:
+        (x_t of the shape of x, carry (ε̂_t,)).
+    """
     (eps,) = carry or (eps_of(x, denoise(x, s), s),)
     u = flow_by_eps(x, eps, s, t)
     eps_t = eps_of(u, denoise(u, t), t)

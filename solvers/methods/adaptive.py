@@ -107,6 +107,9 @@ def control(
 ) -> tuple[Array, tuple[Any, ...] | None]:
     """All samples from s to t, each by its own sub-steps.
 
+    Returns:
+        (states at t, of the shape of x, carry for the next step or as given).
+
     Raises:
         ValueError: a tolerance is negative or nan, or both are 0.
         ToleranceNotMet: a sample would need a sub-step below 2^-20 of the step, or more than 10,000; or the tolerances are below round-off.
@@ -217,7 +220,11 @@ def bogacki_shampine(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-4, atol: float = 1e-4
 ) -> tuple[Array, Carry]:
     r"""y_b = y + (ρ_b − ρ_a)(2 d₁ + 3 d₂ + 4 d₃)/9,  e = (ρ_b − ρ_a)(−5/72 d₁ + d₂/12 + d₃/9 − d₄/8), d₂ at 1/2, d₃ at 3/4, d₄ = d(y_b).
-    Three evaluations per sub-step."""
+    Three evaluations per sub-step.
+
+    Returns:
+        (states at t, of the shape of x, carry for the next step).
+    """
     return control(BOGACKI_SHAMPINE, denoise, x, s, t, carry, rtol, atol)
 
 
@@ -227,7 +234,11 @@ def dormand_prince(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-5, atol: float = 1e-5
 ) -> tuple[Array, Carry]:
     r"""y_b = y + (ρ_b − ρ_a) Σ b_i d_i of order 5,  e its difference to order 4: the pair of MATLAB's ode45. Six evaluations per
-    sub-step."""
+    sub-step.
+
+    Returns:
+        (states at t, of the shape of x, carry for the next step).
+    """
     return control(DORMAND_PRINCE, denoise, x, s, t, carry, rtol, atol)
 
 
@@ -237,7 +248,11 @@ def dpm_solver_12(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-2, atol: float = 1e-2
 ) -> tuple[Array, Carry]:
     r"""x_b by DPM-Solver-2 at r = 1/2,  e = −σ_b (e^h − 1)(ε_i − ε_a) its difference to DPM-Solver-1. Two evaluations per sub-step, one if
-    refused before; error control as in this file, in place of the norm with max(atol, rtol |x|) of the paper."""
+    refused before; error control as in this file, in place of the norm with max(atol, rtol |x|) of the paper.
+
+    Returns:
+        (states at t, of the shape of x, carry for the next step).
+    """
     return control(DPM_12, denoise, x, s, t, carry, rtol, atol)
 
 
@@ -247,5 +262,9 @@ def dpm_solver_23(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, rtol: float = 1e-3, atol: float = 1e-3
 ) -> tuple[Array, Carry]:
     r"""x_b by DPM-Solver-3 at r₁ = 1/3, r₂ = 2/3,  e its difference to DPM-Solver-2 at r = 1/3. Three evaluations per sub-step, two if
-    refused before; error control as in this file."""
+    refused before; error control as in this file.
+
+    Returns:
+        (x_t of the shape of x, carry of the step-size control).
+    """
     return control(DPM_23, denoise, x, s, t, carry, rtol, atol)

@@ -36,7 +36,11 @@ def split(s: Node, t: Node, eta: float) -> tuple[float, float]:
 @solver(order=1, weak=1, strong=1, reference="arXiv:2006.11239, eqs. 6-7, variance beta-tilde", on=LINEAR)
 def ddpm(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t ~ q(x_t | x_s, x0 = D): mean (σ_t²/σ_s²)(α_s/α_t) x + α_t (1 − e^{−2h}) D, variance σ_t² (1 − e^{−2h}); so on every linear
-    process, z_t ~ q(z_t | z_s, m)."""
+    process, z_t ~ q(z_t | z_s, m).
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     return s.to(t, eta=1.0)(x, denoise(x, s), noise(s, t)), None
 
 
@@ -66,6 +70,9 @@ def dpmpp_2s_ancestral(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Non
 
     Weak order 2 is that of the marginals from the true law at the start; for the transitions of the SDE it is 1 (see above). With eta = 1
     the stage lies at t; with eta > 1 it stays there, and where ρ_down = 0 the step is x_t = α_t D + σ_t ξ.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     down, up = split(s, t, eta)
     denoised = denoise(x, s)

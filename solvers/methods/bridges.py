@@ -49,7 +49,11 @@ def level(node: Point) -> tuple[float, float]:
 
 def _first(s: Any, t: Any) -> Any:
     """The first-order step where there is no other, for x0 has no share at s or x none at t: along the flow, or with noise from a pinned
-    end, which has no flow. Else None."""
+    end, which has no flow. Else None.
+
+    Returns:
+        the Transfer of the first-order step, or None where there is another.
+    """
     step = s.to(t, s.process.amount(s, 0.0))
     return None if s.process.shares(s.t).a and step.a[0][0] else step
 
@@ -105,7 +109,11 @@ dbmsolver_1 = alias(
 def dbmsolver_2(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[State, Any]:
     r"""u = ``dbmsolver_1`` to i, t_i = t_s + r (t_t − t_s), then D the line in λ = log(α/σ) through D_s and D_i: with h = λ_t − λ_s and
     w = sqrt(SNR/SNR_T − 1) that adds a_t (h − 1 + w_s/w_t + (arctan w_t − arctan w_s)/w_t) (D_i − D_s)/(λ_i − λ_s). From the pinned end
-    the same for the reverse SDE, its noise that of one path."""
+    the same for the reverse SDE, its noise that of one path.
+
+    Returns:
+        (x_t like the state x, None for no memory).
+    """
     m, eta = denoise(x, s), s.process.amount(s, 0.0)
     if s.t == t.t or not s.to(t, eta).a[0][0]:
         return s.to(t, eta)(x, m, noise(s, t) if s.t != t.t and eta else None), None
@@ -123,6 +131,10 @@ def dbmsolver_2(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise:
 @within(epsilon="[0, inf)")
 def interpolant_sde(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise, *, epsilon: float = 0.3) -> tuple[State, Any]:
     r"""x_t = x + (t − s) v − ε |t − s| ∇log p + sqrt(2 ε |t − s|) ξ backwards in t, v the velocity of the flow: η = 2ε/g² of the noise, the
-    same at every time. From the pinned end, where only η = 1 is finite, that."""
+    same at every time. From the pinned end, where only η = 1 is finite, that.
+
+    Returns:
+        (x_t like the state x, None for no memory).
+    """
     eta = s.process.amount(s, 2.0 * epsilon / s.process.noise_rate(s))
     return s.process.euler(s, t, eta)(x, denoise(x, s), noise(s, t)), None

@@ -100,6 +100,9 @@ def about(base: Solver, centre: Array) -> Solver:
 
     ``centre`` is μ, of the state's dtype and of its shape or one that broadcasts to it. The Plan is that of the base, on x − μ; adding μ is
     no linear form.
+
+    Returns:
+        the Solver that steps ``base`` on x − μ, declared nonlinear.
     """
 
     def step(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise) -> tuple[Array, Carry]:
@@ -121,6 +124,9 @@ def resshift(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
 
     ResShift's step for σ² = κ² η, about y0; RDDM's with its variance at 1. It is DDIM with fresh noise of variance σ_t² (1 − σ_t²/σ_s²),
     less than DDPM's σ_t² (1 − ρ_t²/ρ_s²) but where α is constant: given x0 the residual shifts without decaying.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     kept = (t.sigma / s.sigma) ** 2
     gone = max(0.0, (s.sigma - t.sigma) * (s.sigma + t.sigma)) / s.sigma**2

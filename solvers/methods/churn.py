@@ -51,6 +51,9 @@ def churn(
     start; for the transitions of the SDE it is 1. With S_noise other than 1 the law does not converge; the paper's 1.003 and 1.007 make up
     for errors of the network. S_tmax is the paper's for ImageNet. Nothing rises above the noisiest node of the schedule.
 
+    Returns:
+        (x_t of the shape of x, None for no memory).
+
     Raises:
         ValueError: S_tmin above S_tmax, or a node that carries no schedule.
     """

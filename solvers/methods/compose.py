@@ -29,6 +29,9 @@ def compose(solvers: Sequence[Solver], name: str | None = None, *, register: boo
     Two neighbours that are equal, options included, are one method and share its memory. Claims are those of the rule above; with a method
     that draws noise anywhere the whole is stochastic, with the least weak order, and with a strong one if all methods claim one.
 
+    Returns:
+        the Solver of the chain; its carry holds place and memory.
+
     Raises:
         TypeError: something that is not a solver.
         ValueError: an empty list.
@@ -86,6 +89,9 @@ def usf(choices: Sequence[str], name: str | None = None) -> Solver:
 
     Steps beyond the list repeat its last choice; a step early in the run reads the evaluations that there are. The first step has an error
     of O(h²) once, so that the order is at most 2.
+
+    Returns:
+        the Solver with one evaluation a step; its order is at most 2.
 
     Raises:
         ValueError: an empty list, or a choice that is none of ``CHOICES``.

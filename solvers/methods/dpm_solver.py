@@ -30,7 +30,11 @@ dpm_solver_1 = alias("dpm_solver_1", ddim, reference="arXiv:2206.00927, eq. 3.7"
 @within(r="(0, 1)")
 def dpm_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""u = (α_i/α_s) x − σ_i (e^{rh} − 1) ε_s at λ_i = λ_s + r h,
-    x_t = (α_t/α_s) x − σ_t (e^h − 1) ε_s − (σ_t/2r)(e^h − 1)(ε_i − ε_s)."""
+    x_t = (α_t/α_s) x − σ_t (e^h − 1) ε_s − (σ_t/2r)(e^h − 1)(ε_i − ε_s).
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     i = s.toward(t, r)
     eps = eps_of(x, denoise(x, s), s)
     u = flow_by_eps(x, eps, s, i)
@@ -46,6 +50,9 @@ def dpm_solver_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noi
     x_t = (α_t/α_s) x − σ_t (e^h − 1) ε_s − (σ_t/r₂)((e^h − 1)/h − 1)(ε₂ − ε_s).
 
     r₂ = 2/3 is no choice: ε₂ alone must integrate λ² rightly, ∫ θ² dθ = r₂/2. The printed algorithm takes any r₂ and is then of order 2.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     r2 = 2 / 3
     h, one, two = t.lam - s.lam, s.toward(t, r1), s.toward(t, r2)

@@ -164,6 +164,9 @@ def dpm_solver_v3(statistics: Statistics, order: int, *, variable: Variable = "l
     second evaluation at the middle of the DDIM step; they are exact where the others are. Statistics that are not ``linear`` make the
     solver ``nonlinear``.
 
+    Returns:
+        the Solver of this order for these statistics.
+
     Raises:
         ValueError: another order.
     """

@@ -24,7 +24,11 @@ dpmpp_1 = alias("dpmpp_1", ddim, reference="arXiv:2211.01095, eq. 9 with D const
 @within(r="(0, 1)")
 def dpmpp_2s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""u = (σ_i/σ_s) x − α_i (e^{−rh} − 1) D_s at λ_i = λ_s + r h,
-    x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D,  D = (1 − 1/2r) D_s + (1/2r) D_i."""
+    x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D,  D = (1 − 1/2r) D_s + (1/2r) D_i.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     i = s.toward(t, r)
     denoised = denoise(x, s)
     u = flow_by_denoised(x, denoised, s, i)
@@ -37,6 +41,9 @@ def dpmpp_3s(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
     r"""u₁ = (σ₁/σ_s) x − α₁ (e^{−r₁h} − 1) D_s,
     u₂ = (σ₂/σ_s) x − α₂ (e^{−r₂h} − 1) D_s + α₂ (r₂/r₁) ((e^{−r₂h} − 1)/(r₂h) + 1)(D₁ − D_s),
     x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + (α_t/r₂)((e^{−h} − 1)/h + 1)(D₂ − D_s),  r₂ = 2/3 as in ``dpm_solver_3``.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     r2 = 2 / 3
     h, one, two = t.lam - s.lam, s.toward(t, r1), s.toward(t, r2)
@@ -66,6 +73,9 @@ def dpmpp_3m(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise:
     In Newton's form, with r₀ = h₋/h, r₁ = h₋₋/h, d₀ = (D_s − D_r)/r₀, d₁ = (D_r − D_q)/r₁ and D⁽²⁾ = (d₀ − d₁)/(r₀ + r₁),
     x_t = … − α_t (e^{−h} − 1) D_s + α_t h φ₂(−h) (d₀ + r₀ D⁽²⁾) + 2 α_t h φ₃(−h) D⁽²⁾.
     The code that the authors ship lacks the 2 of the last term and is of order 2.
+
+    Returns:
+        (x_t, the last two (node, D), newest first).
     """
     past = ((s, denoise(x, s)), *(carry or ()))
     return flow_by_denoised(x, mix(lam_weights([node for node, _ in past], s, t), past), s, t), past[:2]
@@ -77,6 +87,9 @@ def dpmpp_2m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, no
     r"""x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t sqrt(1 − e^{−2ηh}) ξ,  D = D_s + h/(2h₋)(D_s − D_r).
 
     η = 1 is the SDE, η = 0 the ODE: then the step is that of ``dpmpp_2m``.
+
+    Returns:
+        (x_t, ((s, D_s),) for the next step).
     """
     denoised = denoise(x, s)
     return diffuse_by_denoised(x, _extrapolated(denoised, s, t, carry), noise(s, t), s, t, eta), ((s, denoised),)

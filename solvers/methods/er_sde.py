@@ -110,6 +110,9 @@ def er_sde_2(
     r"""x_t = (α_t/α_s)(φ_t/φ_s) x + α_t (1 − φ_t/φ_s) D_s + α_t (ρ_t − ρ_s + φ_t ∫_{ρ_t}^{ρ_s} dρ/φ) D' + noise as above,
 
     D' = (D_s − D_r)/(ρ_s − ρ_r); the first step is ER-SDE-Solver-1.
+
+    Returns:
+        (x_t, the last evaluation for the next step).
     """
     return _step(2, denoise, x, s, t, carry, noise, phi, variable)
 
@@ -122,5 +125,8 @@ def er_sde_3(
 
     The paper takes the backward difference for D', which is half a step off, so that D'' does no good. With the ode phi and variable = lam
     equal to DPM-Solver++(3M) once the memory is full, with the sde phi to its SDE.
+
+    Returns:
+        (x_t, the last two evaluations for the next step).
     """
     return _step(3, denoise, x, s, t, carry, noise, phi, variable)

@@ -42,6 +42,9 @@ def euler_maruyama(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, n
     z_t = z + (P z + Q m)(t − s) + G sqrt(s − t) ξ with the rates of its reverse SDE at s.
 
     Not exact on a point mass: the rates are frozen too.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     return s.process.euler(s, t)(x, denoise(x, s), noise(s, t)), None
 
@@ -63,6 +66,9 @@ def exp_euler_maruyama(
     frozen denoised  c = 1 − e^{−2h},          n = ρ_t sqrt(1 − e^{−2h})     DDPM, SDE-DPM-Solver++1
 
     Exact on a point mass with the last only, for score and eps follow the noise of the path and D does not.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     h = t.lam - s.lam
     gone = -math.expm1(-2.0 * h)

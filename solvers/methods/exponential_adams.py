@@ -40,7 +40,11 @@ def exp_adams_2(denoise: Denoiser, x: State, s: Point, t: Point, carry: Carry, n
 @within(r="(0, 1]")
 def exp_line_2(denoise: Denoiser, x: State, s: Point, t: Point, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[State, Any]:
     r"""u = A z_s + B m_s at c_i = c_s + r (c_t − c_s),  z_t = A z_s + W_0 m_s + W_1 m_i,  the line through both predictions: ``exp_rk_2``
-    with matrices."""
+    with matrices.
+
+    Returns:
+        (x_t like the state x, None for no memory).
+    """
     i, m = s.toward(t, r), denoise(x, s)
     return through(x, ((s, m), (i, denoise(through(x, ((s, m),), s, i), i))), s, t), None
 
@@ -48,7 +52,11 @@ def exp_line_2(denoise: Denoiser, x: State, s: Point, t: Point, carry: None, noi
 @solver(order=3, reference="Hochbruck & Ostermann (2010), eq. 5.8 with c = 1/3, 2/3, in m and the clock", on=LINEAR[1:])
 def exp_line_3(denoise: Denoiser, x: State, s: Point, t: Point, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""Stages at 1/3 by DDIM, at 2/3 by the line through m_s and the first; z_t by the line through m_s and the second, which of 0 and 2/3
-    is exact for parabolas to the order of K."""
+    is exact for parabolas to the order of K.
+
+    Returns:
+        (x_t like the state x, None for no memory).
+    """
     i, j, m = s.toward(t, 1.0 / 3.0), s.toward(t, 2.0 / 3.0), denoise(x, s)
     first = denoise(through(x, ((s, m),), s, i), i)
     second = denoise(through(x, ((s, m), (i, first)), s, j), j)

@@ -47,6 +47,9 @@ def rows_2(h: float, c2: float) -> list[Row]:
 def rows_3(h: float, c2: float, c3: float) -> list[Row]:
     """a_32 = γ c_2 φ_{2,2} + (c_3²/c_2) φ_{2,3},  b_2 = γ b_3,  b_3 = φ_2/(γ c_2 + c_3),  with γ from 2 (γ c_2 + c_3) = 3 (γ c_2² + c_3²).
 
+    Returns:
+        three rows (c_i, weights) of the tableau, the last with c = 1.
+
     Raises:
         ValueError: c_2 = 2/3, where no γ serves unless c_3 = 2/3 too.
     """
@@ -94,6 +97,9 @@ def exp_rk_3(
 
     As h → 0 the default becomes Ralston's method of order 3; c₂ = 1/2, c₃ = 1 becomes Kutta's.
 
+    Returns:
+        (x_t of the shape of x, None for no memory).
+
     Raises:
         ValueError: c3 equal to c2, or c2 = 2/3: no weights of order 3 exist.
     """
@@ -107,6 +113,9 @@ def exp_rk_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + α_t h ((4 φ₃ − φ₂)(D₄ − D_s) + (4 φ₂ − 8 φ₃)(D₅ − D_s)),  c = (0, 1/2, 1/2, 1, 1/2).
 
     The stages are in ``rows_4``.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     return through(rows_4(t.lam - s.lam), denoise, x, s, t), None
 
@@ -114,7 +123,11 @@ def exp_rk_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
 @solver(order=4, reference="Cox & Matthews, J. Comput. Phys. 176 (2002), eqs. 26-29")
 def etdrk_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + α_t h ((2 φ₂ − 4 φ₃)(D₂ + D₃ − 2 D_s) + (4 φ₃ − φ₂)(D₄ − D_s)),  c = (0, 1/2, 1/2, 1),
-    a₃₂ = φ_{1,3}/2,  a₄₃ = φ_{1,3}.  Of stiff order 2."""
+    a₃₂ = φ_{1,3}/2,  a₄₃ = φ_{1,3}.  Of stiff order 2.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     h = t.lam - s.lam
     half = phi(1, -0.5 * h)
     rows = [(0.5, ()), (0.5, (0.5 * half,)), (1.0, (0.0, half)), (1.0, _simpson(h))]

@@ -22,7 +22,11 @@ from scorebed.solvers.schedule import Node
 @solver(order=1, weak=1, reference="arXiv:2303.01469, Alg. 1", takes="endpoint")
 def multistep_consistency(denoise: Any, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = α_t f(x, s) + σ_t ξ.  Exact in law for any steps where f is: f(x, s) has the law of the data and ξ is fresh.
-    A step of length zero draws its noise anew too."""
+    A step of length zero draws its noise anew too.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     return t.alpha * denoise(x, s) + t.sigma * noise(s, t), None
 
 
@@ -37,7 +41,11 @@ def flow_map(denoise: Any, x: Array, s: Node, t: Node, carry: None, noise: Noise
 def ctm(denoise: Any, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, gamma: float = 0.5) -> tuple[Array, Any]:
     r"""x_t = (α_t/α_r) f(x, s, r) + γ σ_t ξ, r the node with ρ_r = √(1 − γ²) ρ_t: past t, and back by noise.
 
-    Exact in law for any γ and any steps where f is. γ = 0 is ``flow_map``, γ = 1 ``multistep_consistency``."""
+    Exact in law for any γ and any steps where f is. γ = 0 is ``flow_map``, γ = 1 ``multistep_consistency``.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     r = t.at(t.lam - 0.5 * math.log1p(-gamma * gamma))
     return (t.alpha / r.alpha) * denoise(x, s, r) + gamma * t.sigma * noise(s, t), None
 
@@ -55,7 +63,11 @@ alias("shortcut", mean_flow, reference="arXiv:2410.12557, Alg. 2", formula="x + 
 def reflow(denoise: Any, x: Array, s: Node, t: Node, carry: None, noise: Noise) -> tuple[Array, Any]:
     r"""x_t = x + (t − s) v(x, s).  Exact in any steps where v is constant along its paths, as after a reflow of exact pairs.
 
-    v is dx/dt in the time of the nodes, of paths between coupled ends; a first rectification, whose paths are curved, is ``euler_t``."""
+    v is dx/dt in the time of the nodes, of paths between coupled ends; a first rectification, whose paths are curved, is ``euler_t``.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     return x + (t.t - s.t) * denoise(x, s), None
 
 
@@ -64,7 +76,11 @@ def long_reverse(denoise: Any, x: Array, s: Node, t: Node, carry: None, noise: N
     r"""x0 = g(x, s, ξ),  x_t = (σ_t/σ_s) e^{−h} x + α_t (1 − e^{−2h}) x0 + σ_t √(1 − e^{−2h}) ξ', h = lam_t − lam_s.
 
     A draw of p(x_t | x_s) for steps of any length, where g draws p(x0 | x_s): what a denoising GAN, or an inner sampler, stands for. With
-    E[x0 | x_s] in the place of g it is ``ddpm``, which is right for short steps only."""
+    E[x0 | x_s] in the place of g it is ``ddpm``, which is right for short steps only.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     h, m = t.lam - s.lam, s.toward(t, 0.5)
     x0 = denoise(x, s, noise(s, m))
     spread = -math.expm1(-2.0 * h)

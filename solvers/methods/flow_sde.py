@@ -49,6 +49,9 @@ def flow_dance(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise
     r"""z_t = (1 − τ_t) D + (τ_t − ς²/2τ_s) ε̂ + ς ξ,  ς = eta sqrt(τ_s − τ_t).
 
     The drift is stiff where τ is small: a step of Δτ stands for eta² Δτ/(2 τ²) of its own length.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     std = eta * math.sqrt(_tau(s) - _tau(t))
     return _sent(denoise, x, s, t, noise, _tau(t) - std * std / (2.0 * _tau(s)), std)
@@ -63,6 +66,9 @@ def flow_cps(
 
     The paper's angle, the same in every step, renoises by the same part however short the step is: no number of steps brings it to the
     law (``solvers/ERRATA.md``). By sqrt(h) it is the paper's at h = 1, and has a limit.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     angle = 0.5 * math.pi * eta * (1.0 if per == "step" else min(1.0, math.sqrt(t.lam - s.lam)))
     return _sent(denoise, x, s, t, noise, _tau(t) * math.cos(angle), _tau(t) * math.sin(angle))
@@ -74,6 +80,9 @@ def flow_precise(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noi
     r"""z_t = (1 − τ_t) D + τ_t e^{−eta² h/2} ε̂ + τ_t sqrt(1 − e^{−eta² h}) ξ,  h the step in λ.
 
     This is SDE-DPM-Solver++1 with eta²/2 for its eta; with eta = sqrt(2) DDPM.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     turn = eta * eta * (t.lam - s.lam)
     return _sent(denoise, x, s, t, noise, _tau(t) * math.exp(-0.5 * turn), _tau(t) * math.sqrt(-math.expm1(-turn)))

@@ -54,6 +54,9 @@ def flow_euler(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) 
 
     That is the path of ``JumpProcess`` under masks and uniform noise; other paths have flows of their own (``solvers.process.paths``).
 
+    Returns:
+        (tokens x_t of the shape of x, carry as given).
+
     Raises:
         ValueError: a generator, which has no such path.
     """
@@ -71,6 +74,9 @@ def flow_leaping(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any
 
     These are probabilities for every h. A step to the data draws x0. ``free`` is c, the size of a part that goes to and fro and leaves the
     path as it is; there is none at α = 0, where tokens would return at once.
+
+    Returns:
+        (tokens x_t of the shape of x, carry as given).
     """
     process, p = s.process, denoise(x, s)
     if t.t == 0.0 and s.t > 0.0:

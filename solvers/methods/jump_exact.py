@@ -24,6 +24,9 @@ TIMES = "draws times, which is not linear in the state"
 def first_hitting(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any) -> tuple[Array, Any]:
     r"""Each masked token is due with probability (α_t − α_s)/(1 − α_s); they are shown in random order, each from its own p.
 
+    Returns:
+        (tokens x_t of the shape of x, carry as given).
+
     Raises:
         ValueError: a process without a mask.
     """
@@ -53,6 +56,9 @@ def uniformisation(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: A
 
     The times are each sample's own, and the model is asked for each time by itself: NumPy states, and t > 0.
 
+    Returns:
+        (tokens x_t of the shape of x as a NumPy array, carry as given).
+
     Raises:
         ValueError: a step to the data, where rates are infinite.
     """
@@ -73,6 +79,9 @@ def planned_denoising(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise
 
     P(noise | x) chooses the token and p(· | x, noise) its value. Their product is p(x0^i = y | x) for y ≠ x, which is all that is asked of
     the model; ``guide_tokens.planned`` makes it of a planner and a denoiser. NumPy states, and t > 0.
+
+    Returns:
+        (tokens x_t of the shape of x as a NumPy array, carry as given).
 
     Raises:
         ValueError: a step to the data, where rates are infinite.

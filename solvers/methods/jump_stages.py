@@ -95,6 +95,9 @@ def remdm(denoise: Any, x: Array, s: Any, t: Any, carry: None, noise: Any, *, ra
     σ = min(rate h, (1 − α_t)/α_s). A cap that does not shrink with the step, as in the paper, refreshes a share of all tokens in every step
     and costs the order: the error falls like h^½ at σ = 0.1, and more slowly at less.
 
+    Returns:
+        (tokens x_t of the shape of x, carry as given).
+
     Raises:
         ValueError: a process without a mask.
     """

@@ -62,6 +62,9 @@ def pc_langevin(
     is δ on its 1000 levels, and what the amount of Langevin per unit of λ is on any other grid.
 
     The two normals of a step are those of its halves in λ, as unit normals: the sampler follows no path and claims no strong order.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     i, h = s.toward(t, 0.5), t.lam - s.lam
     denoised = denoise(x, s)
@@ -81,6 +84,9 @@ def restart(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
     So a coarse grid gives the restart intervals and ``steps`` their resolution. Noise up and way down keep the marginals: weak order 2 from
     the true law. The limit of small steps is the reverse SDE with K times its noise; the K normals are those of parts of the step equal in
     ρ², whose noises at sqrt(K) times their size add up to the path's.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     stops = [s.toward(t, j / steps) for j in range(steps + 1)]
     marks = [_at_clock(s, t, j / K) for j in range(K + 1)]
@@ -104,6 +110,9 @@ def langevin_gibbs(
 
     The paper's Gibbs variable is the noise level; its law given x is no function of the denoiser (they train a classifier), and here the
     levels are the grid's. The 2 + 3K normals are those of equal parts of the step in λ, as unit normals: no path, no strong order.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     n = 2 + 3 * K
     stops = [s.toward(t, j / n) for j in range(n + 1)]

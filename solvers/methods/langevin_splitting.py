@@ -171,7 +171,11 @@ def baoab(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise
 @solver(order=1, reference="arXiv:2310.07894, section 3.2: naive velocity Verlet on the flow", inexact=SPLIT, on=_PHASE)
 def nvv(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: Noise) -> tuple[State, Any]:
     r"""Half a step of v and a whole one of x at s, half a step of v at t, three predictions. The force on v depends on v, so the palindrome
-    is one of Euler's steps and not of a method with its adjoint: order 1, with an error of the friction's size."""
+    is one of Euler's steps and not of a method with its adjoint: order 1, with an error of the friction's size.
+
+    Returns:
+        (x_t like the state x, None for no memory).
+    """
     h, here, there = t.t - s.t, kicks(s, 0.0), kicks(t, 0.0)
     u = drift(x, denoise(x, s), 0.5 * h, here, _v(s))
     u = drift(u, denoise(u, s), h, here, _x(s))
@@ -192,6 +196,9 @@ def conjugate(denoise: Denoiser, x: State, s: Any, t: Any, carry: None, noise: N
     r"""z_t = e^{(F − λ) h} (1 + λ h) z_s + ∫ e^{(F − λ)(t − τ)} ½ G Gᵀ L^{-T} dτ ε_s,  ε = L^{-1} (z − A m),  Σ = L Lᵀ,  h = t_t − t_s.
 
     Exponential in F − λ, Euler for the λ that is left. λ = 0: the motion exact, ε frozen.
+
+    Returns:
+        (x_t like the state x, None for no memory).
     """
     m = denoise(x, s)
     return (s.to(t) if s.t == t.t else _conjugate(s, t, lam))(x, m), None

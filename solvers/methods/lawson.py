@@ -48,19 +48,31 @@ def through(coefficients: Tableau, denoise: Denoiser, x: Array, s: Node, t: Node
 @solver(order=2, reference="Lawson, SIAM J. Numer. Anal. 4 (1967); Krogstad, J. Comput. Phys. 203 (2005), with the explicit midpoint rule")
 def lawson_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, generalized: bool = True) -> tuple[Array, Any]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + α_t h e^{−h/2} (D_i − D_s),  λ_i = λ_s + h/2;
-    without ``generalized``  x_t = (σ_t/σ_s) x + α_t h e^{−h/2} D_i."""
+    without ``generalized``  x_t = (σ_t/σ_s) x + α_t h e^{−h/2} D_i.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     return through(tableau.MIDPOINT, denoise, x, s, t, generalized), None
 
 
 @solver(order=3, reference="Lawson, SIAM J. Numer. Anal. 4 (1967); Krogstad, J. Comput. Phys. 203 (2005), with Kutta's method of order 3")
 def lawson_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, generalized: bool = True) -> tuple[Array, Any]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + (α_t h/6)(4 e^{−h/2} (D₂ − D_s) + (D₃ − D_s)),  c = (0, 1/2, 1);
-    without ``generalized``  x_t = (σ_t/σ_s) x + (α_t h/6)(e^{−h} D_s + 4 e^{−h/2} D₂ + D₃)."""
+    without ``generalized``  x_t = (σ_t/σ_s) x + (α_t h/6)(e^{−h} D_s + 4 e^{−h/2} D₂ + D₃).
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     return through(tableau.KUTTA3, denoise, x, s, t, generalized), None
 
 
 @solver(order=4, reference="Lawson, SIAM J. Numer. Anal. 4 (1967); Krogstad, J. Comput. Phys. 203 (2005), with the classical method")
 def lawson_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, generalized: bool = True) -> tuple[Array, Any]:
     r"""x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s + (α_t h/6)(2 e^{−h/2} (D₂ + D₃ − 2 D_s) + (D₄ − D_s)),  c = (0, 1/2, 1/2, 1);
-    without ``generalized``  x_t = (σ_t/σ_s) x + (α_t h/6)(e^{−h} D_s + 2 e^{−h/2} (D₂ + D₃) + D₄)."""
+    without ``generalized``  x_t = (σ_t/σ_s) x + (α_t h/6)(e^{−h} D_s + 2 e^{−h/2} (D₂ + D₃) + D₄).
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     return through(tableau.RK4, denoise, x, s, t, generalized), None

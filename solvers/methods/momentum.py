@@ -84,7 +84,11 @@ def ghvb_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: N
 @within(beta="(0, 2)")
 def ghvb_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, beta: float = 0.8) -> tuple[Array, Carry]:
     r"""y_t = y + g₀ ε_s + g₁ ε[ρ_s, ρ₁] + g₂ w,  w = (1 − β) w₋ + β ε[ρ_s, ρ₁, ρ₂],  g_k = ∫ Π_{i<k} (ρ − ρ_i) dρ.
-    h ((18 + 5β) v_{n+1} − (24 − 8β) v_n + (6 − β) v_{n−1})/12β on equal steps."""
+    h ((18 + 5β) v_{n+1} − (24 − 8β) v_n + (6 − β) v_{n−1})/12β on equal steps.
+
+    Returns:
+        (x_t, up to two (node, slope, average), newest first).
+    """
     return _generalised(3, denoise, x, s, t, carry, beta)
 
 
@@ -92,7 +96,11 @@ def ghvb_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: N
 @within(beta="(0, 2)")
 def ghvb_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, beta: float = 0.8) -> tuple[Array, Carry]:
     r"""y_t = y + Σ_{k<3} g_k ε[ρ_s … ρ_k] + g₃ w,  w = (1 − β) w₋ + β ε[ρ_s, ρ₁, ρ₂, ρ₃],  g_k = ∫ Π_{i<k} (ρ − ρ_i) dρ.
-    h ((46 + 9β) v_{n+1} − (78 − 19β) v_n + (42 − 5β) v_{n−1} − (10 − β) v_{n−2})/24β on equal steps."""
+    h ((46 + 9β) v_{n+1} − (78 − 19β) v_n + (42 − 5β) v_{n−1} − (10 − β) v_{n−2})/24β on equal steps.
+
+    Returns:
+        (x_t, up to three (node, slope, average), newest first).
+    """
     return _generalised(4, denoise, x, s, t, carry, beta)
 
 
@@ -103,6 +111,9 @@ def heavy_ball(base: Solver, beta: float = 0.5, *, nesterov: bool = False, regis
     with ``nesterov``  y_t = y + h ((1 − β) v + β g)  (eq. 50).
 
     ``base`` starts itself, by its own ``start``; its memory travels in this one's carry.
+
+    Returns:
+        the Solver of order 1 that runs ``base`` with momentum.
 
     Raises:
         TypeError: ``base`` is not a solver.

@@ -38,6 +38,9 @@ def p2(
 ) -> tuple[Array, Array, Array]:
     """The best of all tokens, as many as are known and ``count`` more; ``fixed`` (B, L) of 0 and 1 marks tokens that stay, as a prompt.
 
+    Returns:
+        (places to show, drawn values, known places to mask again), each (B, L).
+
     Raises:
         ValueError: a negative eta.
     """

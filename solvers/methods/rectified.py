@@ -39,6 +39,9 @@ def rf_solver_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, nois
     At r = 1/2, where the authors' code evaluates, v_s cancels and what is left is the explicit midpoint rule in τ: ``midpoint_t`` on
     rectified flow. r = 1 is Heun's method. On Gaussians each coordinate of y is the square root of a parabola in
     τ, and on such functions the midpoint rule is of order 3, here as in ρ.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     i, delta = at_tau(s, t, r), tau(t) - tau(s)
     y = (1.0 / (s.alpha + s.sigma)) * x
@@ -53,6 +56,9 @@ def fireflow(denoise: Denoiser, x: Array, s: Node, t: Node, carry: tuple[Array] 
     r"""y_i = y + (Δ/2) v̂,  y_t = y + Δ v(y_i, τ_s + Δ/2),  v̂ the v of the midpoint before, at first v_s.
 
     The midpoint rule at one evaluation a step: a velocity that is a step old moves y_i by O(Δ²), which costs no order.
+
+    Returns:
+        (x_t, (velocity at the midpoint,) for the next step).
     """
     i, delta = at_tau(s, t, 0.5), tau(t) - tau(s)
     y = (1.0 / (s.alpha + s.sigma)) * x

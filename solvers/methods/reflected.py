@@ -78,6 +78,9 @@ def penalised_euler(
 
     The state may lie outside, by about sqrt(h); it is looked at through Πx. strength = 1 moves from Πx: the projected scheme before its
     last projection. Stable for 0 < strength < 2. The last state may be outside too: ``space.project`` it.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     inside = space.project(x)
     return x - strength * (x - inside) + proposal(space, denoise, inside, s, t, noise), None
@@ -100,6 +103,9 @@ def thresholded_euler(
     walls, where the score is 0. So thresholding is the projected scheme, an approximation of the reflected SDE of weak order 1/2; what it
     clips is the network's error, and |Π(D + e) − D| ≤ |e|. Of a law that the walls do not reflect, D is inside as well, but the process
     that is approximated is another.
+
+    Returns:
+        (x_t inside the space, of the shape of x, None).
     """
     gone, root = clock(s, t)
     clipped = space.project(denoise(x, s))

@@ -51,6 +51,9 @@ def reflected_walk(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, n
     r"""x_t = the end of the reflected path x → x + h score + √(h d) z/|z|:  the simplest random walk, ±√h on the line.
 
     No step is longer than |h score| + √(h d), so that no path is reflected more often than that allows.
+
+    Returns:
+        (x_t inside the space, of the shape of x, None).
     """
     gone, root = clock(s, t)
     return go(space, x, gone * pull(space, denoise, x, s) + root * isotropic(space, x, noise(s, t))), None
@@ -73,6 +76,9 @@ def reflected_pc(
     The corrector is a reflected Langevin step, which leaves the law at t as it is up to O(δ²). Beyond σ_t², where the score turns round, it
     would be no step of Langevin's dynamics any more. Its noise comes from the halves of the
     interval, whose difference is independent of the sum that the predictor takes.
+
+    Returns:
+        (x_t inside the space, of the shape of x, None).
     """
     gone, root = clock(s, t)
     if s.lam == t.lam:

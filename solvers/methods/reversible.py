@@ -73,6 +73,9 @@ def edict(
     however small the step, holds the pair together. What round-off puts between x and y grows by about a in a step, so that few steps want
     float32: on VP from t = 1 to 0.01 a run in float16 is off by 0.35 at 10 steps, by 0.002 at 100. With ``alternate`` every second step
     moves y before x, which the paper does in practice to treat the two alike.
+
+    Returns:
+        (x_t, ((y_t, whose turn is next),)).
     """
     if s.lam == t.lam:  # mixing would still bring the two nearer
         return x, carry
@@ -106,6 +109,9 @@ def bdia(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noi
 
     The error is about (1 − γ)/(1 + γ) times that of DDIM. γ = 1 is the leapfrog: order 2 on smooth grids, 1 on others. Its inverse is
     itself with 1/γ, from the other side.
+
+    Returns:
+        (x_t, ((s, x),): the state before).
     """
     if s.lam == t.lam:  # x_r is not where DDIM would go back to
         return x, carry
@@ -123,6 +129,9 @@ def belm(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noi
 
     Its inverse is itself from the other side. The second root −q² has the product (h_N/h_1)² over the run: small towards data, large
     towards noise.
+
+    Returns:
+        (x_t, ((s, x),): the state before).
     """
     h, eps = t.rho - s.rho, _eps(denoise, x, s)
     if not carry:
@@ -153,6 +162,9 @@ def rex(base: Solver, zeta: float = 0.999, *, register: bool = False) -> Solver:
 
     For a base of odd order the errors of the two halves have opposite signs and nearly cancel, up to some 1/(1 − ζ) steps: there the error
     is smaller than that of ``base``, and falls faster.
+
+    Returns:
+        the reversible Solver; its carry holds x̂.
 
     Raises:
         TypeError: ``base`` is not a solver.
@@ -251,6 +263,9 @@ def amplification(method: Solver, grid: Sequence[Node]) -> float:
 def keep(method: Solver, denoise: Denoiser, x: Array, grid: Sequence[Node], noise: Noise | int | None = None) -> tuple[Array, Carry]:
     """Run a method as ``sample`` with ``terminal="none"`` does, and give back the state at the end with the carry.
 
+    Returns:
+        (x at the last node, carry that ``invert`` needs).
+
     Raises:
         ValueError: a stochastic method without a seed or ``Noise``, which ``invert`` has to be given too.
     """
@@ -273,6 +288,9 @@ def invert(
 ) -> tuple[Array, Carry]:
     """Undo ``keep`` on the same grid: from the state and the carry at its last node to those at its first. A stochastic method needs the
     noise of the way out, the same seed or ``Noise``.
+
+    Returns:
+        (x, carry) at the first node of the grid.
 
     Raises:
         ValueError: the method is not reversible, or the carry is none that it leaves.
@@ -304,5 +322,8 @@ def ddim_inversion(denoise: Denoiser, x: Array, grid: Sequence[Node]) -> Array:
     """DDIM from the last node of ``grid`` to its first: back along the samples' way, but only approximately, with an error of order one.
 
     x_s = (α_s/α_t) x_t − σ_s (e^{−h} − 1) ε(x_t, t), where the step that it undoes had ε(x_s, s). (arXiv:2010.02502, section 4.3.)
+
+    Returns:
+        x at the first node of ``grid``, of the shape of x.
     """
     return sample(ddim, denoise, x, list(reversed(grids.check(grid))), terminal="none")

@@ -113,6 +113,9 @@ def carrying(space: Space, x: Array, v: Array) -> tuple[Array, Callable[[Array],
 
     At walls they are reflected as the path is. The score of a law that a box reflects is odd under each mirror image, so this is the score
     of the unfolded law, which is smooth.
+
+    Returns:
+        (y, back): back takes tangent vectors at y to x.
     """
     if not getattr(space, "bounded", False):
         y = space.move(x, v)
@@ -143,6 +146,9 @@ def geodesic_heun(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, no
     r"""y = exp_x(k₁),  x_t = exp_x((k₁ + Γ_{y→x} k₂)/2),  k₂ the slope at (y, t) and Γ the parallel transport along the geodesic.
 
     Γ k₂ is the slope along the geodesic to second order, so that the local error is O(h³) as on R^d.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     k = slope(space, denoise, s, t)
     first = k(x, 0.0)

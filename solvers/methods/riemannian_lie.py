@@ -46,6 +46,9 @@ class Commutative:
 
         The next term of the series Σ B_k/k! ad_u^k has four of them, so that a method of order p ≤ 4 needs p − 2 (Munthe-Kaas, Appl. Numer.
         Math. 29 (1999), theorem 2). Here they vanish.
+
+        Returns:
+            v, of its own shape: all brackets vanish.
         """
         return v
 
@@ -128,6 +131,9 @@ _GROUPS: dict[str, type[Commutative]] = {
 
 def group_of(space: Space) -> Commutative:
     """The group that moves the points of ``space``.
+
+    Returns:
+        the group that acts on ``space``, here a Commutative or a subclass.
 
     Raises:
         ValueError: a space of which no group is known.

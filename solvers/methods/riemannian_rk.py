@@ -42,6 +42,9 @@ def munthe_kaas(
     """x_t = exp(Σ b_i k_i)·x,  k_i = dexpinv(u_i, h ξ at exp(u_i)·x),  u_i = Σ_j a_ij k_j.
 
     ``exact``: dexpinv in closed form, on SO(3); it moves from the right, hence the minus.
+
+    Returns:
+        x_t on the space, of the shape of x.
     """
     group, field = group_of(space), slope(space, denoise, s, t)
     slopes: list[Array] = []
@@ -148,6 +151,9 @@ def cf_4(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Nois
     r"""x_t = exp((−k₁ + 2 k₂ + 2 k₃ + 3 k₄)/12) exp((3 k₁ + 2 k₂ + 2 k₃ − k₄)/12)·x,  the stages at
 
     exp(k₁/2)·x,  exp(k₂/2)·x,  exp(k₃ − k₁/2) exp(k₁/2)·x.  On R^d ``rk4``.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     stages = ((), ((0.5,),), ((0.0, 0.5),), ((0.5,), (-0.5, 0.0, 1.0)))
     last = ((1 / 4, 1 / 6, 1 / 6, -1 / 12), (-1 / 12, 1 / 6, 1 / 6, 1 / 4))

@@ -65,6 +65,9 @@ def geodesic_walk(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, no
 
     The noise has the covariance of a unit normal and a bounded length, so that no step of it passes the cut locus while h d < π² on a
     sphere. On the line it is the simple random walk.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     gone, root = clock(s, t)
     return go(space, x, gone * pull(space, denoise, x, s) + root * isotropic(space, x, noise(s, t))), None
@@ -117,6 +120,9 @@ def bridge_mixture(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, n
     A Brownian motion of length σ_s² from x0, seen backwards from x, is the bridge dx = grad log p_τ(x | x0) dτ' + dB, and the mixture of
     the bridges over the x0 that belong to x has the drift E[grad log p_τ(x | x0) | x] = score. The variance of a bridge after h is
     h σ_t²/σ_s² on R^d; elsewhere to first order.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     gone, root = clock(s, t)
     spread = root * math.exp(s.lam - t.lam)

@@ -27,6 +27,9 @@ DISCRETISED = "in x(t), where the schedule is discretised too"
 def schedule_of(node: Node) -> Schedule:
     """The schedule that made the node.
 
+    Returns:
+        the Schedule of the node.
+
     Raises:
         ValueError: the node carries none.
     """

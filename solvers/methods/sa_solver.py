@@ -39,6 +39,9 @@ def sa_solver(
     x_t  with those of D(u, t) and the last c evaluations      (c-step SA-Corrector; c = 0: x_t = u)
 
     The first steps use the evaluations that there are.
+
+    Returns:
+        (x_t, the last max(p, c) evaluations, newest first; p − 1 with c = 0).
     """
     past: Past = carry or ()
     if not (past and past[0][0] == s):

@@ -55,6 +55,9 @@ class Ask:
 def integrate(ask: Ask, denoise: Denoiser, x: Array, s: Node, t: Node, together: bool) -> tuple[Array, Any]:
     """x at t by ``solve_ivp(method=method)``.
 
+    Returns:
+        (x at t, of the shape of x, None for no memory).
+
     Raises:
         TypeError: a state in half precision.
         ValueError: a node without a schedule, a tolerance below round-off, a state of which a gradient is wanted.

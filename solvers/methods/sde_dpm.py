@@ -66,6 +66,9 @@ def dpmpp_sde(
 
     with n_i = ρ_i sqrt(1 − e^{−2 eta r h}) ξ_si and n_t = ρ_t sqrt(1 − e^{−2 eta (1 − r) h}) ξ_it: the noise of the stage decays into that
     of the step. Independent noises for the two, as in many copies of this sampler, have weak order 1.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     i, h = s.toward(t, r), t.lam - s.lam
     n_i = i.rho * math.sqrt(-math.expm1(-2.0 * eta * r * h)) * noise(s, i)
@@ -82,6 +85,9 @@ def dpmpp_3m_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, no
     r"""x_t = (σ_t/σ_s) e^{−eta h} x + α_t H (φ₁ D + φ₂ h D' + 2 φ₃ h² D'') + σ_t sqrt(1 − e^{−2 eta h}) ξ,  H = (1 + eta) h, φ_k at −H,
 
     with D + D' (λ − λ_s) + D'' (λ − λ_s)² the parabola through the last three evaluations; a line in the second step, D_s in the first.
+
+    Returns:
+        (x_t, the last two (node, D), newest first).
     """
     h, denoised = t.lam - s.lam, denoise(x, s)
     power = (1.0 + eta) * h

@@ -39,7 +39,11 @@ seeds_1 = alias(
 @within(r="(0, 1)")
 def seeds_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, r: float = 0.5) -> tuple[Array, Any]:
     r"""u = (α_i/α_s) x − 2 σ_i (e^{rh} − 1) ε_s + α_i W₁ at λ_i = λ_s + r h,
-    x_t = (α_t/α_s) x − 2 σ_t (e^h − 1)(ε_s + (1/2r)(ε_i − ε_s)) + α_t (W₁ + W₂)."""
+    x_t = (α_t/α_s) x − 2 σ_t (e^h − 1)(ε_s + (1/2r)(ε_i − ε_s)) + α_t (W₁ + W₂).
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
+    """
     i = s.toward(t, r)
     w_1, w_2 = increment(noise, s, i), increment(noise, i, t)
     eps = eps_of(x, denoise(x, s), s)
@@ -55,6 +59,9 @@ def seeds_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: N
     x_t = (α_t/α_s) x − 2 σ_t (e^h − 1) ε_s − 3 σ_t ((e^h − 1)/h − 1)(ε₂ − ε_s) + α_t (W₁ + W₂ + W₃).
 
     The mean on a Gaussian converges with order 3; the covariance, and so the law, with order 2: the increments alone do not tell more.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     h, one, two = t.lam - s.lam, s.toward(t, 1.0 / 3.0), s.toward(t, 2.0 / 3.0)
     w_1, w_2, w_3 = increment(noise, s, one), increment(noise, one, two), increment(noise, two, t)

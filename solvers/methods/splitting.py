@@ -27,6 +27,9 @@ def strang(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: No
 
     The denoiser's part by the explicit midpoint rule, whose error is of the order of that of the splitting. D sees the noise of
     u_s and ΔB₁, more than u_s's by the factor sqrt((1 + e^{2h})/2): a method for short steps.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     m = at_u(s, t, 0.5)
     first, second = math.sqrt(0.5) * noise(s, m), math.sqrt(0.5) * noise(m, t)

@@ -45,6 +45,9 @@ def stochastic_heun(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, 
     x̂ = (σ_t/σ_s) e^{−h} x + α_t (1 − e^{−2h}) D_s + σ_t sqrt(1 − e^{−2h}) ξ,   x_t = x̂ + ½ α_t (1 − e^{−2h})(D(x̂, t) − D_s).
 
     For additive noise Platen's explicit scheme of weak order 2 is this one.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     denoised = denoise(x, s)
     u = diffuse_by_denoised(x, denoised, noise(s, t), s, t)
@@ -58,6 +61,9 @@ def srk_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noi
     SRA1 has strong order 1.5 with the I of the path, which increments do not tell. Here I = Δu (½ (ΔB₁ + ΔB₂) + (ΔB₁ − ΔB₂)/√12) with the
     increments of the two halves of Δu: of I's law jointly with ΔB, which is enough for weak order 2, and strong order 1. The mean of I
     given the increments has too small a variance, and D'' turns that into weak order 1, which no Gaussian target shows.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     i, m = at_u(s, t, 0.75), at_u(s, t, 0.5)
     half, root = math.sqrt(0.5), math.sqrt(3.0)

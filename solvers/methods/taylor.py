@@ -29,6 +29,9 @@ def taylor_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: 
 
     The difference is D'_s + O(δ h): an error of O(δ h³) per step beside Taylor's own O(h³), while round-off of D is multiplied by h/2δ,
     32 h at the default. For every δ the method is ``exp_rk_2(c2=δ)``, whose limit δ → 0 is the Taylor method.
+
+    Returns:
+        (x_t of the shape of x, None for no memory).
     """
     i = s.toward(t, delta)
     denoised = denoise(x, s)

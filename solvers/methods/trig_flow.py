@@ -69,6 +69,9 @@ def _moulton(
     The predictor's local error is O(h^p), and so is that of F there, which enters the corrected u times h: order p, with one evaluation per
     step. F_s at the predicted u_s is kept from the step before; the first step has to evaluate it. ``alone``: it begins with the slopes
     that there are, and its first step has a local error of O(h³).
+
+    Returns:
+        (x_t, the last p − 1 slopes, newest first).
     """
     carry, u = carry or (), (1.0 / radius(s, c)) * x
     past = carry if carry and carry[0][0] == s else ((s, output(denoise, u, s, c, x)), *carry)[: p - 1]
@@ -136,7 +139,11 @@ def trig_abm_2(
     denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, c: float = 1.0, basis: Basis = "mixed"
 ) -> tuple[Array, Carry]:
     r"""û = cos(h) u + sin(h) F̂_s,  F̂_t = F(û),  u_t = u + tan(h/2)(F̂_s + F̂_t) (mixed);  û = u + h F̂_s,  u_t = u + (h/2)(F̂_s + F̂_t)
-    (polynomial)."""
+    (polynomial).
+
+    Returns:
+        (x_t, the last slope (node, F_t)).
+    """
     return _moulton(2, denoise, x, s, t, carry, c, basis)
 
 

@@ -79,7 +79,11 @@ def unipc_1(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: 
 def unipc_2(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: Noise, *, b: B = "B2") -> tuple[Array, Carry]:
     r"""UniP-2 by ``unip_2``, then x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ, P the parabola through D(u, t), D_s, D_r.
 
-    The first step is UniPC-1's, whose local order suffices."""
+    The first step is UniPC-1's, whose local order suffices.
+
+    Returns:
+        (x_t, the last two (node, D), newest first).
+    """
     x_t, past = _step(denoise, x, s, t, _evaluated(denoise, x, s, carry or ()), b)
     return x_t, past[:2]
 
@@ -96,7 +100,11 @@ def unipc_3(denoise: Denoiser, x: Array, s: Node, t: Node, carry: Carry, noise: 
     r"""x_t = (σ_t/σ_s) x + σ_t ∫ e^λ P(λ) dλ, P the parabola through D_s, D_r, D_q for the predictor, the cubic through D(u, t) too for the
     corrector.
 
-    The first step is the start's, the second UniPC-2's: B acts in its predictor alone."""
+    The first step is the start's, the second UniPC-2's: B acts in its predictor alone.
+
+    Returns:
+        (x_t, the last three (node, D), newest first).
+    """
     past = _evaluated(denoise, x, s, carry or ())
     if not carry:
         return x, past  # the start moves x
@@ -133,6 +141,9 @@ def unic(base: Solver, register: bool = False) -> Solver:
 
     The base's own evaluation at s is the one that the corrector made there. The corrector acts as soon as it has p evaluations besides
     the new one; before that the base, or its start, must itself be of order p, as one-step bases and those with a start of order p are.
+
+    Returns:
+        the Solver of order p + 1, ``base`` with the corrector.
 
     Raises:
         TypeError: the base is not a solver.

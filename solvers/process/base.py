@@ -40,6 +40,9 @@ class Point:
     def toward(self: P, t: P, r: float) -> P:
         """The point at clock + r (t.clock - clock): r = 0 is here, r = 1 is ``t``.
 
+        Returns:
+            the point between, on the same process.
+
         Raises:
             ValueError: this point carries no process, or the clock is infinite at either end.
         """
@@ -53,6 +56,9 @@ class Point:
 
     def at(self: P, clock: float) -> P:
         """The point of the same process at this clock.
+
+        Returns:
+            the point of the same process at ``clock``.
 
         Raises:
             ValueError: this point carries no process.

@@ -20,6 +20,9 @@ Matrix = tuple[tuple[float, ...], ...]
 def gaussian_rates(size: int, width: float = 1.0) -> Matrix:
     """Jumps to near levels, with a Gaussian of this width.
 
+    Returns:
+        rate matrix, (size, size) as nested tuples, rows of sum 0.
+
     Raises:
         ValueError: a width that is not positive, or fewer than two levels.
     """
@@ -32,6 +35,9 @@ def gaussian_rates(size: int, width: float = 1.0) -> Matrix:
 def neighbour_rates(size: int) -> Matrix:
     """Jumps to the level above and below.
 
+    Returns:
+        rate matrix, (size, size) as nested tuples, rows of sum 0.
+
     Raises:
         ValueError: fewer than two levels.
     """
@@ -41,6 +47,9 @@ def neighbour_rates(size: int) -> Matrix:
 
 def embedding_rates(points: Any, neighbours: int = 1) -> Matrix:
     """Jumps between values whose points (S, d) are among each other's nearest, made symmetric.
+
+    Returns:
+        rate matrix, (S, S) as nested tuples, rows of sum 0.
 
     Raises:
         ValueError: points that are no array (S, d), or a number of neighbours that is not below S.
@@ -57,6 +66,9 @@ def embedding_rates(points: Any, neighbours: int = 1) -> Matrix:
 
 def death_rates(size: int) -> Matrix:
     """Each of x dies at rate 1: Q(x, x − 1) = x.
+
+    Returns:
+        rate matrix, (size, size) as nested tuples, rows of sum 0.
 
     Raises:
         ValueError: fewer than two counts.

@@ -57,6 +57,9 @@ def turning(spread: Callable[[float], Matrix], start: float, end: float) -> floa
     """∫ −sqrt(det S)/S_xx dς from ``start`` to ``end``: by how much the root of S turns that the probability flow carries along.
 
     Gauss-Legendre quadrature in log ς on panels.
+
+    Returns:
+        the angle in radians, a float.
     """
     low, high = math.log(start), math.log(end)
     panels = max(1, math.ceil(abs(high - low) / _PANEL))

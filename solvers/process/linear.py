@@ -38,6 +38,9 @@ class Transfer(NamedTuple):
     def __call__(self, z: State, m: State, xi: State | None = None) -> State:
         """The state that comes of the state ``z``, the prediction ``m`` and the draws ``xi``, which may be left out where C = 0.
 
+        Returns:
+            the new state, like z.
+
         Raises:
             ValueError: no draws where C is not 0.
         """
@@ -102,6 +105,9 @@ class LinearProcess:
 
         With B(τ, t) that of ``transfer``, W_j = −∫ ℓ_j(τ) dB(τ, t) = B(s, t) ℓ_j(s) + ∫_s^t ℓ_j'(τ) B(τ, t) dτ, so that Σ_j W_j = B(s, t).
         By 16-point Gauss-Legendre quadrature in the clock. ``variable``: node -> (u, du/dclock), where m is to be a polynomial in u.
+
+        Returns:
+            the matrices W_j, one for each of ``nodes``.
         """
         h, whole = t.clock - s.clock, self.transfer(s, t, eta).b
         if h == 0.0:

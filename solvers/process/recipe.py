@@ -102,6 +102,9 @@ class Recipe(GeneralProcess):
 def stationary(force: Matrix, diffusion: Matrix) -> np.ndarray:
     """S with F S + S Fᵀ + G Gᵀ = 0.
 
+    Returns:
+        S, (n, n) float64.
+
     Raises:
         ValueError: F has an eigenvalue whose real part is not negative.
     """
@@ -137,6 +140,9 @@ def exponential(f: np.ndarray, clock: float) -> np.ndarray:
 def from_recipe(dissipation: Matrix, turning: Matrix, covariance: Matrix | None = None, **options: object) -> Recipe:
     """The process of D, Q and S: F = −(D + Q) S^{-1}, G Gᵀ = 2 D.
 
+    Returns:
+        the Recipe of force F and diffusion G Gᵀ.
+
     Raises:
         ValueError: Q that is not antisymmetric, or D that is no covariance.
     """
@@ -151,6 +157,9 @@ def psld(friction: float = 0.01, nu: float = 4.01, beta: float = 8.0, *, gamma: 
     r"""Phase-space Langevin diffusion, F = ½β [[−Γ, 1/M], [−1, −ν]], G Gᵀ = β diag(Γ, Mν) (arXiv:2303.01748, eq. 8).
 
     ``friction`` Γ; ``mass`` M is critical, 1/M = (Γ − ν)²/4, by default. Γ = 0 is CLD. Velocities of the data have variance gamma M.
+
+    Returns:
+        the Recipe of PSLD, with t_max = 1.
     """
     m = 4.0 / (friction - nu) ** 2 if mass is None else mass
     force = ((-0.5 * beta * friction, 0.5 * beta / m), (-0.5 * beta, -0.5 * beta * nu))

@@ -93,6 +93,9 @@ SHARES = {
 def share_of(share: Any, of: str) -> Any:
     """A share by its name, or itself.
 
+    Returns:
+        the share, looked up by name or as given.
+
     Raises:
         ValueError: neither; ``of`` says whose it is.
     """

@@ -117,7 +117,11 @@ class TokenProcess:
 
     def leaped(self, p: Array, x: Array, node: Instant, h: float, free: float = 0.0) -> Array:
         """The law of tokens whose x0 is drawn from p, after jumps at the flow's rates given it for a time h, the last of which says where
-        they are; ``free`` times the rates to data and to noise besides. (…, A)."""
+        they are; ``free`` times the rates to data and to noise besides. (…, A).
+
+        Returns:
+            probabilities of the tokens' values, (…, A).
+        """
         w = (1.0 + free) * _kept(self, "flow", node)
         w = w + free * _kept(self, "returns", node) if free else w
         total = w.sum(-1, keepdims=True)

@@ -160,6 +160,9 @@ class Space(ABC):
 def dimension(d: int, least: int = 1, name: str = "d") -> int:
     """``d`` as a dimension.
 
+    Returns:
+        ``d`` as an int.
+
     Raises:
         TypeError: not an integer.
         ValueError: smaller than ``least``.

@@ -25,6 +25,9 @@ Rule = Literal["reflect", "project"]
 def known_rule(rule: str) -> Rule:
     """``rule`` as one of the rules at a boundary.
 
+    Returns:
+        ``rule`` itself, once checked.
+
     Raises:
         ValueError: it is none.
     """

@@ -47,6 +47,9 @@ class Faces(Flat):
     def reflect(self, x: Array, v: Array) -> tuple[Array, Array]:
         """The end of the reflected path and the velocity with which it arrives there, of the length of v.
 
+        Returns:
+            (end point, velocity there), both of the shape of x.
+
         Raises:
             ValueError: more than ``MOST_BOUNCES`` bounces, or v not finite.
         """

@@ -20,6 +20,9 @@ _MOST = 1 << 20
 def apply_exp(a: Array, y: Array) -> Array:
     """exp(a) y for matrices a (..., n, n) and vectors y (..., n).
 
+    Returns:
+        exp(a) y, (..., n).
+
     Raises:
         ValueError: a is not finite, or so large that it would take more than a million products.
     """

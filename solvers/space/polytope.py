@@ -153,6 +153,9 @@ class Polytope(Faces):
     def uniform(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """A simplex of the triangulation by its volume, a uniform point of it by Dirichlet weights.
 
+        Returns:
+            (n, d) uniform points of the polytope, float64.
+
         Raises:
             TypeError: the polytope is unbounded.
         """

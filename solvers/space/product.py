@@ -133,6 +133,9 @@ class Product(Space):
     def uniform(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Independent uniform parts.
 
+        Returns:
+            (n, …) uniform points of the product, float64.
+
         Raises:
             TypeError: a part has infinite volume.
         """

@@ -122,6 +122,9 @@ class SO3(Space):
         """dexp_u^{-1}(b) in closed form, so that Y = exp(u) Y₀, Y' = hat(b) Y gives u' = dexpinv(u, b); finite for |u| < 2π.
 
         For Y = Y₀ exp(u), Y' = Y hat(b), the frame of ``to_algebra``, it is dexpinv(−u, b).
+
+        Returns:
+            dexp_u^{-1}(b), of the shape of b.
         """
         c = cross(u, b)
         return b - 0.5 * c + half_cot(norm(u)) * cross(u, c)
@@ -163,6 +166,9 @@ class SO3(Space):
 
         The gradient is not that of the decomposition, which has none where singular values are equal, as those of a rotation are. With
         R the result and P = Rᵀx symmetric,  dR = R hat(ω),  (tr P − P) ω = 2 vee(Rᵀ dx).
+
+        Returns:
+            the nearest rotation, (..., 3, 3).
         """
         xp = namespace(x)
         if xp is not np and x.requires_grad:

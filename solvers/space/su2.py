@@ -66,6 +66,9 @@ class SU2(Sphere):
         """dexp_u^{-1}(b) in closed form, so that Y = exp(u) Y₀, Y' = hat(b) Y gives u' = dexpinv(u, b); finite for |u| < π.
 
         For Y = Y₀ exp(u), Y' = Y hat(b), the frame of ``to_algebra``, it is dexpinv(−u, b).
+
+        Returns:
+            dexp_u^{-1}(b), of the shape of b.
         """
         c = 2.0 * cross(u, b)
         return b - 0.5 * c + half_cot(2.0 * norm(u)) * (2.0 * cross(u, c))

@@ -67,6 +67,9 @@ def turn_near(a: Array, b: Array, w: Array) -> Array:
 
     With A = sinh(r/2) x̂, B = sinh(s/2) ŷ, M = A Bᵀ − B Aᵀ, Q = cosh(r/2) cosh(s/2) − A·B, T² = |A|²|B|² − (A·B)² it is
     w + 2 (Q M w + M² w)/(T² + Q²).
+
+    Returns:
+        the transported vector, of the shape of w.
     """
     half_a, half_b = (part / _twice_cosh_half(part) for part in (a, b))
     product = dot(half_a, half_b)

@@ -121,6 +121,9 @@ def _coarse(candidate: Candidate) -> Switch | None:
     """Whether the candidate does not even answer moves of its nodes by a hundredth of a step in proportion.
 
     A wrong formula may answer a tenth of a step by less than in proportion, as it bends; what is rounded jumps however small the move.
+
+    Returns:
+        the Switch "timestep rounding", or None.
     """
     answers = moves(candidate, (0.1, 0.01, 3e-3, 1e-3))
     if all(0.5 * answers[1] < a < 2.0 * answers[1] for a in answers[2:]):

@@ -64,6 +64,9 @@ def check_discrete(
             must leave it out.
         seed: of what is counted.
 
+    Returns:
+        the DiscreteReport, with what was found and whether it passes.
+
     Raises:
         TypeError: not callable.
         ValueError: an unknown name, a method of another kind, steps or samples out of range.

@@ -154,6 +154,9 @@ def moves(candidate: Candidate, deltas: tuple[float, ...] = (1e-2, 1e-3, 1e-5, 1
     1 all along: double precision. A method whose coefficients are float32 answers a small change in jumps of about 1e-7, or not at all; one
     that looks its times up in a table does so for large changes too.
 
+    Returns:
+        size of the move for each of ``deltas``, 1 where in proportion.
+
     Raises:
         Refused: the candidate takes no nodes of others.
     """

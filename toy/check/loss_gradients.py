@@ -76,6 +76,9 @@ class Bench:
         """Of the mean of the loss over a batch, in the student's parameters; 0 where none reaches them. What is one number of a batch gets
         a batch for each pair.
 
+        Returns:
+            gradient of the mean loss, (parameters,); 0 where none is reached.
+
         Raises:
             TypeError: a loss that gives no tensor.
             ValueError: one of another shape than (B,) or a number.
@@ -103,6 +106,9 @@ class Bench:
 
     def recognise(self, loss: Loss, kind: str | None, called: str) -> tuple[Kind, str]:
         """The kind of a loss, and how it is known.
+
+        Returns:
+            (the Kind, a phrase that says how it is known).
 
         Raises:
             ValueError: a loss that runs as none.
@@ -183,6 +189,9 @@ class Bench:
 
     def train(self, loss: Loss, kind: Kind, steps: int) -> tuple[float, float]:
         """Distance of a tiny network from the closed optimum of the loss, before and after training by Adam.
+
+        Returns:
+            (distance before, distance after), RMS.
 
         Raises:
             ValueError: a loss whose closed optimum is its own minimiser, and that has none.

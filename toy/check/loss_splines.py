@@ -35,7 +35,11 @@ def spline_finding(loss: Loss, kind: Kind) -> Finding:
 
 def _found(loss: Loss, kind: Kind) -> Finding:
     """How far the zero of the gradient of a loss is from the exact map, RMS over the states of the noisiest level, or from the data's own
-    generator; between what a spline can follow (0.03) and another map (0.3)."""
+    generator; between what a spline can follow (0.03) and another map (0.3).
+
+    Returns:
+        one finding, passed, failed or a note.
+    """
     if kind.name in _UNFIT:
         return Finding("spline student", "skip", "splines, three modes", "not tried", "", _UNFIT[kind.name])
     from scorebed.gpu.losses.line import LineWorld

@@ -100,6 +100,9 @@ def check_map(
 def kind_of(model: Model) -> str:
     """ "endpoint" or "map", by the mark or by the number of positional arguments.
 
+    Returns:
+        the kind, "endpoint" or "map".
+
     Raises:
         ValueError: a model marked as a posterior mean, or one whose signature does not say.
     """

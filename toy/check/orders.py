@@ -96,6 +96,9 @@ def on_own_grid(candidate: Candidate, report: Report, diagnosis: bool) -> list[F
     """As shipped: its own grid in float32, the network told the timestep.
 
     What a last step to 0, float32 or a table cost there is no fault of the formula, so that it is judged only where nothing else can be.
+
+    Returns:
+        the Findings on the candidate's own grid.
     """
     free = candidate.interface.steady
     claim, out = candidate.order, []

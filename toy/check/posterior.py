@@ -59,6 +59,9 @@ def check_posterior(
         diagnosis: whether to look for the term that is wrong.
         seed: of the starts, and of ``numpy.random`` and ``torch`` before each run.
 
+    Returns:
+        the PosteriorReport, with what was found and whether it passes.
+
     Raises:
         TypeError: not callable.
         ValueError: an unknown name, a problem that is not linear, numbers out of range.

@@ -70,6 +70,9 @@ class Roller:
     def run(self, model: Callable[[Floats, Any], Floats], x: Floats, nodes: Sequence[Any], seeds: int | list[int]) -> Rollout:
         """The roll-out, in float64.
 
+        Returns:
+            the Rollout: states (N + 1, n, d) and log-probabilities (N, n) or None.
+
         Raises:
             ValueError: what came back is no states for every node.
         """

@@ -109,6 +109,9 @@ def log_causes(steps: Sequence[StepRead], slope: np.ndarray, constant: np.ndarra
 
     Args:
         scale: α + σ at the end of each step, in which the states are measured.
+
+    Returns:
+        the name of the fault, in words.
     """
     std = np.array([k.std for k in steps]) * scale
     span = np.array([k.s - k.t for k in steps])

@@ -65,6 +65,9 @@ class Seen:
 def read(roller: Roller, nodes: Sequence[Any], replayed: bool) -> Seen:
     """Every step of a run along the nodes; ``replayed``: whether two runs have the same draws.
 
+    Returns:
+        the Seen: steps, squares of the noise, log-probabilities, other questions.
+
     Raises:
         NotRead: a step of several evaluations, or one that is not linear.
     """

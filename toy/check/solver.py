@@ -83,6 +83,9 @@ def check_solver(
         report: told of every check, ``report(done, all, what)``.
         options: of the candidate's adapter, e.g. ``options={"eta": 0.5}``, ``config={"solver_order": 3}``, ``end="denoised"``.
 
+    Returns:
+        the Report, with what was found and whether it passes.
+
     Raises:
         TypeError: the candidate is no sampler.
         ValueError: a claim or limit that is not positive, an unknown check in ``only``, or an unknown method in ``same_as``.

@@ -11,6 +11,9 @@ from scorebed.toy.check.solver import CHECKS, check_solver, known
 def solver_test(candidate: Any, **how: Any) -> Callable[[], None]:
     """A test function that fails where ``check_solver(candidate, **how)`` does not pass: in the first line what is wrong, then the report.
 
+    Returns:
+        a test function without arguments.
+
     Raises:
         ValueError: an unknown check in ``only``.
     """
@@ -30,6 +33,9 @@ def solver_tests(candidate: Any, *, xfail: Mapping[str, str] | None = None, **ho
     Args:
         xfail: checks that are expected to fail, with the reason; one that passes all the same is a failure.
         how: of ``check_solver``; ``only`` leaves the others out.
+
+    Returns:
+        a test function parametrised by the check's name.
 
     Raises:
         ValueError: an unknown check in ``only`` or ``xfail``.

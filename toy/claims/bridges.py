@@ -53,6 +53,9 @@ def weak_order(name: str, broken: bool) -> tuple[float, float]:
     """The weak order of ``bridge_mixture`` towards the exact law on S² or the circle, and the error with the most steps.
 
     Exact transition operators, no samples. Broken, the drift is that of kernels of half the age.
+
+    Returns:
+        (fitted weak order, weak error with the most steps).
     """
     found = [abs(chain_error(name, n, broken)) for n in STEPS]
     return order_of(STEPS, found).slope, found[-1]

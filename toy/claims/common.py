@@ -57,6 +57,9 @@ def told(claim: Claim, verdict: Verdict) -> Figure:
 
     The quantity is the first; where the claim is false as printed, also the first that the paper prints.
 
+    Returns:
+        the Figure, labelled with claim, verdict and bound.
+
     Raises:
         ValueError: a claim without a figure.
     """

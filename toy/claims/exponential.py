@@ -138,6 +138,9 @@ def frozen(kind: str, s: Node, t: Node, target: GaussianMixture | None = None) -
     """RMS error of one step of VP from s to t with the score or eps held fixed, the linear part and all coefficients exact.
 
     x_t = (α_t/α_s) x + α_t ∫ eps dρ; with the score fixed eps = −σ score and ∫ σ dρ = 1/α_t − 1/α_s on VP.
+
+    Returns:
+        RMS error of the step, 0 or more.
     """
     target = target or modes()
     x = states(target, s, 41)

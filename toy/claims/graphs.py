@@ -43,7 +43,11 @@ def _half(z: Any, a: Any, b: Any, xi: Any) -> Any:
 
 def s4(score: Score, z: tuple[Any, ...], times: np.ndarray, noise: Callable[[int], tuple[Any, ...]], r: float = 0.5) -> tuple[Any, ...]:
     """S4 (arXiv:2202.02514, Alg. 1): of one evaluation a Langevin step of length r h σ² and the score's part, g² s Δt, between halves of
-    the linear part; 3 draws in each step."""
+    the linear part; 3 draws in each step.
+
+    Returns:
+        the state z at the last time, a tuple of its parts.
+    """
     for i, (s, t) in enumerate(pairwise(times)):
         m = 0.5 * (s + t)
         at, middle, to = (_SYSTEM.place(float(u)) for u in (s, m, t))

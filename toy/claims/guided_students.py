@@ -24,7 +24,11 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 def _vsd(m: float, s: float, levels: list[Node], w: float, clipped: bool) -> np.ndarray:
     """The gradient in (m, s) of variational score distillation of x0 = m + s z: E[σ² (s_fake − s_teacher) ∂x_t], the fake score that of
-    the generator's own law, the teacher's of the guided denoiser."""
+    the generator's own law, the teacher's of the guided denoiser.
+
+    Returns:
+        (2,) gradient in m and s.
+    """
     fake, total = GaussianMixture([1.0], [[m]], [s * s]), np.zeros(2)
     for node in levels:
         z, eps = (a.ravel() for a in np.meshgrid(_Z, _Z, indexing="ij"))

@@ -101,7 +101,11 @@ def _neighbours(x: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
 
 def _by_ratios(law: TableLaw, seen: tuple[int, ...], t: float, reward: np.ndarray, kernels: bool) -> np.ndarray:
     """argmin over posteriors q of Σ_x Σ_y~x D(p(y|x_t)/p(x|x_t) ‖ q(y)/q(x)), D the generalised KL, from ratios of the clean law, of the
-    rewards and, with ``kernels``, of the noise's."""
+    rewards and, with ``kernels``, of the noise's.
+
+    Returns:
+        probabilities q, of the shape of the table, of sum 1.
+    """
     forward, states = law.process.forward(law.process.node(t)), list(product(range(law.process.size), repeat=law.d))
     place = {x: i for i, x in enumerate(states)}
 

@@ -125,6 +125,9 @@ def _last_weight(beta: float) -> float:
 
     With f_{n-1} = 1 alone, v_n = beta and v_{n+1} = (1 - beta) beta, so that the move is h beta ((1 - beta) a + b), with a = (2 +
     beta)/2beta.
+
+    Returns:
+        the weight of v_n, a float.
     """
     nodes = [EDM().node(float(t)) for t in (9, 8, 7, 6, 5)]
 

@@ -171,6 +171,9 @@ def _chain(n: int, sweeps: Literal["solved", "warm", "cold"]) -> np.ndarray:
     """Linear map of (y, x_T) to the output of DDIM on N(0, I) with D moved to argmin |y − A x|² + λ |D_z x|² + |x − D|²/ρ², λ = ½.
 
     Solved at every step, or by one gradient sweep, from the last iterate (warm) or from 0 (cold).
+
+    Returns:
+        (5, 7) matrix: output of 5 entries, columns y and x_T.
     """
     x = np.concatenate([np.zeros((5, 2)), np.eye(5)], 1)  # columns: y, x_T
     data, kept = np.concatenate([A5.T, np.zeros((5, 5))], 1), np.zeros((5, 7))

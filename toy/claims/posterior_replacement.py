@@ -30,6 +30,9 @@ def once_round(square: float, steps: int) -> tuple[float, float, float]:
     """One cycle of COW between the level alpha² = square and the data, on the free coordinate: m -> rate m + shift, and the variance added.
 
     The method's own run with the known coordinate overwritten at the top; noise back up to the top closes the cycle.
+
+    Returns:
+        (rate, shift, variance added) of one cycle.
     """
     top = VP().at_lam(0.5 * math.log(square / (1.0 - square)))
     nodes = grid.uniform_lam(VP(), steps, start=top.t, end=1e-4)

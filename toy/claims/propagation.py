@@ -107,7 +107,11 @@ class Chain:
 
 def chain(steps: int = 20, wrong: int | None = None, slip: float = 0.03, offset: float = 0.02, head: float = 0.1) -> Chain:
     """A chain on N(0.5, 0.6²) with kernels off by ``slip`` in slope and ``offset`` in shift (the first ``wrong`` of them, or all), started
-    ``head`` off in the mean."""
+    ``head`` off in the mean.
+
+    Returns:
+        the Chain: true and model kernels, marginals q and p.
+    """
     law = Normal(0.5, 0.36)
     nodes = grid.uniform_lam(VP(), steps, 0.9, 0.05)
     true = [exact_kernel(law, s, t) for s, t in itertools.pairwise(nodes)]

@@ -86,6 +86,9 @@ def straightness(reflowed: bool) -> tuple[float, float]:
     """S = ∫ E|Z_1 − Z_0 − v(Z_t, t)|² dt and ∫ E Var(X_1 − X_0 | X_t) dt, of the independent pair or of its rectified pair (Z_0, M Z_0).
 
     With Σ_ij = Cov(X_i, X_j) and X_1 − X_0 = d, v(x, t) = Cov(d, X_t) Cov(X_t)^{-1} x; the path by the implicit midpoint rule.
+
+    Returns:
+        (S, integrated conditional variance), both 0 or more.
     """
     m, a, b = gaussian_map(False)
     cross = m @ a if reflowed else np.zeros((2, 2))  # Cov(X_1, X_0)
@@ -112,6 +115,9 @@ def second_euler(broken: bool = False) -> float:
 
     Of the pair (Z_0, T(Z_0)) the field at x = (Z_0 + T(Z_0))/2 is T(Z_0) − Z_0 of the one Z_0 there, found by bisection on the increasing
     map.
+
+    Returns:
+        the largest absolute error, 0 or more.
     """
     x = states(GaussianMixture([1.0], [[0.0]], 1.0), at(1.0), 21)[:, 0]
     up = np.asarray(modes().quantile(GaussianMixture([1.0], [[0.0]], 1.0).cdf(x)))

@@ -167,6 +167,9 @@ class Claim:
     def run(self) -> Verdict:
         """Measure, and measure with the mechanism broken.
 
+        Returns:
+            the Verdict: rows, control, status and sentence.
+
         Raises:
             ValueError: the control has other quantities or bounds than the measurement, or nothing in it must fail.
         """
@@ -224,6 +227,9 @@ def claim(
     when: str = "",
 ) -> Callable[[Callable[[bool], list[Row]]], Claim]:
     """Make a measurement a ``Claim`` and enter it in ``CLAIMS``. With ``when`` the claim is expected to be false as printed.
+
+    Returns:
+        a decorator that turns the measurement into a Claim and registers it.
 
     Raises:
         ValueError: the number is taken.

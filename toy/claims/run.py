@@ -68,6 +68,9 @@ def run_claims(
 def beside(folder: Path, where: Path, chosen: Sequence[Claim], force: bool = False) -> dict[Claim, Verdict]:
     """The other claims that ``claims.json`` of the folder has, with their verdicts from the store: they stay in the tables.
 
+    Returns:
+        verdicts by Claim; empty where the folder has no ``claims.json``.
+
     Raises:
         StoreError: one whose verdict the store does not have, because code has changed since, and ``force`` does not say to drop it.
     """

@@ -91,7 +91,11 @@ _S = np.linspace(-24.0, 24.0, 193)
 
 def _flow(levels: list[np.ndarray], joint: bool, alone: bool) -> np.ndarray:
     """The law of the summed messages s of a Bayesian flow network on a grid, (s1, s2): in each step x is drawn from p(x | s) ∝ π e^{s·x},
-    jointly or token by token, and s_i gets N(Δγ_i x_i, Δγ_i)."""
+    jointly or token by token, and s_i gets N(Δγ_i x_i, Δγ_i).
+
+    Returns:
+        masses on the grid, axes (s1, s2).
+    """
     e = np.stack([np.exp(-_S), np.exp(_S)])
     given = _LAW[:, :, None, None] * e[:, None, :, None] * e[None, :, None, :]
     given = given / given.sum((0, 1))

@@ -69,6 +69,9 @@ def wall_score(broken: bool) -> float:
 def flowed(broken: bool) -> tuple[float, float]:
     """How far outside [0, 1] the flow goes from σ = 0.02 to 0.5, by an integrator that knows of no wall, and its distance from the exact
     map.
+
+    Returns:
+        (how far outside [0, 1], largest distance from the exact map).
     """
     s, t = EDM().node(0.02), EDM().node(0.5)
     x = np.linspace(0.0, 1.0, 41)[:, None]
@@ -86,6 +89,9 @@ def driftless(name: str) -> float:
     """Error of E cos πx after one step of h = 0.09 of a Brownian motion, against cos(πx) e^{-π² h/2}; Gauss-Hermite in the noise.
 
     The cosine goes on evenly beyond the walls, so that the rule converges geometrically for a reflected path.
+
+    Returns:
+        the largest absolute error, 0 or more.
     """
     s, t, space = EDM().node(0.5), EDM().node(0.4), Box(1)
     z, w = np.polynomial.hermite_e.hermegauss(40)

@@ -141,6 +141,9 @@ def _table(rows: pd.DataFrame, space: str) -> Table:
     """Spearman's rho at each budget, in the mean with its interval and over the best half, and the regret; more is in agreement.csv.
 
     ``half of the states`` is what the network's order from one half of the states says of that from the other.
+
+    Returns:
+        the Table, a row for each target, a column for each budget.
     """
     from rich.table import Table
 

@@ -23,6 +23,9 @@ LIBRARY = Annotated[str, typer.Option(metavar="NAME", help="The states that it t
 def setting_of(model: str, shape: str | None, schedule: str, prediction: str, library: str) -> Setting:
     """What the options of a command name.
 
+    Returns:
+        the Setting of the model that the options name.
+
     Raises:
         BadParameter: unknown names, or what is not installed.
     """

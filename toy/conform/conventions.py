@@ -220,6 +220,9 @@ CONVENTIONS: dict[str, Convention] = {
 def convention(name: str) -> Convention:
     """The convention of this name.
 
+    Returns:
+        the Convention, from ``CONVENTIONS``.
+
     Raises:
         ValueError: an unknown name.
     """
@@ -230,6 +233,9 @@ def convention(name: str) -> Convention:
 
 def translate(values: list[float], source: str, target: str) -> list[float]:
     """The levels of a grid written in one convention, in another; the clean end stands where the target writes one.
+
+    Returns:
+        levels in the target convention, with its clean end last where it writes one.
 
     Raises:
         ValueError: an unknown convention.

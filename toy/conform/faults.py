@@ -51,6 +51,9 @@ FAULTS: dict[str, dict[str, str]] = {
 def sampler(method: str, fault: str | None = None) -> Sampler:
     """The sampler, with the fault in it.
 
+    Returns:
+        the Sampler, a function that gives the last states x.
+
     Raises:
         ValueError: an unknown method or fault.
     """

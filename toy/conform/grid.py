@@ -210,6 +210,9 @@ def _rounded(values: Sequence[float]) -> tuple[str, bool]:
     """The least precision that holds all the numbers, and whether it is a half one that they have been rounded to.
 
     Numbers like k/16 have few bits without that: rounding shows in that many of them use all that there are.
+
+    Returns:
+        (dtype name, whether the numbers were rounded to half precision).
     """
     used = [_bits(v) for v in values]
     low = next((name for name, bits in _PRECISIONS.items() if max(used) <= bits), "float64")

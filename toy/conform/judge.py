@@ -20,6 +20,9 @@ _BIGGEST = 50_000_000
 def read(path: str | Path) -> dict[str, Any]:
     """Results: JSON {"runner": …, "version": 1, "results": {id: numbers}}, or text, a line ``id number number …`` for each case.
 
+    Returns:
+        a dict with ``runner``, the sampler's name, and ``results``, numbers by case id.
+
     Raises:
         OSError: the file cannot be read.
         ValueError: it is neither, too large, or of another version of the vectors.

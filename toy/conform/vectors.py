@@ -232,6 +232,9 @@ def plain(made: dict[str, Any]) -> str:
 def write(folder: str | Path) -> list[Path]:
     """Write vectors.json, vectors.npz, vectors.txt and schema.json into the folder.
 
+    Returns:
+        paths of the files written.
+
     Raises:
         OSError: the folder cannot be written.
     """

@@ -48,6 +48,9 @@ def heat_map(table: pd.DataFrame, limits: pd.DataFrame, problem: str = "guided",
         limits: rows of ``amplification.limits`` with this bound; they are the line.
         problem: which of its problems; one with several guidance scales.
 
+    Returns:
+        the Figure, a panel for each solver.
+
     Raises:
         ValueError: no rows of this problem.
     """
@@ -108,6 +111,9 @@ def limit_lines(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     """Growth against steps without guidance, a panel for each such problem on which errors grow, and beside it the guidance of ``limits``.
 
     Methods by which no error grows are named in the panel and have no line. What only one method does is said, not drawn.
+
+    Returns:
+        the Figure, a panel for each problem without guidance.
     """
     plain = [s for s in table["problem"].unique() if table[table["problem"] == s]["guidance"].nunique() == 1]
     names = list(dict.fromkeys([*table["solver"], *limits["solver"]]))

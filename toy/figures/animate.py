@@ -121,6 +121,9 @@ def animate(
         kind: ``gif``, or ``mp4`` where ffmpeg is installed.
         dark: for a dark ground; the file is then called ``name-dark``.
 
+    Returns:
+        the path of the ``gif`` or ``mp4`` written.
+
     Raises:
         ValueError: a target of more than two dimensions, fewer than 2 frames, or an unknown kind.
         RuntimeError: mp4 without ffmpeg.

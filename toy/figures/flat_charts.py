@@ -172,6 +172,9 @@ def heptagons(sides: int = 7, corner: int = 3, rings: int = 4, points: int = 9) 
     """Edges of the regular tiling {sides, corner} near the centre, each (points, 2) along its arc in the disc.
 
     A cell's corners are at the distance arcosh(cot(π/sides) cot(π/corner)) from its centre; its neighbours are its mirror images.
+
+    Returns:
+        the edges, each an array (points, 2) in the disc.
     """
     flip = np.array([-1.0, 1.0, 1.0])
     r = math.acosh(1.0 / (math.tan(math.pi / sides) * math.tan(math.pi / corner)))

@@ -23,6 +23,9 @@ def bias_and_steps(table: pd.DataFrame) -> Figure:
     """W1 against steps, a panel for each rule and solver: lines for the discretisation error, level lines for the bias, colours for scales.
 
     Where a line crosses the level of its own colour, more steps begin to be of no use.
+
+    Returns:
+        the Figure, a panel for each rule and solver.
     """
     groups = list(table.groupby(["rule", "solver"], sort=False))
     widths = sorted(table.scale.unique())

@@ -24,6 +24,9 @@ _ROWS, _PATHS, _NFE = 5000, 60, 12
 def plotly() -> str:
     """The text of plotly's library, from the installed package, which is not imported for it.
 
+    Returns:
+        the text of ``plotly.min.js``.
+
     Raises:
         StoreError: it is not installed.
     """
@@ -136,6 +139,9 @@ def paths(problems: Sequence[str], solvers: Sequence[str], seed: int = 0) -> dic
 
 def content(folder: Path) -> dict[str, Any]:
     """What the page shows of the folder of a study.
+
+    Returns:
+        a dict with title, description, tables and curves of the page.
 
     Raises:
         StoreError: there is no table and no record of a study in it.

@@ -160,6 +160,9 @@ def convergence(table: pd.DataFrame, kind: str = "path") -> Figure:
     """Error against evaluations of the denoiser, a panel for each problem, with the claimed slopes as a grey fan.
 
     Not against steps: those flatter a method that evaluates twice in each.
+
+    Returns:
+        the Figure, a panel for each problem.
     """
     with look():
         figure = _curves(table[table["steps"] >= 5], kind, guides=True)
@@ -188,6 +191,9 @@ def _winners(rows: pd.DataFrame) -> str:
 
 def by_grid(table: pd.DataFrame, kind: str = "path", most: int = 12) -> Figure:
     """Which grid? Error against evaluations, a panel for each problem and method, its grids over one another on one scale.
+
+    Returns:
+        the Figure, a panel for each problem and method.
 
     Raises:
         ValueError: no rows of this kind that were measured.

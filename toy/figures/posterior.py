@@ -20,6 +20,9 @@ _COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, MUTED)
 def samples(methods: Sequence[Method], problem: InverseProblem, steps: int, n: int = 600, seed: int = 0) -> Figure:
     """One panel per method: its samples on the exact posterior density; the first panel shows exact draws, and the prior.
 
+    Returns:
+        the Figure, a panel for each method, exact draws first.
+
     Raises:
         ValueError: a problem that is not in the plane.
     """

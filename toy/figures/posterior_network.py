@@ -17,6 +17,9 @@ def images(moments: dict[str, tuple[np.ndarray, np.ndarray]], seen: np.ndarray, 
         moments: mean (d,) and std (d,) by name; the first is the reference.
         seen: positions of the pixels that are seen, ``y`` their values.
         shape: of an image; its last two axes are drawn, the others at 0.
+
+    Returns:
+        the Figure, two rows of images, with the seen pixels in front.
     """
     tall, wide = shape[-2:]
     first_mean, first_std = next(iter(moments.values()))

@@ -28,6 +28,9 @@ def has_picture(problem: Problem) -> bool:
 def paths(problem: Problem, solvers: Sequence[str | Solver] = ("ddim", "ddpm"), steps: int = 20, seed: int = 0) -> Figure:
     """Fine paths of flow and reverse SDE, and those of the ``solvers`` in a few steps, over the density.
 
+    Returns:
+        the Figure, paths of flow, SDE and solvers over the density.
+
     Raises:
         ValueError: a problem of another kind, or of more than one coordinate.
     """

@@ -84,7 +84,11 @@ def figures(
     table: pd.DataFrame, out: Path, seed: int = 0, report: Callable[[int, int, str], Any] | None = None, dark: bool = False
 ) -> list[Path]:
     """Draw what the rows give: convergence and work-precision, or the grids where there are several; weak order; those on spaces in
-    ``spaces_….png``; and ``pictures``."""
+    ``spaces_….png``; and ``pictures``.
+
+    Returns:
+        paths of the figures written.
+    """
     jobs: list[tuple[str, Callable[[], Any]]] = []
     known = [PROBLEMS[name] for name in dict.fromkeys(table["problem"]) if name in PROBLEMS]
     good = table[table["status"] == "ok"]

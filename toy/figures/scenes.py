@@ -56,6 +56,9 @@ def trajectory(
 
     The RMS that is written down is that of all ``paths``; the first ``shown`` are drawn.
 
+    Returns:
+        the Figure, exact marginals and the paths of ``solvers``.
+
     Raises:
         ValueError: a target that is not two-dimensional, or without a closed flow.
     """
@@ -121,6 +124,9 @@ def _mosaic(images: np.ndarray, shape: tuple[int, int], gap: int = 1) -> np.ndar
 
 def images(problem: Problem, solver: str | Solver = "dpmpp_2m", nfe: int = 20, shown: int = 8, columns: int = 8, seed: int = 0) -> Figure:
     """Pictures on their way from noise, states on the left and denoised means on the right, a line for each of ``shown`` nodes.
+
+    Returns:
+        the Figure, states left and denoised means right, a line for each node shown.
 
     Raises:
         ValueError: a problem whose states are no pictures.

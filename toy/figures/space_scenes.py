@@ -78,6 +78,9 @@ def bounces(x: np.ndarray, v: np.ndarray, low: np.ndarray, high: np.ndarray) -> 
 def charts(space: Any) -> list[Chart]:
     """The pictures of a space: one, or two that show different things.
 
+    Returns:
+        the Charts of the space, one or two.
+
     Raises:
         ValueError: a space that has no picture here.
     """
@@ -113,6 +116,9 @@ def trajectory(
 
     Spaces with two pictures show the same runs in both instead of the marginals. ``steps`` are those of deterministic and of stochastic
     methods.
+
+    Returns:
+        the Figure, exact flow and runs over the target's density.
 
     Raises:
         ValueError: a space that has no picture, or a method that does not belong on the problem.

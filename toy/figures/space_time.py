@@ -38,6 +38,9 @@ def density_in_time(target: Any, nodes: list[Node], box: float, points: int = 24
 def space_time(result: Trajectories, shown: int = 24) -> Figure:
     """The density of every marginal on a line, and the paths of each solver through it, a panel for each.
 
+    Returns:
+        the figure, one panel for each solver.
+
     Raises:
         ValueError: a target that is not one-dimensional.
     """

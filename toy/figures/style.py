@@ -109,6 +109,9 @@ def appearances(solvers: Iterable[str | Solver]) -> dict[str, dict[str, Any]]:
     """Colour, marker and line of each of the solvers of one figure, as keyword arguments of ``plot``, by name.
 
     A family has one colour and marker. Where a figure shows one family only, that would tell nothing: each method then has its own.
+
+    Returns:
+        keyword arguments of ``plot`` (colour, marker, line) by solver name.
     """
     given = [(one if isinstance(one, str) else one.name, SOLVERS.get(one) if isinstance(one, str) else one) for one in solvers]
     kinds = {name: "other" if known is None else family(known) for name, known in given}
@@ -194,6 +197,9 @@ def save(figure: Figure, folder: str | Path, name: str, dark: bool = False) -> l
 
     ``dark`` writes ``name-dark.png`` and ``name-dark.svg`` beside them, for slides with a dark ground. What they are for, ``purpose`` says:
     for a slide text and lines are larger and dots finer, for a paper there is a PDF.
+
+    Returns:
+        paths of the files written, PNG and SVG, or PDF as ``purpose`` asks.
     """
     from scorebed.toy.figures.dark import dark as darkened
 

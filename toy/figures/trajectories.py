@@ -137,6 +137,9 @@ def _straightness(axis: Axes, result: Trajectories, looks: dict[str, dict[str, A
 def projections(result: Trajectories, shown: int = 6) -> Figure:
     """Many dimensions: paths in their own planes and on the data's two widest directions, spectra of paths, when directions are decided.
 
+    Returns:
+        the Figure, paths, their spectra and when directions are decided.
+
     Raises:
         ValueError: fewer than two dimensions.
     """

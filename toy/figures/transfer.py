@@ -19,6 +19,9 @@ SHOWN = 8
 def figure(study: Study, space: str = "state") -> Figure:
     """Above, the best solvers on the network, a panel for each budget; below, regret and rank correlation of every target, in ``space``.
 
+    Returns:
+        the Figure, a panel for each budget above, regret and rank correlation below.
+
     Raises:
         ValueError: no run on the network has an error.
     """

@@ -45,6 +45,9 @@ def as_candidate(
         order, weak: claims; None takes those that the candidate makes.
         options: passed on to the candidate's class.
 
+    Returns:
+        the Candidate that runs the sampler.
+
     Raises:
         TypeError: nothing of all that.
         UnknownSolver: a name that no method of ours has.

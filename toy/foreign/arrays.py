@@ -55,6 +55,9 @@ def bridged(function: Function, of: Arrays) -> Function:
     Args:
         function: (model or velocity, x, levels, …) of the library's arrays; ``key`` where it draws noise.
         of: how its library is spoken to.
+
+    Returns:
+        the function, which takes and gives NumPy arrays.
     """
     places = parameters(function)
 
@@ -92,6 +95,9 @@ def _ours(value: Any) -> bool:
 
 def arrays(name: str) -> Arrays:
     """How a library is spoken to by its name; "jax".
+
+    Returns:
+        how arrays go to the library and come back.
 
     Raises:
         ValueError: an unknown name.

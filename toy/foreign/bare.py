@@ -20,6 +20,9 @@ def bare(module: str) -> ModuleType:
     Args:
         module: full name, ``"deepinv.sampling.sde_solver"``.
 
+    Returns:
+        the module.
+
     Raises:
         ModuleNotFoundError: the package, or something that the module itself needs, is not installed.
     """

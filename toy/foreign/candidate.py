@@ -202,6 +202,9 @@ class Candidate:
             end: one of ``interface.ends``; None is the usual one.
             how: the other fields of ``How``.
 
+        Returns:
+            the Outcome: final state as a NumPy array, its end node, evaluations and nodes asked.
+
         Raises:
             Refused: an end that it does not have.
             TypeError: it returned no state.

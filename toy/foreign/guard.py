@@ -41,6 +41,9 @@ def guarded(call: Callable[[], Any], seconds: float) -> Result:
     """Call it, for at most ``seconds`` of its own computing time, so that a busy machine makes no hang of a slow run.
 
     A run that is given up is stopped at its next line of Python.
+
+    Returns:
+        the Result: what came back, what was raised, or ``hung``.
     """
     result, done = Result(), threading.Event()
 
@@ -88,6 +91,9 @@ def _stop(thread: threading.Thread, done: threading.Event) -> None:
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
     """The value of a call, or what it raises.
+
+    Returns:
+        the value of ``call``.
 
     Raises:
         TooLong: it took longer.

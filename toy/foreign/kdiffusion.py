@@ -29,6 +29,9 @@ HIGH, LOW = 80.0, 0.002
 def origin() -> Path:
     """Where the installed ``sampling.py`` of k-diffusion is.
 
+    Returns:
+        the path of ``sampling.py``.
+
     Raises:
         ModuleNotFoundError: k-diffusion is not installed.
     """

@@ -19,6 +19,9 @@ _CALL = re.compile(r"^(\w+)\((.*)\)$")
 def solver_of(text: str, known: Mapping[str, Solver]) -> Solver:
     """A method by its name, ``unipc_3``; with options, ``unipc_3(start=ddim)`` or ``ghvb_2(beta=0.8)``; or from ``file.py:name``.
 
+    Returns:
+        the Solver with those options.
+
     Raises:
         ValueError: an option or value that the method does not take, a place where no ``Solver`` is, or a name that is not in ``known``.
     """
@@ -51,6 +54,9 @@ def solver_of(text: str, known: Mapping[str, Solver]) -> Solver:
 def shape_of(text: str | None) -> list[int]:
     """``3,32,32`` or ``3x32x32`` as numbers.
 
+    Returns:
+        list of the extents.
+
     Raises:
         ValueError: none given, or no list of numbers.
     """
@@ -64,6 +70,9 @@ def shape_of(text: str | None) -> list[int]:
 
 def network_of(model: str, shape: str | None = None, schedule: str = "VP", prediction: str = "eps") -> Pretrained:
     """A pretrained network by its name, or one's own from ``module:callable`` or ``file.py:callable``, (x, node) -> its prediction.
+
+    Returns:
+        the network, with its schedule, shape and grid.
 
     Raises:
         ValueError: an unknown name, schedule or prediction, or an own one without its shape.

@@ -17,6 +17,9 @@ def load(place: str, known: Mapping[str, Any] | None = None, what: str = "the na
         place: ``module:name`` with the working folder on the path, ``file.py:name`` with the file's neighbours on it, or a name.
         known, what: names that stand for themselves, and what they are called.
 
+    Returns:
+        the object at the place, or ``known[place]``.
+
     Raises:
         ValueError: nothing is there; the message says what was looked for and what there is.
     """

@@ -43,6 +43,9 @@ def azula_posterior(name: str, *, covariance: Array | None = None, **options: An
         covariance: of the prior, (d, d), where the method takes one (``JFPSDenoiser``).
         options: of the class, e.g. ``zeta=0.5`` of ``DPSSampler``.
 
+    Returns:
+        a TorchSampler on our nodes that gives samples of x0.
+
     Raises:
         ValueError: an unknown name, or a method that takes the prior's covariance without one.
     """
@@ -136,6 +139,9 @@ def deepinv_posterior(make: Callable[[Any], Any], *, seed: int = 1) -> TorchSamp
     Args:
         make: as said.
         seed: told the sampler, unless it has no such argument.
+
+    Returns:
+        a TorchSampler that gives samples of x0.
     """
 
     def run(model: Any, operator: Linear, y: Any, x: Any, nodes: Sequence[Node]) -> Any:
@@ -190,6 +196,9 @@ def repaint_posterior(scheduler: Any, *, jump_length: int = 1, jump_n_sample: in
     """diffusers' ``RePaintScheduler`` in the loop of its pipeline, on a mask; eps of the exact model stands in for the U-Net.
 
     The grid is the scheduler's, its start is drawn by the global generator; ``jump_…`` as in ``set_timesteps``.
+
+    Returns:
+        a TorchSampler that gives samples of x0 under a mask.
 
     Raises:
         ValueError: the operator is not a mask.

@@ -40,6 +40,9 @@ def skrample_sampler(sampler: Any) -> Callable[..., Any]:
 
     Args:
         sampler: a structured or a functional sampler, ``DPM(order=2)``, ``RKUltra(order=4)``; or an adapter of it.
+
+    Returns:
+        function (denoise, x, nodes, rng) -> x at the last node.
     """
     models = import_module("skrample.sampling.models")
     if not hasattr(sampler, "sample_model"):

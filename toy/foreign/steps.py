@@ -29,6 +29,9 @@ def looped(step: Step) -> Callable[..., Any]:
 
     Args:
         step: (model, x, s, t), with ``memory``, ``rng`` or ``seed`` by name where it takes them.
+
+    Returns:
+        function (model, x, sigmas) -> x at the last level.
     """
     places = parameters(step)
     remembers = "memory" in places
@@ -56,6 +59,9 @@ def physicsnemo_step(solver: type, **options: Any) -> Step:
     Args:
         solver: the class, ``HeunSolver``.
         options: of its constructor.
+
+    Returns:
+        function (model, x, sigma, sigma_next) -> the next state.
     """
 
     def step(model: Any, x: Any, s: Any, t: Any) -> Any:
@@ -93,6 +99,9 @@ def sbi_step(predictor: type, **options: Any) -> Step:
     Args:
         predictor: the class, ``EulerMaruyama``.
         options: of its constructor, ``eta=0.5``.
+
+    Returns:
+        function (model, x, sigma, sigma_next) -> the next state.
     """
 
     def step(model: Any, x: Any, s: Any, t: Any) -> Any:
@@ -133,6 +142,9 @@ def deepinv_step(solver: type, alpha: float = 1.0, **options: Any) -> Step:
         solver: the class, ``HeunSolver``.
         alpha: the SDE's share of noise, 0 for the flow.
         options: of the constructor, ``eta=0.5``.
+
+    Returns:
+        function (model, x, sigma, sigma_next) -> the next state.
     """
 
     def step(model: Any, x: Any, s: Any, t: Any) -> Any:
@@ -148,6 +160,9 @@ def torchsde_reverse_step(method: str) -> Step:
 
     Args:
         method: the name that ``torchsde.sdeint`` takes.
+
+    Returns:
+        function (model, x, sigma, sigma_next) -> the next state.
     """
     from scorebed.toy.foreign.sde import torchsde_step
 

@@ -54,6 +54,9 @@ def uniform(shape: tuple[int, ...], dtype: Any, choose: Choose) -> Uniform:
 def below(p: np.ndarray, shape: tuple[int, ...], choose: Choose) -> np.ndarray:
     """Which of uniform numbers of this shape are below p; the answer is asked of ``choose``.
 
+    Returns:
+        booleans of this shape.
+
     Raises:
         Continuous: p does not have the shape of the numbers, so that one number is compared with several.
     """

@@ -109,6 +109,9 @@ def flow_euler(values: int, power: float = 1.0, free: float = 0.0, source: Any =
     """One step of ``MixtureDiscreteEulerSolver`` of flow_matching, κ = (1 − t)^power of our t; ``values`` of the alphabet, mask included.
 
     Its last step draws x0 whatever the end of its grid, so that a step before it is made as the first of two.
+
+    Returns:
+        sampler of one step, for ``check_discrete``.
     """
 
     def flow_matching_euler(logits: Any, state: Any, times: Any) -> Any:

@@ -245,6 +245,9 @@ def _torch(source: Source) -> list[Any]:
 def courses(run: Callable[[Source], np.ndarray], most: int = 20_000, faint: float = 1e-14) -> dict[tuple[int, ...], float]:
     """The law of what ``run(source)`` gives for one sample: every course of its choices walked, by repeated runs.
 
+    Returns:
+        probability by outcome, a tuple of tokens.
+
     Raises:
         Continuous: it does more with a uniform number than to compare it once.
         OverflowError: more than ``most`` runs.

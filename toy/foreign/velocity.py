@@ -48,6 +48,9 @@ def torchdiffeq_solver(method: Any, **options: Any) -> Callable[..., Any]:
     Args:
         method: the name that it takes, "midpoint"; or a class of a solver of its kind.
         options: of the method, ``max_order=4``.
+
+    Returns:
+        function (velocity, x, times) -> x at the last time.
     """
 
     def solve(velocity: Any, x: Any, times: Any) -> Any:
@@ -66,6 +69,9 @@ def flow_matching_solver(method: str) -> Callable[..., Any]:
 
     Args:
         method: the name that its ``sample`` takes, "midpoint".
+
+    Returns:
+        function (velocity, x, times) -> x at the last time.
     """
 
     def solve(velocity: Any, x: Any, times: Any) -> Any:

@@ -64,6 +64,9 @@ def affine_law(method: Method | str | Callable[..., Any], c: Conditioned, nodes:
     Args:
         method: a posterior sampler, or a function of (conditioned, x, nodes, draws).
 
+    Returns:
+        the AffineLaw: offset, gains of start and noise, mean and covariance of the output.
+
     Raises:
         NotAffine: it is not affine there: the model, the operator or the method is not.
     """

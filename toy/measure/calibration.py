@@ -35,6 +35,9 @@ class Calibration:
     def histogram(self, bins: int = 10) -> np.ndarray:
         """Counts (statistics, bins) of equally likely bins; ``bins`` divides draws + 1.
 
+        Returns:
+            (statistics, bins) counts.
+
         Raises:
             ValueError: bins that are not equally likely.
         """
@@ -60,6 +63,9 @@ class Calibration:
         """How often x0 lies in the central interval of mass ``level``, over all statistics, with a 95 % interval that counts n draws.
 
         The interval is that between order statistics of the samples; its mass is rounded to what they can give (``achieved``).
+
+        Returns:
+            (rate, lower, upper bound of its 95 % interval).
         """
         low, high = self._central(level)
         inside = (self.ranks >= low) & (self.ranks <= high)
@@ -86,6 +92,9 @@ class Calibration:
 
 def ranks(x0: np.ndarray, samples: np.ndarray, directions: np.ndarray, seed: int = 0) -> Calibration:
     """Ranks of u·x0 among u·samples: x0 (n, d), samples (n, L, d), directions (s, d); ties are broken at random.
+
+    Returns:
+        the Calibration: ranks (n, s) among L samples.
 
     Raises:
         ValueError: shapes that do not go together.

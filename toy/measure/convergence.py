@@ -35,6 +35,9 @@ class Order:
 def order_of(steps: Sequence[int], errors: Sequence[float], floor: float = 0.0, finest: int = 3) -> Order:
     """The order that ``errors`` at numbers of ``steps`` show, from the ``finest`` largest numbers of steps whose error exceeds ``floor``.
 
+    Returns:
+        the Order: fitted slope, least and greatest local slope.
+
     Raises:
         ValueError: fewer than two usable errors, or one that is not finite.
     """

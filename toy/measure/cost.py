@@ -13,6 +13,9 @@ def most_steps(cost: Callable[[int], int | None], budget: int) -> int:
     """The largest n with ``cost(n) <= budget``, 0 where there is none; a cost of None is more than any budget.
 
     More steps cost more, so the interval is halved; where a method refuses some numbers of steps, each is tried.
+
+    Returns:
+        the largest n that the budget pays for, or 0.
     """
     low, high = 0, budget + 1  # low is paid for, high is not
     while high - low > 1:
@@ -29,6 +32,9 @@ def cost(problem: Problem, solver: Solver, steps: int, grid: str | None = None) 
     """Evaluations that ``steps`` steps take, or None where there is no Plan to count them in, or the method refuses the grid.
 
     Methods that move in a space have no Plan; they are one-step methods, counted in one step.
+
+    Returns:
+        evaluations of the denoiser, or None.
     """
     try:
         if problem.process.kind == "jump":  # counted in a run of one sample, on which it may depend

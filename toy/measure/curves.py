@@ -24,6 +24,9 @@ _STRAIGHT = 1e-7  # the sine of a corner below which its plane is round-off
 def check(points: Floats, least: int = 2) -> Floats:
     """The points as float64 of shape (nodes, paths, d), finite.
 
+    Returns:
+        (nodes, paths, d) points, float64.
+
     Raises:
         ValueError: another shape, fewer than ``least`` nodes, nan or inf.
     """
@@ -87,6 +90,9 @@ def torsion(points: Floats) -> Floats:
     """Angle between the osculating planes on both sides of the segment that begins at a node, over length; (nodes, paths).
 
     NaN at the first node and the last two; 0 where a corner is straight and has no plane.
+
+    Returns:
+        (nodes, paths) torsion in radians per length, NaN at the first and last two nodes.
     """
     p = check(points)
     if len(p) < 4:

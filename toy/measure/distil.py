@@ -134,7 +134,11 @@ def perturbed(student: Any, delta: float) -> Any:
 
 def generator(law: GaussianMixture, nodes: Sequence[Node]) -> Student:
     """f(x, s) = m + c (x − E x_s)/√Var x_s with the (m, c) that make KL(law of f(x_s) ‖ data) least: what DMD at the data makes of an
-    affine one-step generator. ``affine`` has the data's moments; this one seeks modes."""
+    affine one-step generator. ``affine`` has the data's moments; this one seeks modes.
+
+    Returns:
+        the Student, one affine map of x for each node.
+    """
 
     def at(n: Node) -> Function:
         line = law.marginal(n)

@@ -41,6 +41,9 @@ class Steered:
 def output(problem: GuidedProblem, model: Model, solver: Solver | str, steps: int) -> Law:
     """The law of x0 after so many steps, from N(0, σ²).
 
+    Returns:
+        the Law of x0.
+
     Raises:
         ValueError: a solver whose law is not resolved, or that remembers more than one state.
     """
@@ -51,7 +54,11 @@ def output(problem: GuidedProblem, model: Model, solver: Solver | str, steps: in
 
 def limit_cdf(problem: GuidedProblem, model: Model, solver: Solver | str, steps: tuple[int, int] = FINE) -> Floats:
     """F of the limit of small steps at ``problem.points``: that of the probability flow for a deterministic solver (by Heun), that of the
-    solver's own SDE for a stochastic one; extrapolated at its order from runs of ``steps``, each twice the one before."""
+    solver's own SDE for a stochastic one; extrapolated at its order from runs of ``steps``, each twice the one before.
+
+    Returns:
+        F at ``problem.points``, in [0, 1].
+    """
     by = SOLVERS[solver] if isinstance(solver, str) else solver
     by = by if by.weak is not None else SOLVERS["heun"]
     order = int(by.weak) if by.weak is not None else by.order
@@ -88,6 +95,9 @@ def split(problem: GuidedProblem, model: Model, scale: float, solver: Solver | s
         scale: w, which says what was meant.
         solver, steps: the run.
         limit: ``limit_cdf``, where it is known already.
+
+    Returns:
+        the Split: W1 of bias, of discretisation, and their total.
 
     Raises:
         ValueError: as ``output``; or a problem of the plane.

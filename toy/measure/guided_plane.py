@@ -38,6 +38,9 @@ def carried(place: GuidedPlane, model: Any, solver: Solver | str, steps: int, po
         solver: a name of SOLVERS, or a method.
         steps: N.
         points: how many, a power of 2.
+
+    Returns:
+        (points, 2) samples of x0.
     """
     by = SOLVERS[solver] if isinstance(solver, str) else solver
     return np.asarray(sample(by, model, place.start_states(points), place.nodes(steps), noise=0))
@@ -71,6 +74,9 @@ def split_points(place: GuidedPlane, model: Any, meant: Floats, solver: Solver |
         steps: N.
         end: ``limit`` of the model.
         least: ``floor``.
+
+    Returns:
+        the Compared: bias, discretisation, total and floor.
     """
     out = carried(place, model, solver, steps)
     return Compared(apart(meant, end), apart(end, out), apart(meant, out), least)

@@ -21,6 +21,9 @@ from scorebed.solvers import Denoiser, Node, Plan, Schedule
 def quantised(denoise: Denoiser, step: float) -> Denoiser:
     """D rounded to multiples of ``step``: errors of variance step²/12, as good as independent where D moves by many steps.
 
+    Returns:
+        the Denoiser with rounded values.
+
     Raises:
         ValueError: a step that is not positive.
     """
@@ -62,6 +65,9 @@ def few(law: GaussianMixture, keep: Any) -> Denoiser:
     """D of an isotropic mixture with responsibilities dropped: ``keep`` takes (n, K) to a mask of those that are kept.
 
     What is dropped is not made up for, |D̃ − D| ≤ dropped mass × the diameter of the components' means at most.
+
+    Returns:
+        the Denoiser of the kept components.
     """
 
     def denoise(x: np.ndarray, node: Node) -> np.ndarray:

@@ -41,6 +41,9 @@ def failures(
 
     The small numbers and the powers of 2 come first, then the rest, as far as the time goes. A run has half of it, however late it begins:
     what is cut short because the time is over is no hang.
+
+    Returns:
+        (step numbers by kind of failure, all numbers tried), both sorted.
     """
     result: dict[str, list[int]] = {}
     tried: list[int] = []
@@ -71,7 +74,11 @@ def repeats(candidate: Candidate, seeds: Sequence[int] = (1, 1, 2), n: int = 12,
 
 def keeps_memory(candidate: Candidate) -> str:
     """What six runs of one batch of equal samples tell: "" where they agree; ``memory`` where they differ but no noise is in it, for the
-    samples of each agree, or the runs come to agree as what was left over fades; else ``noise``."""
+    samples of each agree, or the runs come to agree as what was left over fades; else ``noise``.
+
+    Returns:
+        one of "", ``memory`` and ``noise``.
+    """
     grid = some_setting(candidate).nodes(12)
     x = np.repeat(modes().states(grid[0])[2:3], 7, axis=0)
     draws = no_draws if candidate.interface.draws else None

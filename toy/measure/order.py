@@ -153,6 +153,9 @@ def measure_order(
         finer: these one by one, until ``enough`` says so of the result or an error is round-off; none by default.
         finest: how many of the finest errors above the floor the slope is of.
 
+    Returns:
+        the OrderResult, which says why where the error broke off.
+
     Raises:
         ArithmeticError: of ``error``, at the first or second number of steps.
     """
@@ -214,6 +217,9 @@ def before_stall(steps: Sequence[int], errors: Sequence[float]) -> int:
 
     The last is dropped while the slope into it is under 60 % of the one before and not within 0.4 of it, or while it is under 0.5 where an
     earlier one was above 0.8: no method has a lower order than 1.
+
+    Returns:
+        how many of the errors to use, from the first.
     """
     if len(errors) < 3 or not all(0.0 < e < math.inf for e in errors):
         return len(errors)

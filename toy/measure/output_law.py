@@ -124,6 +124,9 @@ def law(
         model: what the solver is given, of (x, node), or of (x, s, t) where it takes a map; by default E[x0 | x] of the target.
         refine: how many times finer the grids are than smooth denoisers need; a map that is steep between two modes needs 10 or more.
 
+    Returns:
+        the Law of the output.
+
     Raises:
         ValueError: a target of another dimension; a deterministic solver whose law is only a push-forward is allowed, a method that
             remembers more than one past state is not, nor one without a Plan (``NotLinear``).
@@ -148,6 +151,9 @@ def transfer_matrix(points: np.ndarray, mean: np.ndarray, std: float) -> np.ndar
 
     The law of a chain, as a vector of masses, goes from p to p T. The identity where std = 0 and the mean is at a point. For chains that
     carry more than the state, a level, a category or another token; else ``law``, which needs no common grid.
+
+    Returns:
+        (n, n) transition matrix, rows of sum 1.
     """
     off = points - np.asarray(mean)[:, None]
     density = np.exp(-0.5 * np.square(off / std)) if std > 0.0 else (np.abs(off) == np.abs(off).min(1, keepdims=True)).astype(float)
@@ -164,6 +170,9 @@ def weak_errors(
     """|E f(x_N) - E f(x)| for f = x^k and for the distribution function (its largest error), on each grid; one row for each.
 
     Columns: solver, steps, quantity, value, exact, error.
+
+    Returns:
+        a row for each grid, moment and the CDF, with value, exact and error.
     """
     rows = []
     for nodes in grids:

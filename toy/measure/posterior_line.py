@@ -20,6 +20,9 @@ from scorebed.toy.problems.inverse import InverseProblem
 def line_law(method: Method | str, problem: InverseProblem, steps: int, solver: Solver | str = "ddpm") -> Law:
     """The law of x0 from N(0, sigma²) at the first node.
 
+    Returns:
+        the Law of x0.
+
     Raises:
         ValueError: a sampler that is no guide, a problem of more than one dimension, or a solver whose law is not resolved.
     """

@@ -39,6 +39,9 @@ def tower(solver: Solver, law: GaussianMixture, nodes: Sequence[Node], error: Fu
     A student's step is two of the round before, through ``error`` where its fit is not exact. With steps off by a factor 1 + δ each a round
     makes e of it into 2 e + 1, so that after r rounds a step is off by (1 + δ)^{2^r − 1}, and one step in place of N by (1 + δ)^{N − 1}.
 
+    Returns:
+        step functions of each round, the teacher's first, half as many each round.
+
     Raises:
         ValueError: a number of steps that is no power of 2.
     """
@@ -62,6 +65,9 @@ def tower(solver: Solver, law: GaussianMixture, nodes: Sequence[Node], error: Fu
 def progressive(solver: Solver, law: GaussianMixture, nodes: Sequence[Node], error: Function | None = None) -> Model:
     """f(x, s, t) of the tower for neighbours of the grid and of each round's, as the map that ``flow_map`` takes.
 
+    Returns:
+        the Model f(x, s, t), exact or fitted, on grid and round neighbours.
+
     Raises:
         ValueError: on the call, two nodes that are no step of any round.
     """
@@ -81,6 +87,9 @@ def progressive(solver: Solver, law: GaussianMixture, nodes: Sequence[Node], err
 
 def straight(z: np.ndarray, y: np.ndarray, s: Node, t: Node) -> Model:
     """v(x, u) of the straight paths between the pairs (z, y), (n,) each, z at s and y at t; z increasing.
+
+    Returns:
+        the Model v(x, u), velocities of the shape of x.
 
     Raises:
         ValueError: on the call, paths that cross before u.
@@ -104,6 +113,9 @@ def reflow(law: GaussianMixture, nodes: Sequence[Node], rounds: int, error: Func
     go through ``error`` where its fit is not exact.
 
     Of one step and fits off by a factor 1 + δ, T_k − 1 is (1 + δ)^{k−1} times that of the first on a Gaussian without a mean.
+
+    Returns:
+        the Models v_1, …, v_rounds.
 
     Raises:
         ValueError: fewer than one round; paths that cross.

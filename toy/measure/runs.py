@@ -55,6 +55,9 @@ def order_on(
         law: measure ``problem.law_error`` in place of the distance of end states from the exact flow.
         steps, finer, enough, finest: as for ``measure_order``.
 
+    Returns:
+        the OrderResult of the solver on the problem.
+
     Raises:
         ValueError: a solver that does not belong on the problem.
     """

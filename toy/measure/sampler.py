@@ -36,6 +36,9 @@ def measure(candidate: Candidate, setting: Setting, claim: float | None = None, 
         refine: whether to go beyond ``setting.steps`` at all.
         law: of a stochastic candidate, ``path`` and ``pair`` of ``affine``.
 
+    Returns:
+        the OrderResult, order of the path or of the law.
+
     Raises:
         Refused, ValueError, TypeError: the candidate cannot be run so.
         ArithmeticError: it is not finite from the first numbers of steps on.
@@ -108,6 +111,9 @@ def affine(
     """On a diagonal Gaussian: constant (d,), coefficient of the state, sum of squares of those of the draws; evaluations; end.
 
     ``path``: draws of overlapping intervals are increments of one path; ``pair``: see ``Paired``; ``run``: options of ``Candidate.run``.
+
+    Returns:
+        (constant (d,), coefficient of the state, sum of squares of those of draws, evaluations, end).
     """
     units = Units(asks(candidate, grid, **run), first=2, path=candidate.path if path is None else path)
     x = np.zeros((units.size, target.d))

@@ -156,6 +156,9 @@ def exhibit(
 ) -> Callable[[Callable[[bool], Any]], Exhibit]:
     """Make a function of ``mended`` an ``Exhibit`` of its name, and enter it.
 
+    Returns:
+        a decorator that turns the function into an Exhibit and registers it.
+
     Raises:
         ValueError: the name is taken, or the check is not known.
     """

@@ -57,6 +57,9 @@ def key_of(entry: Entry, quick: bool) -> str:
 def measured(library: str, name: str, quick: bool, wanted: dict[str, str]) -> dict[str, Any]:
     """Measure one entry; PyTorch with one thread.
 
+    Returns:
+        the measured row, by column.
+
     Raises:
         StoreError: this process has other versions than those that the result is kept under.
     """
@@ -102,6 +105,9 @@ def run_board(
 ) -> list[dict[str, Any]]:
     """All results, in the order of the scoreboard. What an earlier, interrupted run measured is taken from the store of the folder;
     ``how`` is that of ``store.work.work``.
+
+    Returns:
+        one dict for each entry of the scoreboard, in its order.
 
     Raises:
         MissingPeer: a library is not installed.

@@ -46,6 +46,9 @@ def installed() -> tuple[str, ...]:
 def found(library: str, name: str) -> Any:
     """The class or function of that name; of torchdiffeq, flow-matching and torchsde the name itself, which is what their calls take.
 
+    Returns:
+        class, function or name.
+
     Raises:
         ModuleNotFoundError: the library, or something its samplers need, is not installed.
     """
@@ -75,6 +78,9 @@ def face(library: str, name: str, made: Any, options: Mapping[str, Any], step: M
         made: the class or function, as ``found`` gives it.
         options: of the sampler.
         step: of every ``step`` of a scheduler.
+
+    Returns:
+        the candidate, as ``check_solver`` takes it.
     """
     if library == "diffusers":
         return as_candidate(made, name=name, kind="diffusers", config=dict(options), step=dict(step))

@@ -35,6 +35,9 @@ def draw(results: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     """``scoreboard.png`` and its like: the samplers that fall short of the order of their name, the largest gap first; the rest as a count.
 
     A ring stands at the nominal order, a cross with its range of slopes at the measured one.
+
+    Returns:
+        paths of the figures written.
     """
     told = labelled(results)
     judged = [r for r in told if nominal(r) is not None]

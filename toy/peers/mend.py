@@ -24,6 +24,9 @@ def origin(module: str) -> Path:
 def line_of(module: str, words: str) -> int:
     """The line of the installed file where ``words`` first stand.
 
+    Returns:
+        the line number, counted from 1.
+
     Raises:
         LookupError: they are not there: another release, perhaps a mended one.
     """
@@ -36,6 +39,9 @@ def line_of(module: str, words: str) -> int:
 @cache
 def mended(module: str, *changes: tuple[str, str]) -> ModuleType:
     """The module with every ``(old, new)`` replaced, under a name of its own.
+
+    Returns:
+        the mended module, under a name of its own.
 
     Raises:
         LookupError: an ``old`` is not there.

@@ -36,7 +36,11 @@ def _subject(peer: Peer) -> str:
 
 def three_lines(defect: Defect) -> str:
     """A program of about three lines that raises an AssertionError as long as the defect is there: ``check_solver`` with what is claimed,
-    or, for laws and where only the library's own grid shows it, the measurement of the board."""
+    or, for laws and where only the library's own grid shows it, the measurement of the board.
+
+    Returns:
+        source of the program.
+    """
     trial, (low, high) = defect.trial, defect.after
     if trial.what == ORDER and trial.setting in (OWN, GENTLE, EVEN, FINE):
         part = defect.module.rpartition(".")[2]

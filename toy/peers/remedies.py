@@ -14,6 +14,9 @@ def one_path(base: Any) -> Any:
 
     In the clock e^{2λ} the noise of a step is a Brownian increment; the stage's is its first part, so the two have the correlation
     a, a² = (e^{2 h_0} − 1)/(e^{2 h} − 1), h_0 = λ_stage − λ_s, h = λ_t − λ_s.
+
+    Returns:
+        a subclass of ``base`` whose stage and step share one noise path.
     """
 
     class OnePath(base):
@@ -92,6 +95,9 @@ def churns_on_the_flow(base: Any) -> Any:
 
     From (1 − σ) x0 + σ ε to σ̂ = σ (1 + γ) the state is scaled by r = (1 − σ̂)/(1 − σ) before noise of variance σ̂² − r² σ² is added; the
     denoised state, not the velocity, is kept from before the noise.
+
+    Returns:
+        a subclass of ``base`` whose churn stays on the flow.
     """
     from diffusers.utils.torch_utils import randn_tensor
 

@@ -113,6 +113,9 @@ def weak_error(target: Any, solver: Solver, grid: Sequence[Node], seed: int = 0)
     """(error, error of the reference, paths) of a stochastic method on a target of this module or of its kind; paths 0 where it is exact.
 
     The target is a ``HeatMixture`` about the base of its space, or a ``HeatProduct`` of such on circles or on [0, 1].
+
+    Returns:
+        (error, error of the reference, paths), paths 0 where exact.
     """
     product, (s, t) = isinstance(target, HeatProduct), grid[:2]
     together, draws = product and coupled(solver, target, s, t), count_draws(solver, target, target.sample(1, 0, s), s, t)
@@ -130,6 +133,9 @@ def weak_error(target: Any, solver: Solver, grid: Sequence[Node], seed: int = 0)
 
 def transition_error(target: HeatMixture, solver: Solver, grid: Sequence[Node]) -> float:
     """The same error from the target's first mean at the start, where the transitions of the reverse SDE are known too.
+
+    Returns:
+        the error of the transition from the first mean.
 
     Raises:
         ValueError: a method that draws more than once in a step, in more than one dimension.

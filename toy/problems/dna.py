@@ -36,6 +36,9 @@ def counts(letters: str, period: int = 3) -> np.ndarray:
 def sequence(species: str = "Human") -> str:
     """The letters of a species, gaps of the alignment included, from the file of the package, which is read and not imported.
 
+    Returns:
+        the aligned letters of the species, gaps included.
+
     Raises:
         ModuleNotFoundError: the package is not installed.
         ValueError: a species that it does not have.

@@ -48,6 +48,9 @@ class EuclideanProblem(BaseProblem):
     def law_error(self, solver: Solver, nodes: Sequence[Node], seed: int = 0) -> LawError:
         """W2 between the law of the output and the exact marginal, on ``gaussian``, from the Plan.
 
+        Returns:
+            the LawError: W2 and its round-off floor.
+
         Raises:
             NotLinear: the solver has no Plan.
         """
@@ -58,6 +61,9 @@ class EuclideanProblem(BaseProblem):
 
     def bind(self, solver: Solver) -> Solver:
         """The method itself.
+
+        Returns:
+            the solver itself.
 
         Raises:
             ValueError: a method with a space, or a stochastic one that moves in spaces only.

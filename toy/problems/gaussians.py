@@ -44,6 +44,9 @@ class GuidedGaussian(EuclideanProblem):
     def slope(self, guidance: ArrayLike = 1.0) -> Slope:
         """κ for each pair (guidance, direction), the directions running fastest.
 
+        Returns:
+            the Slope, a function of the node with κ for each pair (guidance, direction).
+
         Raises:
             ValueError: guidance other than 1 where there is no broad law, or that is not finite.
         """
@@ -73,6 +76,9 @@ def _gain(v: Floats, node: Node) -> Floats:
 
 def scales(guidance: ArrayLike) -> Floats:
     """Guidance scales as an array (k,).
+
+    Returns:
+        (k,) scales, float64.
 
     Raises:
         ValueError: a scale that is negative or not finite.

@@ -60,6 +60,9 @@ def grid_posterior(
 ) -> GridPosterior:
     """The posterior on n × n points of [low, high]².
 
+    Returns:
+        the GridPosterior: points, weights, spacing, evidence and largest gap.
+
     Raises:
         ValueError: no mass on the grid, or mass at its border (the box is too small).
     """

@@ -73,6 +73,9 @@ class GuidedProblem:
     def meant(self, scale: float) -> LineLaw:
         """p_c^w p_u^{1 − w}/Z, by quadrature.
 
+        Returns:
+            the LineLaw of the guided density.
+
         Raises:
             ValueError: a scale at which it cannot be normalised.
         """
@@ -90,6 +93,9 @@ class GuidedPlane(GuidedProblem):
 
     def meant_law(self, scale: float) -> GaussianMixture:
         """∏ of powers.
+
+        Returns:
+            the GaussianMixture that is the product of powers.
 
         Raises:
             ValueError: mixtures.
@@ -110,6 +116,9 @@ class GuidedPlane(GuidedProblem):
 
     def meant_density(self, scale: float) -> Floats:
         """p_c^w p_u^{1 − w}/Z on the mesh, (points, points), the first axis first.
+
+        Returns:
+            (points, points) density on the mesh, of mass 1.
 
         Raises:
             ValueError: as ``meant``.
@@ -181,6 +190,9 @@ GUIDED: dict[str, GuidedProblem] = {
 
 def scales(values: Sequence[float]) -> list[float]:
     """Guidance scales, sorted, each once.
+
+    Returns:
+        the distinct scales, ascending.
 
     Raises:
         ValueError: not finite.

@@ -68,6 +68,9 @@ class FirstOf:
 def outcomes(p: np.ndarray, weight: np.ndarray, faint: float = FAINT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All joint values of independent entries: (row, values (R, entries), weight), for p (rows, entries, values) and weights of the rows.
 
+    Returns:
+        (rows, values (R, entries), weight (R,)).
+
     Raises:
         ValueError: probabilities that are none.
     """
@@ -122,6 +125,9 @@ def follow(
     """The law of the method's output along a grid as weighted states: ((R, L), (R,)), from the law ``start``, a table (A,) * L.
 
     ``wrap`` changes the draws, for controls; courses of less weight than ``faint`` are left out.
+
+    Returns:
+        (token states (R, L), weights (R,)).
     """
     x = np.argwhere(start > 0.0)
     weight, carry = start[start > 0.0], None

@@ -75,6 +75,9 @@ class SpaceProblem(BaseProblem):
     def bind(self, solver: Solver) -> Solver:
         """The method in the problem's space, under its own name.
 
+        Returns:
+            the solver, bound to the problem's space.
+
         Raises:
             ValueError: a method of R^d, or of other spaces.
         """

@@ -22,6 +22,9 @@ def identity(d: int, variance: float) -> Linear:
 def mask(d: int, keep: Sequence[int], variance: float) -> Linear:
     """Inpainting: the coordinates ``keep`` are seen.
 
+    Returns:
+        the Linear operator of the seen coordinates.
+
     Raises:
         ValueError: none, repeated, or out of range.
     """
@@ -41,6 +44,9 @@ def blur(side: int, width: float, variance: float) -> Linear:
 
 def pooling(side: int, factor: int, variance: float) -> Linear:
     """Super-resolution: means of blocks of ``factor`` × ``factor`` pixels.
+
+    Returns:
+        the Linear operator of block means.
 
     Raises:
         ValueError: blocks that do not fill the image.

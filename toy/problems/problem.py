@@ -170,6 +170,9 @@ class BaseProblem:
     def nodes(self, n: int, grid: str | None = None) -> list[Node]:
         """The grid of ``n`` steps, by name; None is the problem's own. Kinds that can be are fitted to the target's covariance.
 
+        Returns:
+            the n + 1 nodes of the grid.
+
         Raises:
             ValueError: an unknown name, or parameters for which the grid does not exist.
         """
@@ -215,6 +218,9 @@ class BaseProblem:
 
     def bind(self, solver: Solver) -> Solver:
         """The method as it runs on this problem, under its own name.
+
+        Returns:
+            the solver, ready for this problem.
 
         Raises:
             ValueError: a method that does not belong here; the message says which do.

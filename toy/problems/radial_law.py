@@ -132,6 +132,9 @@ class RadialChain:
         """Ambient normals (len(r), q, *shape) whose tangent parts at ``states(r)`` have the components z (q, 2), along the ray and across.
 
         noise(x, ·) is an isometry off its kernel, so its adjoint gives the normal of a tangent vector v: ⟨noise(x, e_i), v⟩ for each i.
+
+        Returns:
+            (len(r), q, *shape) ambient normals.
         """
         x, pole, space = self.states(r), self.radial.pole, self.line
         made = space.noise(x[:, None], np.eye(pole.size).reshape(-1, *pole.shape))
@@ -154,6 +157,9 @@ class RadialChain:
 
     def operator(self, solver: Solver, s: Node, t: Node) -> np.ndarray:
         """P of one step as a matrix on values at ``nodes``.
+
+        Returns:
+            P, (points, points), on values at ``nodes``.
 
         Raises:
             ValueError: a method that draws more than once in a step, in more than one dimension: the second draw has an angle to the first.
@@ -191,6 +197,9 @@ class RadialChain:
         """E f(u) under the method, from the exact law at the first node, minus E f(u) under the exact law at the last.
 
         Of several observables f the root of the sum of the squares; of one, with its sign. By default f(u) = e^u.
+
+        Returns:
+            the weak error, with its sign for one observable, else a root sum of squares.
         """
         f = self._observed(observables)
         return length(self._means(self._carried(solver, grid, f), grid[0]) - self._means(f, grid[-1]))
@@ -200,6 +209,9 @@ class RadialChain:
 
         The reverse SDE has the transition density p_t(y) K_h(y, μ)/p_s(μ), h = τ_s − τ_t. What leaves the marginals alone, a Langevin step
         for instance, shows in the second only.
+
+        Returns:
+            (error of the marginal, error from the mean x_s = μ).
         """
         f = self._observed(observables)
         carried = self._carried(solver, grid, f)

@@ -32,6 +32,9 @@ class Missing(FileNotFoundError):
 def table(task: str, observation: int, name: str) -> np.ndarray:
     """The numbers of ``tasks/{task}/files/num_observation_{observation}/{name}``, (rows, columns).
 
+    Returns:
+        (rows, columns) numbers, float64.
+
     Raises:
         Missing: the package or the file is not here.
         ValueError: a file that unpacks to more than 16 MiB.
@@ -71,6 +74,9 @@ def two_moons(x: np.ndarray, n: int = 801) -> GridPosterior:
     """p(θ | x) on a grid of [−1, 1]².
 
     With p = x − (1/4, 0) − shift(θ) in polar coordinates, p(x | θ) = N(|p|; 0.1, 0.01²)/(π |p|) where p_1 > 0.
+
+    Returns:
+        the GridPosterior p(θ | x) on [−1, 1]².
     """
 
     def log_likelihood(theta: np.ndarray) -> np.ndarray:

@@ -107,6 +107,9 @@ class WalledChain:
     def error(self, solver: Solver, grid: Sequence[Node], *observables: Observable) -> float:
         """``RadialChain.error``.
 
+        Returns:
+            the weak error, as of ``RadialChain.error``.
+
         Raises:
             ValueError: a method that draws more than once in a step, or whose step meets a wall at several z.
         """

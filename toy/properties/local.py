@@ -82,14 +82,22 @@ def _falls(error: Callable[[Plan], np.ndarray], claim: float, solver: Solver, pr
 
 def moves_a_step(solver: Solver, original: Solver, problems: Sequence[Problem]) -> list[OrderResult]:
     """The order in the length of a step by which ``solver`` moves what a step of ``original`` does, as a map or in its law, by components
-    of the state. Where that is one more than the original claims, both have the claimed order, and no order tells them apart."""
+    of the state. Where that is one more than the original claims, both have the claimed order, and no order tells them apart.
+
+    Returns:
+        one measured order for each component of the state.
+    """
     off, claim = (_in_map, float(original.order)) if original.weak is None else (_in_law, original.weak)
     return _measured(lambda plan: _added(off, plan) - _added(off, trace(original, plan.grid)), claim, solver, problems)
 
 
 def _measured(error: Callable[[Plan], np.ndarray], claim: float, solver: Solver, problems: Sequence[Problem]) -> list[OrderResult]:
     """For each component of the state the order in h of an error that should be of order h^{claim + 1}, the largest of all problems, for
-    h^{claim + 1} from 1e-6 down to round-off, by the finest two above it."""
+    h^{claim + 1} from 1e-6 down to round-off, by the finest two above it.
+
+    Returns:
+        one measured order for each component of the state.
+    """
     sizes = [n for k in range(6, 20) if (n := round(10.0 ** (k / (claim + 1.0)))) >= _FEWEST]
     conditions = Conditions(target=", ".join(problem.name for problem in problems), grid="short steps", floor=_FLOOR)
 

@@ -79,6 +79,9 @@ def mixture_error(
 
     ``law``, of one dimension on the process of the nodes, is ``modes()`` by default. ``points`` of the grid and ``normals``, the quadrature
     points of each draw: None takes 300, or 120 for many draws, and 7, or fewer for more draws than one.
+
+    Returns:
+        the norm of the errors of the moments asked for, 0 or more.
     """
     law = law or modes()
     draws = len(trace(solver, nodes[:2]).noises)

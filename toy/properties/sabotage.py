@@ -80,6 +80,9 @@ def wrong_drift(solver: Solver, factor: float = DRIFT) -> Solver:
 def wrong_noise(solver: Solver, factor: float = NOISE) -> Solver:
     """The method with ``factor`` times the noise.
 
+    Returns:
+        the faulty Solver, its noise scaled by ``factor``.
+
     Raises:
         ValueError: a deterministic method.
     """

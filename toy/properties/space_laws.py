@@ -160,6 +160,9 @@ def increments(solver: Solver, space: Space, h: float = 1e-5) -> tuple[np.ndarra
     r"""(E ξ/h, score, E ξ ξᵀ/h) in an orthonormal frame, for the increment ξ = log_x(x_t) of one step of length h in the clock.
 
     E over each draw is the mean over ±√d z_k, which has the moments of a normal up to the third.
+
+    Returns:
+        (E ξ/h (dim,), score (dim,), E ξ ξᵀ/h (dim, dim)).
     """
     (x, goal), (s, t) = _inside(space), (EDM().node(sigma) for sigma in (0.5, (0.25 - h) ** 0.5))
     frame = _frame(space, x)

@@ -154,6 +154,9 @@ def killer(module: str, k: int, names: list[str] | None = None) -> str | None:
     """The first property that a method of the mutant breaks, of these if ``names`` are given, as ``property: method``, or None.
 
     Methods of the mutant's own module are asked everything, then the others, which may use its functions, what costs little.
+
+    Returns:
+        ``property: method`` of the first broken property, or None.
     """
     with mutated(module, k) as methods:
         asked = {name: method for name, method in methods.items() if names is None or name in names}

@@ -51,6 +51,9 @@ def _schedules() -> dict[str, Strategy[Schedule]]:
 def schedules(*names: str) -> Strategy[Schedule]:
     """Schedules with random constants; ``names`` (keys of ``solvers.SCHEDULES``) narrows the kinds.
 
+    Returns:
+        a Strategy of schedules.
+
     Raises:
         ValueError: a name that is not known.
     """
@@ -86,6 +89,9 @@ def grids(
         variable: in which variable the steps are drawn.
         ratio: the largest step over the smallest, in that variable.
         lam: bounds on lam, to stay where a law is not lost in round-off; None keeps the schedule's own range.
+
+    Returns:
+        a grid of strictly monotone nodes.
 
     Raises:
         ValueError: the schedule has no nodes within the bounds.
@@ -126,6 +132,9 @@ def mixtures(
         spread: the means lie in [-spread, spread]^d.
         std: bounds on the components' standard deviations (of the eigenvalues' roots, for full covariances).
 
+    Returns:
+        the drawn GaussianMixture.
+
     Raises:
         ValueError: an unknown structure.
     """
@@ -154,6 +163,9 @@ def gaussians(d: int | None = None, structure: str | None = None, **options: Any
 
 def solvers(stochastic: bool | None = None, unrollable: bool | None = None) -> Strategy[Solver]:
     """Registered solvers of gaussian processes; ``stochastic`` and ``unrollable`` (into a Plan), where given, narrow the choice.
+
+    Returns:
+        a Strategy of registered solvers.
 
     Raises:
         ValueError: no registered solver is left.

@@ -100,6 +100,9 @@ def home(package: str, name: str) -> str:
 def closure(*names: str) -> tuple[Module, ...]:
     """The modules of these names and all that they use, by name; of a package that is named, every file.
 
+    Returns:
+        the Modules, sorted by name.
+
     Raises:
         ValueError: a name that is no module of Python source.
     """

@@ -157,6 +157,9 @@ class Store:
     def get(self, key: str) -> dict[str, Any] | None:
         """The row of a key, or None.
 
+        Returns:
+            the row, or None where the key is not in the store.
+
         Raises:
             StoreError: the row is not what was written.
         """
@@ -246,6 +249,9 @@ class Store:
 
 def set_aside(where: str | Path) -> Path | None:
     """Give the file of a store another name, for a fresh beginning; the new name, or None where there was nothing.
+
+    Returns:
+        the new name, or None where there was nothing.
 
     Raises:
         StoreError: it cannot be renamed.

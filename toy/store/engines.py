@@ -121,6 +121,9 @@ class Cluster:
 def remotely(task: Task, versions: dict[str, str], digest: str) -> Row:
     """A task on a worker, if the worker computes with the same versions and the same code.
 
+    Returns:
+        the Row that the task computes.
+
     Raises:
         StoreError: it does not, and its rows would be kept under keys that are not theirs.
     """

@@ -54,6 +54,9 @@ def replace_text(path: Path, text: str) -> None:
 def ready(folder: str | Path) -> Path:
     """Make the folder if there is none and write a first file in it, so that a folder that takes nothing is known before any work.
 
+    Returns:
+        the folder, now there and writable.
+
     Raises:
         StoreError: it cannot be made, or nothing can be written there.
     """

@@ -30,6 +30,9 @@ _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib"
 def key(**parts: Any) -> str:
     """The key of what ``parts`` determine: 32 hexadecimal digits.
 
+    Returns:
+        the key, 32 hexadecimal digits.
+
     Raises:
         TypeError: a part of which nothing can be told but its address.
     """

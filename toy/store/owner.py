@@ -41,6 +41,9 @@ def admit(folder: Path, results: str, about: str, lost: Callable[[Mapping[str, A
 def begin(folder: str | Path, results: str, about: str, arguments: Mapping[str, Any], force: bool = False) -> Path:
     """A folder that takes files and holds no other study than that of these arguments.
 
+    Returns:
+        the path of the folder for the study.
+
     Raises:
         StoreError: it takes nothing, or writing ``results`` would lose rows of another study.
     """
@@ -55,6 +58,9 @@ _SHOWS = ("out", "figures", "dark", "purpose", "force", "fresh", "jobs", "backen
 
 def take(given: Mapping[str, Any], results: str) -> Callable[[], None]:
     """``begin`` for a command, of whose options ``given`` the study is made; what comes back signs the folder.
+
+    Returns:
+        function without arguments that signs the folder.
 
     Raises:
         StoreError: as ``begin``.

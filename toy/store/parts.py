@@ -67,6 +67,9 @@ def tabulate(
 ) -> Outcome:
     """The rows of every part, or its arrays, in their order; ``where`` and ``how`` are those of ``store.work.work``.
 
+    Returns:
+        the Outcome, rows or arrays of every part in order.
+
     Raises:
         StoreError: the store or the engine cannot be used.
     """

@@ -21,6 +21,9 @@ SUFFIXES = (".csv", ".parquet")
 def conditions(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """``solver=heun|ddim status=ok`` as the values that each column may have.
 
+    Returns:
+        the wanted values by column.
+
     Raises:
         ValueError: a word that is no condition.
     """
@@ -35,6 +38,9 @@ def conditions(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 def chosen(records: Sequence[Record], wanted: Mapping[str, tuple[str, ...]]) -> list[Record]:
     """The records whose columns have the wanted values; ``study`` and ``key`` (its first digits) are columns too.
+
+    Returns:
+        the records that fit, in their order.
 
     Raises:
         ValueError: a column that no record has; the message lists those that some have.
@@ -76,6 +82,9 @@ def compare(one: Sequence[Record], other: Sequence[Record], value: str, within: 
 
     What a row is a row of are its texts and integers. Columns: these, then ``first``, ``second`` and ``ratio``; nan where a side has none.
 
+    Returns:
+        one row for each matching pair, with ``first``, ``second`` and ``ratio``.
+
     Raises:
         ValueError: no row has the value.
     """
@@ -103,6 +112,9 @@ def _of(row: Mapping[str, Any], value: str) -> tuple[tuple[str, Any], ...]:
 def export(records: Sequence[Record], path: Path, beside: Sequence[str] = _BESIDE) -> Path:
     """Write the records as CSV or Parquet, as the file's name says: whole, or not at all.
 
+    Returns:
+        the path of the file written.
+
     Raises:
         ValueError: another ending.
         StoreError: pyarrow is not installed, or the place takes no file.
@@ -126,6 +138,9 @@ def export(records: Sequence[Record], path: Path, beside: Sequence[str] = _BESID
 
 def everything(where: Path) -> list[Record]:
     """The rows of the store of a folder or a file, without those that are only on the way to one; of a part of a table each row.
+
+    Returns:
+        the stored records, a row of each, parts of tables unfolded.
 
     Raises:
         StoreError: there is none, or it is damaged.

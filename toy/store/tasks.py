@@ -187,6 +187,9 @@ def run(chains: Sequence[Chain], store: Store | None, engine: Engine, report: Re
         store: where rows are kept; None keeps nothing.
         report: called with (chains done, chains in all, what is begun).
 
+    Returns:
+        the Outcome of all chains.
+
     Raises:
         StoreError: the store cannot be used, or the process of a task died again and again.
     """

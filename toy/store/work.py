@@ -31,6 +31,9 @@ def work(
         jobs, backend, scheduler: who computes, as ``engines.engine`` says.
         patience: seconds without any row after which the rest is given up.
 
+    Returns:
+        the Outcome: values of every chain, with counts of kept and made rows.
+
     Raises:
         ValueError: an engine that is not.
         StoreError: the store or the engine cannot be used, or patience is at its end.

@@ -34,6 +34,9 @@ def propagators(plan: Plan, slope: Slope) -> tuple[Floats, Floats]:
     """(∂y_i/∂y_j, ∂y_i/∂D_k): shapes (nodes, nodes, directions) and (nodes, evaluations, directions), zero for what comes later.
 
     ∂y_j disturbs the state at node j and not the memory, which was made before it.
+
+    Returns:
+        (∂y_i/∂y_j (nodes, nodes, directions), ∂y_i/∂D_k (nodes, evaluations, directions)).
     """
     nodes = plan.grid
     count, n = len(slope(nodes[0])), len(nodes)
@@ -72,6 +75,9 @@ def measure(solver: Solver, problem: GuidedGaussian, steps: int, guidance: Array
     largest |∂y_i/∂y_j| over i ≥ j, which also sees what the last steps alone do; end and exact, |∂y_N/∂y_0| of the solver and of the flow;
     gain, the largest error at the end that errors of size one in every evaluation of the denoiser can cause. Where there are several
     directions each is the largest over them. Infinite where float64 is exceeded.
+
+    Returns:
+        one row for each guidance scale, with rise, growth, end, exact and gain.
 
     Raises:
         NotLinear: the solver has no Plan.
@@ -116,6 +122,9 @@ def amplifications(
 
     ``where`` is the store that keeps the rows, ``how`` who computes them, as ``store.work.work`` says.
 
+    Returns:
+        rows of ``measure`` for all solvers, problems and steps.
+
     Raises:
         ValueError: no solver walks any of these steps.
     """
@@ -143,6 +152,9 @@ def largest_guidance(solver: Solver, steps: int, problem: GuidedGaussian = GUIDE
     """The largest W such that the solver is bounded for every guidance scale in [1, W], to a relative 1e-4; ``most`` where there is none.
 
     The first scale that is not bounded is looked for in steps of 2 % and then by bisection. 0 where guidance 1 is not bounded.
+
+    Returns:
+        the largest safe W, at most ``most``; 0 where guidance 1 is not bounded.
     """
     marks = np.geomspace(1.0, most, 2 + int(math.log(most) / 0.02))
     plan, width = trace(solver, problem.nodes(steps)), len(problem.narrow)
@@ -172,6 +184,9 @@ def fewest_steps(table: pd.DataFrame, bound: float = BOUND) -> pd.DataFrame:
     """From rows of ``measure``: the least of the step numbers from which on all are bounded; NaN where the largest is not.
 
     Columns: solver, problem, guidance, steps.
+
+    Returns:
+        one row for each solver, problem and guidance, with the fewest safe steps.
     """
     rows = []
     for (solver, problem, w), part in table.groupby(["solver", "problem", "guidance"], sort=False):

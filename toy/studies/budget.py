@@ -53,6 +53,9 @@ class ScoreError:
     def matrix(self, d: int) -> np.ndarray:
         """g 1 + S, shape (d, d).
 
+        Returns:
+            the matrix g 1 + S, (d, d).
+
         Raises:
             ValueError: a turn that is not an antisymmetric (d, d) matrix, or a solenoidal part in one dimension, where there is none.
         """
@@ -97,6 +100,9 @@ def budget(
     terminal: str = "denoise",
 ) -> pd.DataFrame:
     """The parts of W2(target, output): columns part, w2, share; the last row is the total. One Gaussian of any d, or a mixture with d = 1.
+
+    Returns:
+        the parts of W2, one row each, total last: part, w2, share.
 
     Raises:
         ValueError: a mixture in more than one dimension, a singular covariance, or an output that no monotone map gives.

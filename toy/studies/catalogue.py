@@ -143,6 +143,9 @@ def catalogue(
     """The lines of these solvers, of all by default; measured in parallel.
 
     ``report(done, all, name)`` is called with every line. A method is measured once, whatever its names.
+
+    Returns:
+        one Entry for each name asked, in order.
     """
     asked = list(names or methods_on())
     names = list(dict.fromkeys(SOLVERS[name].alias_of or name for name in asked))

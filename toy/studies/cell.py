@@ -49,6 +49,9 @@ def measure(
 
     ``kind`` is ``path``, ``law`` or ``weak``; None takes the one that suits the solver and the problem. ``known`` is the problem's case,
     where it is at hand.
+
+    Returns:
+        the Row of the run, with its error, or a status that says why not.
     """
     grid, kind = grid or problem.grid_name, kind or kind_of(problem, solver)
     error, floor, nfe, status, message, samples = math.nan, math.nan, 0, "ok", "", 0

@@ -43,6 +43,9 @@ def table(
 
     ``order`` is the slope of the finest three errors up to this row; nan where the error is round-off. A method that does not belong on a
     problem has no row there.
+
+    Returns:
+        one row for each method, problem and number of steps.
     """
     pairs = [(p, m) for p in problems for m in methods if not refusal(p, m)]
     rows = []
@@ -73,7 +76,11 @@ def table(
 
 def profile(method: Solver, problem: JumpProblem, steps: int) -> pd.DataFrame:
     """Where the error is made: for each step, from the exact law at its beginning, the total variation at its end, and the conditional
-    total correlation that any draw of all tokens at once loses there."""
+    total correlation that any draw of all tokens at once loses there.
+
+    Returns:
+        one row for each step, with total variation and lost total correlation.
+    """
     rows = []
     for s, t in pairwise(problem.nodes(steps)):
         found = output_table(method, problem.known, problem.target.marginal(s), [s, t])

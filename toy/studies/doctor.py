@@ -39,6 +39,9 @@ def table(
     """A row for every method, face and kind. Columns: solver, face, kind, verdict (refused, right, hole, silent, unclear), said.
 
     ``where`` is the store that keeps the rows, ``how`` who computes them, as ``store.work.work`` says.
+
+    Returns:
+        one row for each method, face and kind, with its verdict.
     """
     done = tabulate("doctor", [Part(examined, (solver, tuple(faces)), solver.name) for solver in solvers], where, report, **how)
     return counted(pd.DataFrame([row for part in done.values for row in part]), done)

@@ -52,6 +52,9 @@ def table(
 ) -> pd.DataFrame:
     """One row for each run: columns problem, rule, solver, scale, steps, bias, discretisation, total (W1); in the plane also floor.
 
+    Returns:
+        one row for each run, with bias, discretisation and total W1, in order of the rules.
+
     Raises:
         ValueError: an unknown rule, or a scale at which nothing was meant.
     """

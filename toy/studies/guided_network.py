@@ -68,7 +68,11 @@ class Digits:
 
 def digits(which: int = 0, bandwidth: float = BANDWIDTH) -> Digits:
     """A class of scikit-learn's digits in all of them; at the bandwidth of the study P(class | x0) is 1 or 0 to many digits, so that every
-    scale means the class itself."""
+    scale means the class itself.
+
+    Returns:
+        the Digits: data, labels, the class, its law, the law of all, and axes.
+    """
     from sklearn.datasets import load_digits  # here, for it takes a second
 
     found = load_digits()
@@ -83,6 +87,9 @@ def models(place: Digits, network: Any = None) -> dict[str, Callable[[float], An
     Args:
         place: the data.
         network: a trained one; one of 700 steps is trained by default.
+
+    Returns:
+        maps from w to a guided model, by name of the model.
     """
     from scorebed.gpu import GaussianMixture as OnTensors
     from scorebed.gpu.network.labelled import train_labelled
@@ -124,6 +131,9 @@ def table(
         n: samples of each run.
         network: as of ``models``.
         report: told of each model and scale.
+
+    Returns:
+        (runs with bias and discretisation, best of N of unguided runs).
 
     Raises:
         ValueError: a scale below 1, which rejection cannot sample.

@@ -52,6 +52,9 @@ def table(
         steps: of the runs.
         particles: in a population.
         solver: a stochastic one-step method.
+
+    Returns:
+        one row for each method and strength: method, strength, kl, proxy, true.
     """
     p = data()
     x = np.linspace(-4.0, 4.0 + 0.2 * max(strengths, default=0.0), 6001)
@@ -95,6 +98,9 @@ def best_of_means(proxy: Floats, true: Floats, counts: Sequence[int]) -> pd.Data
     Args:
         proxy, true: rewards of the draws, (n,).
         counts: N, at most n.
+
+    Returns:
+        one row for each N, with the mean proxy and true reward.
 
     Raises:
         ValueError: more than there are draws.

@@ -93,6 +93,9 @@ def split_error(domain: Domain, score: Score, sigma: float, n: int, rng: np.rand
 
     On the torus φ is fitted, and the means taken, by quadrature over a grid, so that there is nothing to scatter; in R^d φ is fitted on
     other draws than those that come back.
+
+    Returns:
+        (gradient part (n,), remaining part (n,)).
     """
     if domain.periodic:
         axis = 2.0 * math.pi * (np.arange(64) / 64 - 0.5)

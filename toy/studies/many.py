@@ -34,6 +34,9 @@ DEFAULT_GRIDS = ("uniform_lam", "uniform", "karras", "quadratic")
 def plain(problem: str) -> GaussianMixture:
     """The target of a problem as a mixture with variances along its own axes.
 
+    Returns:
+        the GaussianMixture with diagonal variances.
+
     Raises:
         ValueError: a problem that is not of R^d, or has more than 16 dimensions.
     """
@@ -59,6 +62,9 @@ def study(
     tell: Callable[[int, int, str], object] | None = None,
 ) -> pd.DataFrame:
     """One row for each problem, solver, grid and number of steps.
+
+    Returns:
+        one row for each problem, solver, grid and number of steps.
 
     Raises:
         ValueError: names that are not known, methods without a Plan, fewer than 2 trajectories.

@@ -153,6 +153,9 @@ def table(
 ) -> pd.DataFrame:
     """One row for each family and number of steps: family, group, what, steps, W1, KS (the largest error of the distribution function).
 
+    Returns:
+        one row for each family and number of steps, with W1 and KS.
+
     Raises:
         ValueError: steps that do not divide the training grid, or a law that is not on the line.
     """

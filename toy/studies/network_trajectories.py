@@ -45,6 +45,9 @@ def network_trajectories(
         finer: distances are to a run of ``heun`` with so many times the steps; 0 leaves them out.
         where, report, how: as in ``trajectories``; a store knows a pretrained network by its name, ``paths.Named``.
 
+    Returns:
+        the Trajectories: tables of the runs, with counts of kept and made.
+
     Raises:
         ValueError: as ``trajectories``; fewer than two paths; ``finer`` odd.
     """

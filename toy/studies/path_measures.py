@@ -29,6 +29,9 @@ def modes(target: Any, x: Floats, nodes: Sequence[Node]) -> tuple[Floats, NDArra
 
     The mode is a component of a mixture, or a tuple of components, one of each factor of a ``RotatedProduct`` (numbered as an array of
     them is). It is the likeliest at the last node.
+
+    Returns:
+        (posterior weight (nodes, paths), number of the mode (paths,)).
     """
     if isinstance(target, RotatedProduct):
         y = x @ target.rotation
@@ -50,6 +53,9 @@ def last_crossing(values: Floats, lams: Floats, level: float) -> Floats:
     """The lam, interpolated, after which ``values`` (nodes, …) stay above ``level``.
 
     The first lam where they always do, NaN where they end below.
+
+    Returns:
+        lam for each path, NaN where it ends below ``level``.
     """
     out = np.full(values.shape[1:], np.nan)
     for where in np.ndindex(values.shape[1:]):
@@ -68,6 +74,9 @@ def decided(paths: Paths, mean: Floats, variances: Floats, directions: Floats, l
 
     Columns: solver, direction, variance, decided_lam, decided_rho; gaussian_rho and gaussian_sde_rho, the same for the flow and the
     reverse SDE on the Gaussian of this variance. NaN where nothing moves along the direction, or the paths are too coarse to end decided.
+
+    Returns:
+        one row for each solver and direction, with decided_lam and decided_rho.
     """
     lams = np.array([node.lam for node in paths.nodes])
     along = (paths.denoised - mean) @ directions.T
@@ -89,6 +98,9 @@ def measures(paths: Paths, target: Any = None, coordinates: str = "x") -> pd.Dat
     Columns: solver, path; length, straightness, turned (all corners, radians); plane and rotation (radians), share of the path in the span
     of x_0 and x_N and the angle turned in it; pc1, pc2, share of its first one and first two principal components; with a ``target`` mode,
     committed_lam, committed_rho; where the exact path is known distance, at the end, the RMS over its entries, as everywhere else.
+
+    Returns:
+        one row for each path, with its geometric measures.
     """
     points = paths.states(coordinates)
     own, shares = curves.plane(points), np.cumsum(curves.components(points), axis=1)
@@ -117,6 +129,9 @@ def along(paths: Paths, target: Any = None, coordinates: str = "x", sensitivity:
 
     Columns: solver, node, path, t, lam, rho, length (so far), turning, curvature, torsion; weight of the mode where the path ends with a
     ``target``; distance to the exact path where it is known; sensitivity where given, (nodes, paths).
+
+    Returns:
+        one row for each node and path, with measures along the way.
     """
     points = paths.states(coordinates)
     n, m = points.shape[:2]

@@ -50,6 +50,9 @@ class Paths:
 def factors(nodes: Sequence[Node], coordinates: str) -> Floats:
     """What x_t is multiplied with at every node, shape (nodes,), to be in one of ``COORDINATES``.
 
+    Returns:
+        (nodes,) factors of x_t.
+
     Raises:
         ValueError: unknown coordinates.
     """
@@ -70,6 +73,9 @@ def follow(
     error: float = 0.0,
 ) -> Paths:
     """Run a solver from ``x`` (paths, d) and look at D(x_i, node_i) at every node.
+
+    Returns:
+        the Paths: states and denoised means at every node, and evaluations.
 
     Raises:
         ValueError: x of another shape; whatever ``sample`` refuses.
@@ -143,6 +149,9 @@ def exact_sensitivity(target: Any, states: Floats, nodes: Sequence[Node]) -> Flo
 
     One coordinate keeps its distribution function, F_t(y_t) = F_s(y_s), so that ∂y_t/∂y_s = p_s(y_s)/p_t(y_t); a ``RotatedProduct`` has d
     of them. Other laws with a closed flow: central differences.
+
+    Returns:
+        (nodes, paths) largest singular values.
     """
     if isinstance(target, RotatedProduct):
         y = states @ target.rotation

@@ -171,6 +171,9 @@ def table(
 def split(method: Method, problem: InverseProblem, steps: Sequence[int], limit: int = 1280) -> pd.DataFrame:
     """Discretisation and approximation of an affine sampler on one Gaussian: columns method, steps, discretisation, approximation, total.
 
+    Returns:
+        one row for each number of steps: method, steps, discretisation, approximation, total.
+
     Raises:
         NotAffine: where it is not.
     """

@@ -45,6 +45,9 @@ def jacobians(
         noise: the seed of a stochastic method.
         step: of the differences, as a multiple of sigma; larger for a denoiser in single precision.
 
+    Returns:
+        (nodes, n, d, k) Jacobians applied to ``directions``.
+
     Raises:
         NotLinear: a method that looks at the values of the state.
         ValueError: shapes.

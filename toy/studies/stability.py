@@ -85,6 +85,9 @@ def _orbits(solver: Solver, z: NDArray[np.complex128], steps: int, period: int) 
 def recurrence_length(solver: Solver, period: int = 1) -> int:
     """k, the number of roots: 1 for a one-step method.
 
+    Returns:
+        k, the number of roots.
+
     Raises:
         ValueError: stochastic, nonlinear, or not autonomous in rho.
     """
@@ -120,6 +123,9 @@ def real_interval(solver: Solver, longest: float = 1000.0, step: float = 0.02, p
     """The length of the interval (-length, 0) of real z in which the method is stable, to about 1e-9.
 
     The first crossing is looked for at multiples of ``step`` that grow by 1 % and then found by bisection; ``longest`` where there is none.
+
+    Returns:
+        the length of the stable real interval, at most ``longest``.
     """
     marks = [step]
     while marks[-1] < longest:

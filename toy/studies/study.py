@@ -42,6 +42,9 @@ def pick(wanted: Sequence[str | T] | None, known: Mapping[str, T], what: str) ->
 
     Where they are solvers, also with options, ``unipc_3(start=ddim)``, and from a file, ``file.py:name``.
 
+    Returns:
+        the objects wanted, in order, each once.
+
     Raises:
         ValueError: a name that is not known, and the message lists those that are; an option or a file that is none.
     """
@@ -63,6 +66,9 @@ def pairs(
 
     Of ``["all"]`` each problem has the solvers that belong there. A solver that is named is kept wherever it is refused, so that the rows
     say so, if there is another problem for it and another solver for the problem.
+
+    Returns:
+        (problem, its solvers), one tuple for each problem.
 
     Raises:
         ValueError: an unknown name, a solver for which no problem is suited, or a problem for which no solver is.
@@ -86,6 +92,9 @@ def pairs(
 def grids_of(problem: Problem, grids: Sequence[str] | None) -> list[str]:
     """The grids of a study on one problem: as named, its own where none is, and of ``["all"]`` those that are for its process.
 
+    Returns:
+        names of the grids, each once.
+
     Raises:
         ValueError: an unknown name, or a grid that is not for the process of this problem.
     """
@@ -103,7 +112,11 @@ def grids_of(problem: Problem, grids: Sequence[str] | None) -> list[str]:
 
 def chain(problem: Problem, solver: Solver, grid: str, budgets: Sequence[int], seed: int) -> Chain:
     """The rows of one solver on one grid of one problem, as tasks that the store may know. One row that says why, of a method that does
-    not belong on the problem."""
+    not belong on the problem.
+
+    Returns:
+        the Chain of tasks, which gives the rows of the budgets.
+    """
     kind, label = cell.kind_of(problem, solver), f"{problem.name} · {solver.name}"
     start, make = solver.start and solver.start.step, getattr(problem, "make", None)
     modules = code.modules(cell.measured, solver.step, start, problem, make)
@@ -183,6 +196,9 @@ def run_study(
         fresh: begin a new store; the one that is there is set aside.
         force: replace a ``results.csv`` of another study.
         jobs, backend, scheduler: who computes, as ``toy.store.work.work`` says.
+
+    Returns:
+        the rows of the study, one for each problem, solver, grid and steps.
 
     Raises:
         ValueError: an unknown name, a budget below 1, or solvers that do not belong on the problems (``pairs``).

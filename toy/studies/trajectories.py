@@ -85,6 +85,9 @@ def trajectories(
     integrated from node to node. ``jacobian=False`` leaves the sensitivity out. ``where`` is the store that keeps the paths of each solver,
     ``how`` who follows them, as ``store.work.work`` says.
 
+    Returns:
+        the Trajectories: tables of the runs, with counts of kept and made.
+
     Raises:
         ValueError: an unknown solver, nfe or paths below 1, unknown coordinates, or a solver that no number of steps makes affordable.
         NonFinite: a solver diverged.
@@ -132,6 +135,9 @@ def held_paths(name: str, nodes: list[Node], held: Mapping[str, Any]) -> Paths:
 
 def checked(solvers: Sequence[str | Solver], nfe: int, paths: int, coordinates: str) -> list[Solver]:
     """The methods of these names; what the study cannot do is refused.
+
+    Returns:
+        the Solvers, in order.
 
     Raises:
         ValueError: nfe or paths below 1, an unknown solver or unknown coordinates.

@@ -188,6 +188,9 @@ def run_transfer(
         force: replace the tables of another study.
         how: who computes, and ``fresh``, as ``toy.store.work.work`` says.
 
+    Returns:
+        the Study: errors of all runs, agreements, best solvers and targets.
+
     Raises:
         ValueError: an unknown or stochastic solver, an unknown target, a budget below 2, n below 2, or draws below 8.
         StoreError: the folder holds another study, or takes nothing; a store that is damaged.
@@ -257,6 +260,9 @@ def compare(rows: Sequence[Run], seed: int = 0) -> pd.DataFrame:
     """A row for each space, target and budget (0: mean over budgets); empty where no budget has solvers enough.
 
     ``gain`` is the correlation less that of the first generic target, ``gain_low`` and ``gain_high`` its interval over the same draws.
+
+    Returns:
+        one row for each space, target and budget, empty where solvers are too few.
     """
     out: list[dict[str, Any]] = []
     for space in SPACES:

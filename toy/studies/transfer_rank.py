@@ -73,6 +73,9 @@ def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
 def agreement(network: Errors, target: Errors, plain: Errors | None = None, *, resamples: int = 2000, seed: int = 0) -> list[Agreement]:
     """The agreement of a target with the network at each budget, and over all of them (budget 0); its gain is over ``plain``.
 
+    Returns:
+        one Agreement for each budget, the one over all (budget 0) last.
+
     Raises:
         ValueError: the two were not run from the same number of states, or share too few solvers at every budget.
     """
@@ -150,6 +153,9 @@ def winners(network: Errors, *, resamples: int = 2000, seed: int = 0) -> list[di
 
     Keys: budget, solver; error with its interval low, high; ratio to the error of the best, with ratio_low, ratio_high over the same draws
     of states. A solver whose ratio_low is at most 1 is not beyond doubt worse than the best. A run that diverged is inf throughout.
+
+    Returns:
+        one dict for each run, best of each budget first.
     """
     rng, out = np.random.default_rng(seed), []
     names = {budget: [solver for solver, b in network if b == budget] for budget in sorted({b for _, b in network})}
@@ -169,6 +175,9 @@ def winners(network: Errors, *, resamples: int = 2000, seed: int = 0) -> list[di
 
 def halves(network: Errors, *, resamples: int = 400, seed: int = 0) -> dict[int, float]:
     """Spearman's rho of the network's order from one half of the states with that from the other, by budget, in the mean over halvings.
+
+    Returns:
+        mean Spearman's rho by budget.
 
     Raises:
         ValueError: fewer than two states.

@@ -153,6 +153,9 @@ def distances(x: NDArray[np.float64], x0: NDArray[np.float64], exact: Reference)
 def end(network: Network, denoise: Denoiser, solver: Solver, x: Any, steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The state at the last node and the denoised mean there, as arrays.
 
+    Returns:
+        (state at the last node, denoised mean there), both NumPy arrays.
+
     Raises:
         NonFinite: the run diverged.
     """

@@ -65,6 +65,9 @@ class Recipe:
 def build(name: str, shape: tuple[int, ...], seed: int, draws: Points | None) -> Target:
     """The target called ``name`` for states of this shape; ``draws`` (m, d) may be None where it is not fitted.
 
+    Returns:
+        the Target for states of this shape.
+
     Raises:
         ValueError: unknown name, or a target that needs draws without at least 8 of them.
     """
@@ -89,6 +92,9 @@ def build(name: str, shape: tuple[int, ...], seed: int, draws: Points | None) ->
 
 def bandwidth(points: Points) -> float:
     """The h of largest Σ_i log Σ_{j≠i} N(y_i; y_j, h² I) over the rows of ``points`` (n, d).
+
+    Returns:
+        the bandwidth h, positive.
 
     Raises:
         ValueError: fewer than three points, or nearest neighbours all at distance 0.

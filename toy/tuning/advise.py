@@ -114,6 +114,9 @@ def ratio_interval(errors: np.ndarray, other: np.ndarray, level: float = 0.95, s
 def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = None, grids: Sequence[str] | None = None) -> list[Candidate]:
     """Every distinct Plan of a deterministic method on a grid that the budget pays for.
 
+    Returns:
+        the Candidates, each Plan once.
+
     Raises:
         ValueError: an unknown method or grid, or a budget below 1.
     """

@@ -65,6 +65,9 @@ CLOSED = ("products", "spectra", "sheets")
 def member(family: str, seed: int) -> Setting:
     """A member of a family as a setting.
 
+    Returns:
+        the Setting of the member, with its exact flow.
+
     Raises:
         ValueError: an unknown family.
     """

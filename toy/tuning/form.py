@@ -54,6 +54,9 @@ class Form:
     def plan(self, name: str = "tuned") -> Plan:
         """The Plan.
 
+        Returns:
+            the Plan, with grid, operations and states of the form.
+
         Raises:
             ValueError: levels outside the schedule.
         """
@@ -151,6 +154,9 @@ class Form:
 
 def form_of(plan: Plan) -> Form:
     """A deterministic Plan as a form.
+
+    Returns:
+        the Form of the Plan.
 
     Raises:
         ValueError: a Plan that draws, that evaluates twice at its start, or that does not keep constants; the message says which.

@@ -30,6 +30,9 @@ from scorebed.toy.tuning.known import FINE, Known
 def cheapest(cost: np.ndarray, steps: int) -> list[int]:
     """The path 0 = i_0 < … < i_n = last with the least Σ cost[i_k, i_{k+1}], by dynamic programming: O(n levels²).
 
+    Returns:
+        the indices 0 = i_0 < … < i_n, steps + 1 of them.
+
     Raises:
         ValueError: more steps than the table has.
     """

@@ -71,6 +71,9 @@ def bench(
         per_step: whether a solver is chosen for every step too.
         report: called with (done, of, label).
 
+    Returns:
+        the schedules, best median on held-out states first.
+
     Raises:
         ValueError: a stochastic solver, an unknown maker, or fewer than 2 steps.
     """
@@ -118,7 +121,11 @@ def _errors(setting: Setting, solver: Solver, nodes: Sequence[Node], x: Any, ans
 
 def choose(known: Known, nodes: Sequence[Node], exhaustive: int = 300) -> tuple[str, ...]:
     """The formula of ``CHOICES`` for every step with the least error on the training states: all are tried where they are few, else one
-    step after the other is changed, from the best choice that is the same for all steps, until nothing helps."""
+    step after the other is changed, from the best choice that is the same for all steps, until nothing helps.
+
+    Returns:
+        the chosen formula for every step.
+    """
     steps = len(nodes) - 1
     options = [CHOICES[:1], *([tuple(c for c in CHOICES if int(c[1]) <= 2)] * (steps > 1)), *([CHOICES] * (steps - 2))]
 

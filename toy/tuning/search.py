@@ -69,6 +69,9 @@ class Search:
             saved: what ``keep`` was given last in a search that was broken off.
             keep: called with the state of the search after every step.
 
+        Returns:
+            (the best Form on held-out states, history of the steps as dicts).
+
         Raises:
             ValueError: the first form diverges.
         """

@@ -53,6 +53,9 @@ class Setting:
             x: states at the first node.
             confirmed: a run of 80, 160 or 320 steps, for each state as many as half of them confirm; else one of 80, which was right to
                 3e-4 on every network here and takes a third of the time: enough for states that only move numbers.
+
+        Returns:
+            states at the last node, of the shape of x.
         """
         first, last = self.ends
         if self.exact is not None:
@@ -98,6 +101,9 @@ def own(
         library: "numpy" or "torch", float32, the kind of state that it takes.
         name: for tables and records.
 
+    Returns:
+        the Setting of the model.
+
     Raises:
         ValueError: an unknown prediction or library.
     """
@@ -122,6 +128,9 @@ def named(name: str, end: float | None = None) -> Setting:
     Args:
         name: of ``PROBLEMS``, or of ``gpu.models``.
         end: the time where runs end; None takes the problem's or network's own.
+
+    Returns:
+        the Setting of the named problem or network.
 
     Raises:
         ValueError: an unknown name; the message says what there is.

@@ -173,6 +173,9 @@ def _form(setting: Setting, c: Candidate) -> Form:
 def _saved(path: Path | None, about: dict[str, Any], say: Tell) -> dict[str, Any] | None:
     """What a search that was broken off left behind, if it is this one.
 
+    Returns:
+        the saved state of the search, or None where there is none.
+
     Raises:
         ValueError: the file belongs to another search.
     """

@@ -39,6 +39,9 @@ def universal(nfe: int, schedule: Schedule, start: float | None = None, end: flo
         nfe: one of ``NUMBERS``.
         schedule: any; start and end are its times, None its own ends.
 
+    Returns:
+        the universal Plan of ``nfe`` evaluations.
+
     Raises:
         ValueError: a number of evaluations that there is none for.
     """

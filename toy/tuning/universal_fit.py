@@ -19,6 +19,9 @@ def fit(searches: Sequence[Search], form: Form, iterations: int = 20, say: Calla
         form: where to begin.
         iterations: at most.
         say: called with a line about every step.
+
+    Returns:
+        the best Form found.
     """
     damping, best, stale = 1e-2, form, 0
     now = [search.residuals(form) for search in searches]

@@ -24,6 +24,9 @@ def resample(c: Conditioned, x: Array, nodes: Sequence[Node], noise: Draws, *, g
     r"""x' = DDPM(x_s); at every ``every``-th step x̂ = argmin |y − A x0|² from D(x_s), which descent takes to D + A^+ (y − A D), and
 
     x_t ~ N((ς² α_t x̂ + σ_t² x')/(ς² + σ_t²), ς² σ_t²/(ς² + σ_t²)),   ς² = γ (σ_t²/α_s²)(1 − α_s²/α_t²).
+
+    Returns:
+        x0, (n, d): D at the last node, brought onto A x0 = y.
     """
     for i, (s, t) in enumerate(pairwise(nodes)):
         d = c.denoised(x, s)
@@ -52,6 +55,9 @@ def daps(
 
     w = ρ_s², the paper's choice, or with std = c > 0 the variance ρ²c²/(ρ² + c²) of data of that size. The draw of x0 is exact for a linear
     A; ``langevin`` > 0, or an A that is not linear, takes that many Langevin steps of ``rate`` times the smallest variance.
+
+    Returns:
+        x0, (n, d) draws at the last step.
     """
     for s, t in pairwise(nodes):
         d = flow_end(c, x, s, nodes[-1], ode)
@@ -90,6 +96,9 @@ def pnp_dm(
     r"""Split Gibbs, the level ρ annealed along the grid:  z ~ N(z; x, ρ² I) N(y; A z, r² I),   x ~ p(x) N(z; x, ρ² I),
 
     the second by the reverse SDE from α z at the node of ρ = σ/α, in ``inner`` steps. ``rounds`` at every level.
+
+    Returns:
+        x, (n, d) samples after the last round.
     """
     method, last = SOLVERS[solver], nodes[-1]
     x = c.denoised(x, nodes[0])

@@ -49,6 +49,9 @@ def ddrm(c: Conditioned, x: Array, nodes: Sequence[Node], noise: Draws, *, eta: 
     not seen:     θ + sqrt(1 − η²) ρ_t (z − θ)/ρ_s + η ρ_t ξ
     ρ_t < b:      θ + sqrt(1 − η²) ρ_t (ȳ − θ)/b + η ρ_t ξ
     ρ_t ≥ b:      (1 − η_b) θ + η_b ȳ + sqrt(ρ_t² − η_b² b²) ξ
+
+    Returns:
+        D at the last node, (n, d).
     """
     op, first = c.operator, nodes[0]
     bars = (c.y @ op.u) / op.s + 0.0 * (x @ op.v)
@@ -93,6 +96,9 @@ def ddnm_plus(c: Conditioned, x: Array, nodes: Sequence[Node], noise: Draws, *, 
 
     so that noise of y and fresh noise together have the variance ς² of the step. ``travel``: every block of ``length`` steps is gone
     through so many times, with noise back up in between.
+
+    Returns:
+        D at the last node, (n, d), brought onto y where y has no noise.
     """
     steps = list(pairwise(nodes))
     for begin in range(0, len(steps), length):

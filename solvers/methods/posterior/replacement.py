@@ -27,7 +27,11 @@ def overwrite(c: Conditioned, x: Array, node: Node, xi: Array) -> Array:
 @sampler(reference="arXiv:2201.09865, Alg. 1", exact="a mask whose known and unknown parts are independent, as r → 0")
 def repaint(c: Conditioned, x: Array, nodes: Sequence[Node], noise: Draws, *, resample: int = 10) -> Array:
     r"""U = ``resample`` times per step: x_t = DDPM(x_s), the known part overwritten by N(α_t y, σ_t²), and noise back up to s but for the
-    last time."""
+    last time.
+
+    Returns:
+        x0, (n, d): D at the last node, brought onto A x0 = y.
+    """
     for s, t in pairwise(nodes):
         for again in range(resample):
             if again:
@@ -46,7 +50,11 @@ def replacement(c: Conditioned, x: Array, nodes: Sequence[Node], noise: Draws) -
 @sampler(reference="arXiv:2306.08247, Alg. 1")
 def cow(c: Conditioned, x: Array, nodes: Sequence[Node], noise: Draws, *, cycles: int = 10, high: float = 0.5, low: float = 0.75) -> Array:
     r"""Down to the level at the part ``high`` of the grid, then ``cycles`` times from there down to ``low`` and back up by noise, the known
-    region overwritten at the top of each cycle; then down to the end."""
+    region overwritten at the top of each cycle; then down to the end.
+
+    Returns:
+        D at the last node, (n, d).
+    """
     n = len(nodes) - 1
     top, bottom = round(high * n), min(n, max(round(low * n), round(high * n) + 1))
     x = overwrite(c, x, nodes[0], noise.next())

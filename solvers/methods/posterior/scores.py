@@ -133,6 +133,9 @@ def stsl(c: Conditioned, noise: Draws, *, eta: float = 1.0, probe: float = 1e-3,
     g = g_DPS − η (a ρ² σ²/2r²) ∇ tr ∇² log p,   ∇ tr ∇² log p ≈ (H(x + c e) − H(x)) e/c,   H v = (α J v − v)/σ².
 
     Hutchinson's probe e is drawn anew at every evaluation. On one Gaussian H is constant, and STSL is DPS.
+
+    Returns:
+        the guided Denoiser D + (σ²/α) g.
     """
     mean_square = float((c.operator.matrix**2).sum()) / c.operator.d
 

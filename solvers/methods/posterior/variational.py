@@ -33,6 +33,9 @@ def red_diff(
     r"""Gradient steps on mu at the nodes from noise to data, ``repeats`` at each, with w = ρ (1/SNR^{1/2}); Adam with betas 0.9, 0.99.
 
     mu starts at A^+ y, or for an A without one at D of the start.
+
+    Returns:
+        mu, (n, d), after the last gradient step.
     """
     mu = c.operator.pinv(c.y + 0.0 * c.operator(x)) if hasattr(c.operator, "pinv") else c.denoised(x, nodes[0])
     first, second, count = 0.0 * mu, 0.0 * mu, 0

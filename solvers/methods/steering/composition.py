@@ -47,6 +47,9 @@ def product(models: Sequence[Denoiser], powers: Sequence[float]) -> Denoiser:
 def routed(models: Sequence[Denoiser], weigh: Weigh, top: int | None = None) -> Denoiser:
     """D = Σ_k w_k(x) D_k with the weights of a router, which add up to 1 (arXiv:2501.05450); ``top``: the largest only, scaled up to 1.
 
+    Returns:
+        the Denoiser Σ_k w_k D_k.
+
     Raises:
         ValueError: weights of another shape.
     """
@@ -120,7 +123,11 @@ def thresholded(model: Denoiser, percentile: float = 0.995, least: float = 1.0) 
 
 def steered(model: Denoiser, gradient: Gradient, scale: float = 1.0) -> Denoiser:
     """D + scale (σ²/α) ∇, ∇ the gradient in x_t of log p(c | x_t) (classifier guidance, arXiv:2105.05233) or of a value function; exact for
-    the gradient of log E[e^r | x_t]."""
+    the gradient of log E[e^r | x_t].
+
+    Returns:
+        the Denoiser D + scale (σ²/α) ∇.
+    """
 
     @predicts("denoised")
     def moved(x: Array, node: Any) -> Array:
@@ -136,6 +143,9 @@ def rewarded(model: Any, slope: Callable[[Array], Array], scale: float = 1.0) ->
         model: with ``vjp(x, node, v)``.
         slope: ∇r at x0.
         scale: of the reward.
+
+    Returns:
+        the Denoiser steered by scale J^T ∇r(D).
     """
     return steered(model, lambda x, node: model.vjp(x, node, slope(model(x, node))), scale)
 
@@ -145,6 +155,9 @@ def reflected(strong: Denoiser, weak: Denoiser, grid: Sequence[Any]) -> Denoiser
     where ``strong`` is asked. D̃ is such that a DDIM step from x is the step from x̃.
 
     To first order x̃ − x = σ² Δλ (s_strong − s_weak), Δλ the step in log(α/σ).
+
+    Returns:
+        the Denoiser D̃; at the last node that of ``strong``.
     """
     ahead = {s.clock: t for s, t in pairwise(grid)}
 

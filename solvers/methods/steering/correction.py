@@ -32,6 +32,9 @@ def predictor_corrector(
         corrections: Langevin steps at each node, each with noise of its own where there are several.
         pace: Langevin time of each, in units of the step in rho².
 
+    Returns:
+        states at the last node, (n, d).
+
     Raises:
         ValueError: no corrections, or a pace that is not positive.
     """

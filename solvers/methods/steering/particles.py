@@ -86,6 +86,9 @@ def smc(
         final: r at the last node, in place of v there.
         threshold: of the effective number, as a part of n; 0 never resamples, 1 at every step.
 
+    Returns:
+        the Particles: states, weights, normaliser, resampled steps and ancestors.
+
     Raises:
         ValueError: a deterministic or multistep method, a threshold outside [0, 1], weights that are nan.
     """
@@ -117,6 +120,9 @@ def soft_value(
     """SVDD (arXiv:2408.08252, Alg. 1): in each step M candidates for each sample, one of them chosen with weights e^{v_t}.
 
     With the exact v the tilt is sampled as M → ∞, with a bias of O(1/M); no gradient of r is needed. v scaled up tends to the best of M.
+
+    Returns:
+        samples at the last node, (n, d).
 
     Raises:
         ValueError: a deterministic or multistep method, or fewer than one candidate.

@@ -22,6 +22,9 @@ def cfg_pp(scale: float, grid: Sequence[Any]) -> CFG:
     so that it is CFG of a scale that depends on the step, about λ/h for steps h of log(alpha/sigma): finite on a grid, without a limit. On
     the last node w = λ.
 
+    Returns:
+        the CFG whose scale λ/(1 − rho_t/rho_s) depends on the step.
+
     Raises:
         ValueError: λ outside [0, 1].
     """

@@ -37,6 +37,9 @@ def best_of_n_weight(level: Any, n: int) -> Any:
 def best_of(draw: Draw, reward: Reward, starts: Array, n: int) -> Array:
     """For each of the m groups of n starts, (m n, d), the sample of the largest reward, (m, d).
 
+    Returns:
+        samples of the largest reward, (m, d).
+
     Raises:
         ValueError: a number of starts that n does not divide.
     """
@@ -61,6 +64,9 @@ def zero_order(
 ) -> Climbed:
     """Hill climbing in the start noise (arXiv:2501.09732, §3.2): neighbours z' = std (z + size ξ)/sqrt(1 + size²) of each pivot z, which
     keep N(0, std²), and the best of them and the pivot is the next pivot. Rewards never fall.
+
+    Returns:
+        the Climbed: start and x (m, d), rewards (rounds + 1, m).
 
     Raises:
         ValueError: no rounds or neighbours.
@@ -112,6 +118,9 @@ def rollover(
         x: states at the first of ``nodes``, (n, d).
         seed: of the draws.
         budget: evaluations of each step; never more than budget × steps are spent.
+
+    Returns:
+        the Rolled: x (n, d), nfe (n,), accepted (steps, n).
 
     Raises:
         ValueError: a method that draws nothing, or a budget below 1.

@@ -49,6 +49,9 @@ def along(model: Denoiser, xs: Sequence[Array], nodes: Sequence[Any]) -> np.ndar
 
     log p_t(x) = log q(x/α) − d log α.
 
+    Returns:
+        log q(y) at the last node minus that at the first, (n,).
+
     Raises:
         ValueError: another number of states than nodes.
     """
@@ -81,6 +84,9 @@ def superdiff(
         mode: "or", κ = softmax(temperature log q_i + log w_i): at temperature 1 it samples Σ w_i p_i; "and", the κ with Σ κ = 1 that keeps
             all log q_i equal.
         weights: w_i of OR; equal by default.
+
+    Returns:
+        the Superposed: x (n, d), log-ratios and last weights (n, M).
 
     Raises:
         ValueError: an unknown mode, or fewer than two models.
