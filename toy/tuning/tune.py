@@ -4,8 +4,8 @@ It starts from the best registered method × grid (``advise``) and moves levels,
 Σ_s log |x_s − y_s|² over training states falls, y_s where the flow takes state s (``search``). States that were never used to move anything
 decide what is kept, and others again what is told.
 
-Measured on the galaxy network, on states never used: .33 [.31, .41] of the median error of the best registered Plan at 10 evaluations, .47
-[.41, .54] at 8, .45 [.39, .53] at 5. The number of states matters: with 36 at 10 evaluations the mean log error came to -5.05 in sample and
+Measured on the galaxy network, on states never used: .33 [.31, .41] of the median error of the best registered Plan at 10 evaluations, .45
+[.39, .53] at 8, .45 [.39, .53] at 5. The number of states matters: with 36 at 10 evaluations the mean log error came to -5.05 in sample and
 -4.52 outside, from -3.64; with 144 to -5.04 and -4.81. So does the start: a plain one may lead further than the best (``docs/tuned.md``).
 
 Relatives: with ``parameters=("nodes",)`` this is the problem of AYS, GITS and DMN with the true error as the objective; with ("times",)
