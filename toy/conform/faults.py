@@ -34,6 +34,7 @@ FAULTS: dict[str, dict[str, str]] = {
         "missing factor 1/2": "h/h₋ in place of h/(2 h₋)",
         "step ratio inverted": "h₋/(2h) in place of h/(2 h₋)",
         "sign of the correction": "minus the difference of the denoised",
+        "weights of equal steps": "h₋ = h, whatever the grid",
         "memory one step late": "the denoised of two steps ago is used",
         "no memory": "every step is the first one",
         "last step left out": "the loop ends one step early",
@@ -106,6 +107,8 @@ def _dpmpp_2m(denoise: Denoise, x: Floats, s: Node, t: Node, past: list[tuple[No
         _, old = past[-1 - late]
         h, before = t.lam - s.lam, s.lam - past[-1][0].lam
         weight = 0.5 * h / before
+        if fault == "weights of equal steps":
+            weight = 0.5
         if fault == "missing factor 1/2":
             weight = h / before
         if fault == "step ratio inverted":

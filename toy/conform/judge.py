@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _BIGGEST = 50_000_000
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Results: JSON {"runner": …, "version": 1, "results": {id: numbers}}, or text, a line ``id number number …`` for each case.
+    """Results: JSON {"runner": …, "version": 2, "results": {id: numbers}}, or text, a line ``id number number …`` for each case.
 
     Returns:
         a dict with ``runner``, the sampler's name, and ``results``, numbers by case id.
@@ -46,6 +47,11 @@ def read(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is neither JSON nor lines of an id and numbers: {problem}") from None
 
 
+@cache
+def _cases() -> dict[str, dict[str, Any]]:
+    return {case["id"]: case for case in pack()["cases"]}
+
+
 def judge(results: dict[str, Any], name: str = "results") -> Findings:
     """Hold results against the vectors.
 
@@ -56,7 +62,7 @@ def judge(results: dict[str, Any], name: str = "results") -> Findings:
     Returns:
         ``Findings`` with one for each case; ``causes`` are the faults recognised, those of the most cases first.
     """
-    cases = {case["id"]: case for case in pack()["cases"]}
+    cases = _cases()
     judged, counts = Findings(name, "vectors"), dict[str, int]()
     for unknown in sorted(set(results) - set(cases)):
         judged.findings.append(Finding(unknown, "note", "an answer", "", "", "no case of this name is in the vectors"))
@@ -97,6 +103,12 @@ def _one(case: dict[str, Any], answer: Any) -> tuple[Finding, str | None]:
     if named is None and case["kind"] == "grid" and case["method"] == "flow-shift":
         options = case["options"]
         named = check_grid(got, convention="flow", shift=options["shift"], steps=int(options["n"])).cause
+    if (
+        named is None
+        and case["kind"] == "step"
+        and np.abs(got.reshape(len(case["rows"]), -1).sum(1) - 1.0).max() > case["within"]["float32"]
+    ):
+        named = "rows do not sum to 1"
     cause = named or "unknown"
     detail = f"it is the answer of a known fault: {cause}" if named else "no known fault gives this answer"
     return Finding(case["id"], "fail", case["kind"], f"off by {error:.1e}", f"{case['within']['float64']:.1e}", detail), cause

@@ -10,6 +10,7 @@ isotropic Gaussians, w_k, m_k, v_k, with
     density      log p(x_t | x_s) of the DDPM step at given states
     grid         the levels of a spacing
     draw         tokens drawn by the cumulative sum of probabilities at given uniforms
+    noise, coefficients, law, step   the pieces by themselves, as in ``pieces``
 
 ``expected`` is in float64; ``within`` says how far a run in float64, float32 and bfloat16 may be from it. ``twins`` are the answers of
 known faults. The same numbers stand in JSON, in npz and, for languages without a parser of JSON, in plain text, one number after the other.
@@ -28,10 +29,11 @@ from numpy.typing import NDArray
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, VP, Node, RectifiedFlow, grid
+from scorebed.toy.conform import piece_cases
 from scorebed.toy.conform.conventions import shifted
 from scorebed.toy.conform.faults import FAULTS, Denoise, sampler
 
-VERSION = 1
+VERSION = 2
 Floats = NDArray[np.float64]
 WEIGHTS, MEANS, VARIANCES = [0.35, 0.4, 0.25], [[-1.2, 0.4], [0.3, -0.8], [1.1, 1.0]], [0.09, 0.16, 0.05]
 _STREAM = 20260101  # of the states, draws and uniforms
@@ -201,8 +203,10 @@ def _draws(rng: np.random.Generator) -> list[dict[str, Any]]:
 def pack() -> dict[str, Any]:
     """The whole pack, the same at every call."""
     rng = np.random.default_rng(_STREAM)
-    model = {"weights": WEIGHTS, "means": MEANS, "variances": VARIANCES}
-    return {"version": VERSION, "model": model, "cases": [*_trajectories(rng), *_densities(rng), *_spacings(), *_draws(rng)]}
+    model, grids = {"weights": WEIGHTS, "means": MEANS, "variances": VARIANCES}, _grids()
+    cases = [*_trajectories(rng), *_densities(rng), *_spacings(), *_draws(rng)]
+    cases += [*piece_cases.noise(), *piece_cases.coefficients(grids), *piece_cases.laws(grids), *piece_cases.steps(rng)]
+    return {"version": VERSION, "model": model, "cases": cases}
 
 
 def plain(made: dict[str, Any]) -> str:
@@ -223,7 +227,7 @@ def plain(made: dict[str, Any]) -> str:
     for case in made["cases"]:
         words += [case["id"], case["kind"], case["method"]]
         options = list(map(float, case.get("options", {}).values()))
-        for part in ("levels", "x", "y", "noise", "probabilities", "uniforms"):
+        for part in ("levels", "x", "y", "noise", "probabilities", "uniforms", "rows"):
             put(case.get(part, []))
         put(options)
     return "\n".join(words) + "\n"
@@ -243,7 +247,9 @@ def write(folder: str | Path) -> list[Path]:
     made = pack()
     paths = [folder / f"vectors.{kind}" for kind in ("json", "npz", "txt")] + [folder / "schema.json"]
     paths[0].write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    arrays = {f"{c['id']}/{key}": np.asarray(c[key]) for c in made["cases"] for key in ("levels", "x", "noise", "expected") if key in c}
+    arrays = {
+        f"{c['id']}/{key}": np.asarray(c[key]) for c in made["cases"] for key in ("levels", "x", "noise", "rows", "expected") if key in c
+    }
     np.savez_compressed(paths[1], **arrays)  # type: ignore[arg-type]
     paths[2].write_text(plain(made), encoding="utf-8")
     paths[3].write_text(json.dumps(SCHEMA, indent=1) + "\n", encoding="utf-8")
@@ -267,7 +273,7 @@ SCHEMA: dict[str, Any] = {
                 "required": ["id", "kind", "method", "expected", "within", "twins"],
                 "properties": {
                     "id": {"type": "string"},
-                    "kind": {"enum": ["trajectory", "density", "grid", "draw"]},
+                    "kind": {"enum": ["trajectory", "density", "grid", "draw", "noise", "coefficients", "law", "step"]},
                     "method": {"type": "string"},
                     "expected": {"$ref": "#/$defs/numbers"},
                     "within": {"type": "object", "additionalProperties": {"type": "number"}},
