@@ -43,8 +43,15 @@ def started(method: str) -> Any:
 
 
 def counters(address: Sequence[float], blocks: int) -> list[list[int]]:
-    """(c0, c1, c2, c3, k0, k1) of the first blocks of four normals at an address: the block, the index's low and high word, and three words
-    of a blake2b of the seed and the interval."""
+    """The counters and keys of an address: the block of four normals, the index's low and high word, three words of a blake2b.
+
+    Args:
+        address: as in ``ADDRESSES``.
+        blocks: how many.
+
+    Returns:
+        Rows (c0, c1, c2, c3, k0, k1), of which (c3, k0, k1) depend on the seed and the interval alone.
+    """
     seed, index, low, high = int(address[0]), int(address[1]), *address[2:]
     k0, k1, stream = struct.unpack("<III", blake2b(interval_key(seed, low, high), digest_size=12, person=kind_of(0)).digest())
     return [[block, index & 0xFFFFFFFF, index >> 32, stream, k0, k1] for block in range(blocks)]

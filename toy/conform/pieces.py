@@ -93,8 +93,14 @@ Level = Sequence[float]
 def weights(method: str, levels: Sequence[Level], fault: str | None = None) -> list[list[float]]:
     """For every step s → t, after r → s, the weights of x_s and of D.
 
-    ddim: (x, D_s). dpmpp_2m: (x, D_s, D_r). unipc_2 with B₂: the predictor's (x, D_s, D_r), then the corrector's (x, D_u, D_s, D_r), where
-    u is the predicted x_t and D_s, D_r were evaluated at predicted states too. There is no D_r in the first step.
+    Args:
+        method: ddim, dpmpp_2m or unipc_2 (with B₂).
+        levels: of the grid.
+        fault: of ``WEIGHT_FAULTS[method]``.
+
+    Returns:
+        Rows: of ddim (x, D_s); of dpmpp_2m (x, D_s, D_r); of unipc_2 the predictor's (x, D_s, D_r), then the corrector's
+        (x, D_u, D_s, D_r), where u is the predicted x_t and D_s, D_r were evaluated at predicted states too. The first step has no D_r.
     """
     rows, before = list[list[float]](), math.nan
     for s, t in pairwise(levels):
@@ -142,6 +148,15 @@ def end_law(method: str, nodes: Sequence[Node], mean: float, variance: float, fa
 
     The exact model is affine, D(x) = (σ² m + α v x)/(α² v + σ²), and so is the output. So a run from the mean without noise gives the mean,
     and what one standard deviation of the start, and a draw of 1 in one step, add to it are the parts of the standard deviation.
+
+    Args:
+        method: of ``FAULTS``.
+        nodes: the grid.
+        mean, variance: of the data.
+        fault: of ``FAULTS[method]`` or ``LAW_FAULTS``.
+
+    Returns:
+        [mean, standard deviation].
     """
 
     def denoise(x: Floats, node: Node) -> Floats:
@@ -158,12 +173,21 @@ def end_law(method: str, nodes: Sequence[Node], mean: float, variance: float, fa
 
 
 def step_row(method: str, p: Sequence[float], row: Sequence[float], fault: str | None = None) -> list[float]:
-    """P(x_t = y | x_s = x) for the model's p over S values; ``row`` is (x, α_s, α_t, h, −α'_s) with h = s − t.
+    """P(x_t = y | x_s = x) of one token.
 
     absorbing (S + 1 values, the mask last): a mask becomes y at the rate r(y) = −α'_s/(1 − α_s) p_y, or with (α_t − α_s)/(1 − α_s) p_y;
     other tokens stay. uniform, with K_a(k, y) = a 1{y = k} + (1 − a)/S:
     r(y) = −α'_s/(α_s S) Σ_k p_k K_s(k, y)/K_s(k, x), and the posterior is Σ_k p_k K_t(k, y) K_{α_s/α_t}(y, x)/K_s(k, x).
     euler: h r(y) to jump and 1 − h Σ r to stay; where h Σ r > 1 the jumps share 1. ancestral: the posterior.
+
+    Args:
+        method: "absorbing-euler", "absorbing-ancestral", "uniform-euler" or "uniform-ancestral".
+        p: what the model gives over the S values.
+        row: (x, α_s, α_t, h, −α'_s) with h = s − t.
+        fault: of ``STEP_FAULTS``.
+
+    Returns:
+        The probabilities of all values.
     """
     kernel, rule = method.split("-")
     x, a, b, h, falls = int(row[0]), *map(float, row[1:])
