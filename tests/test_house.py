@@ -242,7 +242,6 @@ LONG = {
     "toy/check/formula.py": "the formulas that one diagnosis compares",
     "toy/check/likelihood.py": "one check: estimates of log p, with their faults",
     "toy/check/loss.py": "one check: losses of few-step models, finding by finding",
-    "toy/check/sde.py": "one check: solvers of general SDEs, with their faults",
     "toy/check/solver.py": "one call and the list of its checks",
     "toy/check/space.py": "one check: functions of a manifold, with the laws they obey",
     "toy/claims/curved.py": "claims of one subject",

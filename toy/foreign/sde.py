@@ -43,30 +43,66 @@ def torchsde_step(method: str, calculus: str = "ito", library: str = "numpy") ->
         def __repr__(self) -> str:
             return "given increments"
 
-    class Equation(torch.nn.Module):
-        noise_type, sde_type = "diagonal", calculus
-
-        def __init__(self, drift: Any, diffusion: Any) -> None:
-            super().__init__()
-            self.drift, self.diffusion = drift, diffusion
-
-        def f(self, t: Any, y: Any) -> Any:
-            return self.drift(y, float(t))
-
-        def g(self, t: Any, y: Any) -> Any:
-            return self.diffusion(y, float(t))
-
-    options = {"grad_free": True} if method == "milstein" else {}
-
     def step(drift: Any, diffusion: Any, x: Any, t0: float, t1: float, dw: Any, dz: Any) -> Any:
         start, *drawn = (torch.from_numpy(a.copy()) if library == "numpy" else a for a in (x, dw, dz))
         given, times = Given(*drawn), torch.tensor([t0, t1], dtype=torch.float64)
         with torch.no_grad():
-            out = torchsde.sdeint(Equation(drift, diffusion), start, times, bm=given, method=method, dt=t1 - t0, options=options)
+            out = torchsde.sdeint(
+                _torch_equation(drift, diffusion, calculus), start, times, bm=given, method=method, dt=t1 - t0, options=_options(method)
+            )
         return out[-1].numpy() if library == "numpy" else out[-1]
 
     step.__name__ = f"torchsde {method}"
     return step
+
+
+def torchsde_run(method: str, calculus: str = "ito") -> Callable[..., Any]:
+    """A whole run of a method of torchsde with its own Brownian motion, for ``check_sde_solver(..., kind="run", backward=False)``.
+
+    Args:
+        method: the name that ``torchsde.sdeint`` takes.
+        calculus: "ito" or "stratonovich".
+
+    Returns:
+        run(drift, diffusion, x0, t0, t1, steps, seed) -> ends, for NumPy states of shape (n,); t0 < t1, as torchsde has it.
+
+    Raises:
+        ImportError: torchsde is not installed.
+    """
+    import torch
+    import torchsde
+
+    def run(drift: Any, diffusion: Any, x0: Any, t0: float, t1: float, steps: int, seed: int) -> Any:
+        start, times = torch.from_numpy(x0)[:, None], torch.tensor([t0, t1], dtype=torch.float64)
+        area = "space-time" if method == "srk" else "none"
+        drawn = torchsde.BrownianInterval(
+            t0, t1, size=start.shape, dtype=start.dtype, entropy=seed, dt=(t1 - t0) / steps, levy_area_approximation=area
+        )
+        given = {"bm": drawn, "method": method, "dt": (t1 - t0) / steps, "options": _options(method)}
+        with torch.no_grad():
+            return torchsde.sdeint(_torch_equation(drift, diffusion, calculus), start, times, **given)[-1, :, 0].numpy()
+
+    run.__name__ = f"torchsde {method}, own noise"
+    return run
+
+
+def _options(method: str) -> dict[str, Any]:
+    return {"grad_free": True} if method == "milstein" else {}
+
+
+def _torch_equation(drift: Any, diffusion: Any, calculus: str) -> Any:
+    import torch
+
+    class Equation(torch.nn.Module):
+        noise_type, sde_type = "diagonal", calculus
+
+        def f(self, t: Any, y: Any) -> Any:
+            return drift(y, float(t))
+
+        def g(self, t: Any, y: Any) -> Any:
+            return diffusion(y, float(t))
+
+    return Equation()
 
 
 def diffrax_step(solver: Any, calculus: str = "ito", additive: bool = False) -> Callable[..., Any]:

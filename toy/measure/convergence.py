@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 
 from scorebed.solvers import Denoiser, Node, Solver, sample
+
+STEEPEST = 6.0
+"""The largest order that ``profile_order`` looks for."""
+_SLOPES = np.linspace(0.0, STEEPEST, 1201)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,38 @@ def order_of(steps: Sequence[int], errors: Sequence[float], floor: float = 0.0, 
     n, e = np.array(usable[-finest:]).T
     slopes = -np.diff(e) / np.diff(n)
     return Order(float(-np.polyfit(n, e, 1)[0]), float(slopes.min()), float(slopes.max()))
+
+
+def profile_order(steps: Sequence[int], errors: Sequence[np.ndarray], covariances: Sequence[np.ndarray]) -> Order | None:
+    """The p of e_N = c N^{−p} + noise with its 95 % interval; None where no error exceeds the noise.
+
+    The interval is that of the profile likelihood, {p : χ²(p) ≤ min χ² + 3.84}, χ²(p) = min_c Σ_N |e_N − c N^{−p}|² in the norm of the
+    covariances. Coarse N are dropped while the fit is refused (χ² beyond its 99 % point); what two N still miss widens the interval.
+
+    Args:
+        steps: N, ascending; at least two.
+        errors: of each N, shape (J,).
+        covariances: of their noise, shape (J, J).
+
+    Returns:
+        slope, and the ends of the interval; an end at 0 or ``STEEPEST`` is open.
+    """
+    n, e = np.asarray(steps, dtype=float), np.asarray(errors)
+    precision = np.linalg.inv(np.asarray(covariances))
+    whole = np.einsum("kj,kjl,kl->k", e, precision, e)
+    if whole.sum() < chi2.ppf(0.95, e.size):
+        return None
+    for first in range(len(n) - 1):
+        powers = (n[first:] / n[-1]) ** -_SLOPES[:, None]
+        right = np.einsum("pk,kjl,kl->pj", powers, precision[first:], e[first:])
+        left = np.einsum("pk,kjl->pjl", powers**2, precision[first:])
+        distance = whole[first:].sum() - np.einsum("pj,pj->p", right, np.linalg.solve(left, right[..., None])[..., 0])
+        free = e[first:].size - e.shape[1] - 1
+        if free < 1 or distance.min() <= chi2.ppf(0.99, free):
+            break
+    best = int(distance.argmin())
+    inside = _SLOPES[distance <= distance[best] + 3.84 * max(1.0, distance[best] / max(free, 1))]
+    return Order(float(_SLOPES[best]), float(inside[0]), float(inside[-1]))
 
 
 def rms(a: Any) -> float:
