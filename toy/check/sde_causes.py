@@ -77,18 +77,21 @@ def read_the_step(
 
 
 def near_within(rtol: float, atol: float, a: Floats, c: Floats) -> bool:
-    """Whether the arrays agree within these."""
+    """Whether |a − c| ≤ atol + rtol |c| everywhere."""
     return bool(np.allclose(a, c, rtol=rtol, atol=atol))
 
 
 def known_faults(equation: Equation, x: Floats, first: Moments, second: Moments, near_drift: Near, near_noise: Near) -> list[str]:
-    """Names of what a step has wrong; nothing where it is right.
+    """What a step has wrong, by name.
 
     Args:
         equation: what should be solved.
         x: where the step starts, at time 0.3.
         first, second: mean and variance over h of a step, the second half as long.
         near_drift, near_noise: whether two drifts, or two variances over h, are the same.
+
+    Returns:
+        The names, the likeliest first; empty where the step is right.
     """
     (b1, v1), (b2, v2), t0 = first, second, 0.3
     b, s = np.broadcast_to(equation.drift(x, t0), x.shape), np.broadcast_to(equation.diffusion(x, t0), x.shape)
