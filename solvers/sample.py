@@ -254,7 +254,7 @@ def sample(
             raise ValueError("a Plan has its own grid and end, and is walked whole: give sample(plan, denoise, x, noise=…)")
         return solver.run(denoise, x, noise)
     if grid is None:
-        raise TypeError(f"grid = None: {getattr(solver, 'name', solver)!r} needs nodes to run along, as uniform_lam(VP(), 20) makes them")
+        raise TypeError("grid = None is not a list of nodes: make one with solvers.grid")
     if by_sample(grid):
         if record or callback is not None or progress:
             raise ValueError("grids of each sample are run one after the other: without record, callback and progress")

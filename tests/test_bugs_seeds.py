@@ -135,7 +135,7 @@ def test_solvers_and_denoisers_pickle_into_a_spawned_process() -> None:
         (unic(SOLVERS["dpmpp_2m"]), denoiser(LAW.score, "score"), X, GRID),
     ]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        there = pool.starmap(run_there, work)
+        there = pool.starmap_async(run_there, work).get(timeout=300)  # a worker that cannot read its task would be waited for without end
     for found, one in zip(there, work, strict=True):
         np.testing.assert_array_equal(found, run_there(*one), err_msg=one[0].name)
 
