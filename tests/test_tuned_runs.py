@@ -50,7 +50,7 @@ def test_wherever_it_runs_it_ends_alike(file: Path) -> None:
     np.testing.assert_allclose(plan.run(by_lam, x.numpy()), end.numpy(), rtol=1e-12, atol=1e-12)
     with pytest.raises(ValueError, match="its own grid"):
         sample(plan, by_lam, x, uniform_lam(VP(), 3))  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="needs nodes"):
+    with pytest.raises(TypeError, match="not a list of nodes"):
         sample(SOLVERS["ddim"], by_lam, x)  # type: ignore[call-overload]
 
 
