@@ -21,10 +21,11 @@ Run = Callable[..., Any]
 
 
 def drawing(step: Step, seeded: bool = True) -> Run:
-    """The step on its own noise, from the seed or not."""
+    """The step on its own noise, from the seed or, whatever the seed is, from a stream that goes on from call to call."""
+    stream = np.random.default_rng(0)
 
     def run(b: Any, s: Any, x: Any, t0: float, t1: float, steps: int, seed: int) -> Any:
-        rng, t = np.random.default_rng(seed if seeded else None), np.linspace(t0, t1, steps + 1)
+        rng, t = np.random.default_rng(seed) if seeded else stream, np.linspace(t0, t1, steps + 1)
         for a, c in pairwise(t):
             x = step(b, s, x, a, c, np.sqrt(abs(c - a)) * rng.standard_normal(x.shape))
         return x

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from scorebed.solvers import Denoiser, Node, Solver, sample
 
@@ -74,7 +74,7 @@ def profile_order(steps: Sequence[int], errors: Sequence[np.ndarray], covariance
     n, e = np.asarray(steps, dtype=float), np.asarray(errors)
     precision = np.linalg.inv(np.asarray(covariances))
     whole = np.einsum("kj,kjl,kl->k", e, precision, e)
-    if whole.sum() < chi2.ppf(0.95, e.size):
+    if whole.sum() < chdtri(e.size, 0.05):
         return None
     for first in range(len(n) - 1):
         powers = (n[first:] / n[-1]) ** -_SLOPES[:, None]
@@ -82,7 +82,7 @@ def profile_order(steps: Sequence[int], errors: Sequence[np.ndarray], covariance
         left = np.einsum("pk,kjl->pjl", powers**2, precision[first:])
         distance = whole[first:].sum() - np.einsum("pj,pj->p", right, np.linalg.solve(left, right[..., None])[..., 0])
         free = e[first:].size - e.shape[1] - 1
-        if free < 1 or distance.min() <= chi2.ppf(0.99, free):
+        if free < 1 or distance.min() <= chdtri(free, 0.01):
             break
     best = int(distance.argmin())
     inside = _SLOPES[distance <= distance[best] + 3.84 * max(1.0, distance[best] / max(free, 1))]
