@@ -109,16 +109,23 @@ def _mix(a: float, b: float, r: float) -> float:
     return (1.0 - r) * a + r * b
 
 
+def _near(process: Any, t: float) -> Any:
+    """The node at t, or of the step nearest to it where a process has steps."""
+    return process.nearest(t) if hasattr(process, "nearest") else process.node(t)
+
+
 @spacing(everywhere=True)
 def uniform(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in t."""
-    return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(a.t, b.t, r)), everywhere=True)
+    return _interior(schedule, n, start, end, lambda a, b, r: _near(schedule, _mix(a.t, b.t, r)), everywhere=True)
 
 
 @spacing(everywhere=True)
 def quadratic(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in sqrt(t): finer towards the data."""
-    return _interior(schedule, n, start, end, lambda a, b, r: schedule.node(_mix(math.sqrt(a.t), math.sqrt(b.t), r) ** 2), everywhere=True)
+    return _interior(
+        schedule, n, start, end, lambda a, b, r: _near(schedule, _mix(math.sqrt(a.t), math.sqrt(b.t), r) ** 2), everywhere=True
+    )
 
 
 @spacing(everywhere=True)

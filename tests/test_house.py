@@ -333,8 +333,9 @@ def test_types_are_announced(room: str) -> None:
     assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["*"]
 
 
-def test_tests_are_no_package() -> None:
-    assert sorted((ROOT / "tests").rglob("__init__.py")) == []
+def test_tests_are_one_package() -> None:
+    """Else a distribution that ships a ``tests`` of its own stands in their place in spawned processes."""
+    assert sorted((ROOT / "tests").rglob("__init__.py")) == [ROOT / "tests" / "__init__.py"]
 
 
 def closure(requirements: list[str]) -> set[str]:

@@ -248,5 +248,9 @@ def test_what_cannot_be_is_refused(make: Any, says: str) -> None:
 def test_grids_of_steps_lie_on_them() -> None:
     process = STEPS["gaussian"]
     assert [n.t for n in grid.uniform(process, 4)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    times = [n.t * process.steps for n in grid.uniform(process, 5)]
+    assert times == [round(t) for t in times] == sorted(set(times), reverse=True)
     with pytest.raises(ValueError, match="is no step of this process"):
-        grid.uniform(process, 5)
+        process.node(0.5 + 1e-3)
+    with pytest.raises(ValueError, match="grid"):
+        grid.uniform(process, 2 * process.steps)
