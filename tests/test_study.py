@@ -335,7 +335,7 @@ def test_the_command_runs_a_study_and_its_output_is_clean(run: Any, tmp_path: Pa
     assert done.exit_code == 0, done.output
     assert "\x1b" not in done.output
     assert max(len(line) for line in done.stdout.splitlines() if str(tmp_path) not in line) <= 120
-    for word in ("16 NFE", "as claimed", "karras", "results.csv", "convergence.png"):
+    for word in ("16 NFE", "as claimed", "karras", "results.csv", "grids.png"):
         assert word in done.stdout
     rows = read(tmp_path / "results.csv")
     assert set(rows["grid"]) == {"karras", "uniform_lam"}
