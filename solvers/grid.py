@@ -114,6 +114,11 @@ def _near(process: Any, t: float) -> Any:
     return process.nearest(t) if hasattr(process, "nearest") else process.node(t)
 
 
+def _near_clock(point: Any, clock: float) -> Any:
+    """The same by the clock, on the process of ``point``."""
+    return point.process.nearest(clock=clock) if hasattr(point.process, "nearest") else point.at(clock)
+
+
 @spacing(everywhere=True)
 def uniform(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in t."""
@@ -131,7 +136,7 @@ def quadratic(schedule: Any, n: int, start: float | None = None, end: float | No
 @spacing(everywhere=True)
 def uniform_lam(schedule: Any, n: int, start: float | None = None, end: float | None = None) -> list[Node]:
     """n steps of equal length in lam, the half log-SNR; in the clock, on another process."""
-    return _interior(schedule, n, start, end, lambda a, b, r: a.at(_mix(a.clock, b.clock, r)), everywhere=True)
+    return _interior(schedule, n, start, end, lambda a, b, r: _near_clock(a, _mix(a.clock, b.clock, r)), everywhere=True)
 
 
 @spacing()

@@ -250,7 +250,9 @@ def test_grids_of_steps_lie_on_them() -> None:
     assert [n.t for n in grid.uniform(process, 4)] == [1.0, 0.75, 0.5, 0.25, 0.0]
     times = [n.t * process.steps for n in grid.uniform(process, 5)]
     assert times == [round(t) for t in times] == sorted(set(times), reverse=True)
-    with pytest.raises(ValueError, match="is no step of this process"):
-        process.node(0.5 + 1e-3)
+    assert grid.uniform_lam(process, 5) == grid.uniform(process, 5)
+    for off in (lambda: process.node(0.5 + 1e-3), lambda: process.at(0.5 + 1e-3), lambda: process.node(1.0).toward(process.node(0.5), 0.3)):
+        with pytest.raises(ValueError, match="is no step of this process"):
+            off()
     with pytest.raises(ValueError, match="grid"):
         grid.uniform(process, 2 * process.steps)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scorebed.analytic.distance.gaussian import gaussian_w2
+from scorebed.analytic.distance.gaussian import gaussian_kl, gaussian_w2
 from scorebed.analytic.gaussian.mixture import GaussianMixture
 from scorebed.analytic.process.linear import LinearLaw
 from scorebed.solvers.process import Point
@@ -75,9 +75,8 @@ class MeanField:
         """How far k of the N particles are from k independent ones of the limit."""
         one, few = self.limit(node), self.few(k, node)
         mean, field = np.full(k, float(one.mean()[0])), float(one.covariance()[0, 0]) * np.eye(k)
-        seen = np.asarray(few.covariance())
-        ratio = np.linalg.eigvalsh(seen) / field[0, 0]
-        return Chaos(gaussian_w2(few.mean(), seen, mean, field), 0.5 * float((ratio - 1.0 - np.log(ratio)).sum()))
+        both = (few.mean(), np.asarray(few.covariance()), mean, field)
+        return Chaos(gaussian_w2(*both), gaussian_kl(*both))
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,11 @@ class StepProcess(TokenProcess):
         return Instant(i / self.steps, 1.0 - i / self.steps, self)
 
     def at(self, clock: float) -> Instant:
-        return self.nearest(1.0 - clock)
+        return self.node(1.0 - clock)
 
-    def nearest(self, t: float) -> Instant:
-        """The node of the step nearest to t: where a spacing of times goes through the steps that there are."""
-        return self.node(round(t * self.steps) / self.steps)
+    def nearest(self, t: float | None = None, clock: float | None = None) -> Instant:
+        """The node of the step nearest to t or to a clock: a spacing goes through the steps that there are, a method asks for them."""
+        return self.node(round((1.0 - clock if clock is not None else t or 0.0) * self.steps) / self.steps)
 
     def forward(self, node: Instant) -> np.ndarray:
         return _product(self, 0, round(node.t * self.steps))[: self.size]

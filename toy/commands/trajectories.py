@@ -120,6 +120,7 @@ def trajectories(
 
 def _network(network: Any, solvers: Any, nfe: int, paths: int, seed: int, coordinates: str, jacobian: int, **how: Any) -> Trajectories:
     from scorebed.gpu.models.own import Own
+    from scorebed.toy.store.versions import version_of
     from scorebed.toy.studies.network_trajectories import network_trajectories
     from scorebed.toy.studies.paths import Named, flat
 
@@ -127,7 +128,7 @@ def _network(network: Any, solvers: Any, nfe: int, paths: int, seed: int, coordi
     return network_trajectories(
         flat(network.denoise, network.shape)
         if isinstance(network, Own)
-        else Named(network.name, f"{network.package} {_version(network.package)}"),
+        else Named(network.name, f"{network.package} {version_of(network.package)}"),
         x,
         network.schedule,
         solvers,
@@ -190,13 +191,3 @@ def _summary(found: Trajectories) -> Any:
             )
         page.add_row(name, str(run.nfe) if run.nfe else "–", *cells)
     return page
-
-
-def _version(package: str) -> str:
-    """Of an installed package; nothing of an archive whose name says it."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

@@ -52,7 +52,7 @@ def begin(folder: str | Path, results: str, about: str, arguments: Mapping[str, 
     return made
 
 
-_SHOWS = ("out", "figures", "dark", "purpose", "force", "fresh", "jobs", "backend", "scheduler", "threads")
+_SHOWS = ("out", "figures", "dark", "purpose", "force", "fresh", "jobs", "backend", "scheduler")
 """Options that say how a study is made and shown, not what it is."""
 
 
