@@ -89,9 +89,9 @@ def test_tables_of_commands_as_json(tmp_path: Path) -> None:
     run, how = CliRunner(), ["--nfe", "5", "--no-figures", "--jobs", "1", "--out", str(tmp_path), "--json"]
     done = run.invoke(main, ["study", "--problems", "mixture1d", "--solvers", "ddim", *how])
     assert done.exit_code == 0, done.output
-    first, end = json.JSONDecoder().raw_decode(done.stdout)
-    second, _ = json.JSONDecoder().raw_decode(done.stdout[end:].lstrip())
-    assert first[0]["solver"] == second[0]["solver"] == "ddim"
+    several = json.loads(done.stdout)
+    assert [title.partition(" ")[0] for title in several] == ["mixture1d", "measured"]
+    assert {row["solver"] for rows in several.values() for row in rows} == {"ddim"}
     assert "Written to" in done.stderr
     listed = json.loads(run.invoke(main, ["results", "list", str(tmp_path), "--limit", "3", "--json"]).stdout)
     assert len(listed) == 3

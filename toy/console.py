@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -16,11 +16,10 @@ from typing import Annotated, Any, ClassVar
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from scorebed.toy.store.files import StoreError
+from scorebed.toy.tables import Tables
 
 WIDTH = 120
 """Columns of a table that goes to a file or a pipe."""
@@ -62,9 +61,18 @@ def _number(text: str) -> bool:
 
 
 class ManyValues(TyperCommand):
-    """A command whose list options take several values after one flag. ``given`` is what the running one was called with."""
+    """A command whose list options take several values after one flag, and which prints tables: ``--json`` prints them as JSON.
+
+    ``given`` is what the running one was called with. A command with a ``--json`` of its own keeps it; one without tables is a ``Plain``.
+    """
 
     given: ClassVar[dict[str, Any]] = {}
+    tables: ClassVar[bool] = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.tables and not any("--json" in p.opts for p in self.params):
+            self.params.append(_json_option())
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         many = [name for p in self.params if isinstance(p, TyperOption) and p.multiple for name in p.opts]
@@ -72,57 +80,43 @@ class ManyValues(TyperCommand):
         ManyValues.given = dict(ctx.params)
         return rest
 
-
-_STDOUT: Any = None
-"""Where tables go as JSON; None where they are printed for people."""
-
-
-def _as_json(table: Table) -> None:
-    """Print a table as a JSON array of objects; cells that are numbers as numbers."""
-    import json
-
-    def cell(value: Any) -> Any:
-        text = Text.from_markup(value).plain if isinstance(value, str) else str(value)
-        try:
-            return int(text) if text.lstrip("-").isdigit() else float(text)
-        except ValueError:
-            return text
-
-    columns = [list(column.cells) for column in table.columns]
-    heads = [Text.from_markup(str(column.header)).plain or f"column {i + 1}" for i, column in enumerate(table.columns)]
-    rows = [dict(zip(heads, map(cell, row), strict=True)) for row in zip(*columns, strict=True)]
-    _STDOUT.write(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=True) + "\n")
+    def invoke(self, ctx: Any) -> Any:
+        if not ctx.meta.get(_JSON):
+            return super().invoke(ctx)
+        with Tables.collected():
+            return super().invoke(ctx)
 
 
-class Tables(Console):
-    """A console that prints tables as JSON, and all else on standard error: what goes on to another program is data alone."""
+class Plain(ManyValues):
+    """A command that prints no table."""
 
-    def print(self, *objects: Any, **how: Any) -> None:
-        for one in objects or ("",):
-            if isinstance(one, Table):
-                _as_json(one)
-            else:
-                Console(stderr=True).print(one, **how)
+    tables: ClassVar[bool] = False
+
+
+_JSON = "scorebed.json"
+
+
+def _wanted(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[_JSON] = value
+    return value
+
+
+def _carrier(
+    json: Annotated[
+        bool, typer.Option("--json", callback=_wanted, expose_value=False, help="Print tables as JSON, all else on standard error.")
+    ] = False,
+) -> None: ...
+
+
+def _json_option() -> Any:
+    """The option ``--json``, made by typer as it makes those of a function."""
+    app = typer.Typer(add_completion=False)
+    app.command()(_carrier)
+    return typer.main.get_command(app).params[0]
 
 
 class House(TyperGroup):
-    """The command: it prints on any console, and says in one line which file or folder could not be used.
-
-    ``--json`` after any command that prints tables prints them as JSON; a command with a ``--json`` of its own keeps it.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        global _STDOUT
-        _STDOUT = None
-        if "--json" in args and args.index("--json") > 0:
-            command, rest = self.get_command(ctx, args[0]), args[1:]
-            while rest and rest[0] in getattr(command, "commands", {}):
-                command, rest = command.commands[rest[0]], rest[1:]  # type: ignore[union-attr]
-            takes = [opt for p in getattr(command, "params", []) for opt in p.opts]
-            if command is not None and not hasattr(command, "commands") and "--json" not in takes:
-                args = [a for a in args if a != "--json"]
-                _STDOUT = sys.stdout
-        return super().parse_args(ctx, args)
+    """The command: it prints on any console, and says in one line which file or folder could not be used."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):
@@ -132,8 +126,7 @@ class House(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with redirect_stdout(sys.stderr) if _STDOUT is not None else nullcontext():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except BrokenPipeError:
             raise
         except StoreError as refused:
@@ -173,7 +166,7 @@ def _options(
 
 def screen(width: int = WIDTH) -> Console:
     """Where tables go: the width of the terminal, or a fixed one where there is none."""
-    if _STDOUT is not None:
+    if Tables.kept is not None:
         return Tables(width=width)
     console = Console()
     return console if console.is_terminal else Console(width=width)

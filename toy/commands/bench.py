@@ -64,7 +64,14 @@ def bench(
     except ValueError as wrong:
         raise typer.BadParameter(str(wrong)) from None
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for head, side in (("", "left"), ("what", "left"), ("measured", "right"), ("target", "right"), ("ours", "right"), ("other", "right")):
+    for head, side in (
+        ("section", "left"),
+        ("what", "left"),
+        ("measured", "right"),
+        ("target", "right"),
+        ("ours", "right"),
+        ("other", "right"),
+    ):
         table.add_column(head, justify=side, header_style="dim")  # type: ignore[arg-type]
     for row in rows:
         sign = "" if row.target is None else ("≥ " if row.least else "≤ ") + f"{row.target:.3g}"

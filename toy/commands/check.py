@@ -11,6 +11,7 @@ from rich.text import Text
 
 from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
 from scorebed.toy.options import For
+from scorebed.toy.tables import document
 
 
 @main.command(cls=ManyValues)
@@ -31,6 +32,7 @@ def check(
     same_as: Annotated[str | None, typer.Option(metavar="NAME", help="The method of ours that it should be: where does it depart?")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="Computing time after which the check is given up.")] = 600.0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where check.json and the figure go; nowhere without.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     purpose: For = None,
 ) -> None:
     """Is a sampler right? Its order, weak order, stability, exactness, and manners, measured against exact maps and moments.
@@ -81,7 +83,10 @@ def check(
     text = Text(str(found))
     for status, colour in (("PASS", "green"), ("FAIL", "bold red"), ("NOTE", "yellow"), ("SKIP", "dim")):
         text.highlight_regex(rf"(?m)^ *{status}(ED)?\b", colour)
-    screen(160).print(text)
+    if as_json:
+        typer.echo(document(found.as_dict()))
+    else:
+        screen(160).print(text)
     if out is not None:
-        typer.echo("wrote " + ", ".join(map(str, found.save(out))))
+        typer.echo("wrote " + ", ".join(map(str, found.save(out))), err=as_json)
     raise typer.Exit(0 if found.passed else 1)

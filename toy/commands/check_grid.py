@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from scorebed.toy.console import main
+from scorebed.toy.tables import document
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -60,5 +61,5 @@ def check_grid_command(
         result = check_grid(**given)
     except (TypeError, ValueError) as problem:
         raise typer.BadParameter(str(problem)) from None
-    typer.echo(json.dumps(result.as_dict(), indent=2) if as_json else str(result))
+    typer.echo(document(result.as_dict()) if as_json else str(result))
     raise typer.Exit(0 if result.passed else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from scorebed.toy.console import Backend, Force, Fresh, Jobs, Scheduler, bar, check_engine, keeping, main, one_thread, screen
 from scorebed.toy.options import Dark, For
+from scorebed.toy.tables import document
 
 if TYPE_CHECKING:
     from scorebed.toy.claims.registry import Claim
@@ -71,7 +71,7 @@ def claims(
     chosen = _chosen(ids, family, search)
     if only_list:
         if as_json:
-            typer.echo(json.dumps(heads(chosen), indent=1, ensure_ascii=False))
+            typer.echo(document(heads(chosen)))
         else:
             for head in heads(chosen):
                 typer.echo(f"{head['id']:>4}  {head['family']:<18} {head['reference']:<18} {head['paper']}")
@@ -91,7 +91,7 @@ def claims(
     count = {status: sum(v.status == status for v in found.values()) for status in ("holds", "false as printed", "does not hold")}
     controls = sum(v.control_fails for v in found.values())
     if as_json:
-        typer.echo(json.dumps([record(claim, verdict) for claim, verdict in found.items()], indent=1, ensure_ascii=False))
+        typer.echo(document([record(claim, verdict) for claim, verdict in found.items()]))
     else:
         console.print("\n" + ", ".join(f"{n} {status}" for status, n in count.items() if n) + f"; {controls} of {len(found)} controls fail")
     written = f"Written to {out}: {len(files)} files, claims.json and claims.csv among them"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scorebed.toy.console import main
+from scorebed.toy.tables import document
 
 
 @main.command()
@@ -55,5 +55,5 @@ def conform(
     except (OSError, ValueError) as problem:
         raise typer.BadParameter(f"{results}: {problem}") from None
     judged = judge(given["results"], given["runner"])
-    typer.echo(json.dumps(judged.as_dict(), indent=2) if as_json else str(judged))
+    typer.echo(document(judged.as_dict()) if as_json else str(judged))
     raise typer.Exit(0 if judged.passed else 1)

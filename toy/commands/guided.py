@@ -63,7 +63,7 @@ def guided(
         raise typer.BadParameter(str(problem_told)) from None
     for name, table in tables.items():
         replace_text(out / f"{name}.csv", table.to_csv(index=False))
-        _print(table)
+        _print(table, name)
     signed()
     files = [path for name, make in drawn.items() for path in save(make(), out, name, dark=dark)] if figures else []
     typer.echo(f"Written to {out}: " + "  ".join([*(f"{name}.csv" for name in tables), *(path.name for path in files)]))
@@ -111,10 +111,10 @@ def _three(chosen: Sequence[float]) -> list[float]:
     return list(chosen[:: max(1, (len(chosen) - 1) // 2)][:3])
 
 
-def _print(table: Any) -> None:
+def _print(table: Any, title: str) -> None:
     from rich.table import Table
 
-    page, words = Table(box=None, padding=(0, 2, 0, 0)), ("problem", "rule", "solver", "method")
+    page, words = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left"), ("problem", "rule", "solver", "method")
     heads = [head for head in table.columns if head != "problem"]
     for head in heads:
         page.add_column(head, justify="left" if head in words else "right", header_style="dim", no_wrap=True)

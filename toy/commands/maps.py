@@ -52,8 +52,8 @@ def maps(
     replace_text(out / "maps.csv", table.to_csv(index=False))
     signed()
     page = Table(box=None, padding=(0, 2, 0, 0))
-    for head in ("family", "", *(f"W1, N = {n}" for n in counts)):
-        page.add_column(head, justify="left" if head in ("family", "") else "right", header_style="dim", no_wrap=True)
+    for head in ("family", "what", *(f"W1, N = {n}" for n in counts)):
+        page.add_column(head, justify="left" if head in ("family", "what") else "right", header_style="dim", no_wrap=True)
     before = None
     for name, rows in table.groupby("family", sort=False):
         group = rows.group.iloc[0]
@@ -83,8 +83,8 @@ def _rounds(count: int, steps: list[int]) -> pd.DataFrame:
     table = map_rounds.table(count, steps)
     for fit, part in table.groupby("fit", sort=False):
         page = Table(box=None, padding=(0, 2, 0, 0), title=f"W1 by round, fits off by {fit:+.0%}" if fit else "W1 by round, exact fits")
-        for head in ("", *(f"round {r}" for r in range(count + 1))):
-            page.add_column(head, justify="right" if head else "left", header_style="dim", no_wrap=True)
+        for head in ("by", *(f"round {r}" for r in range(count + 1))):
+            page.add_column(head, justify="left" if head == "by" else "right", header_style="dim", no_wrap=True)
         tower = part[part.kind == "progressive"]
         page.add_row("progressive", *(f"{w:.1e} (N = {n})" for w, n in zip(tower.w1, tower.steps, strict=True)))
         for n, row in part[part.kind == "reflow"].groupby("steps"):

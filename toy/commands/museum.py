@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from scorebed.toy.console import ManyValues, bar, known, main, one_thread, screen
+from scorebed.toy.tables import document
 
 
 @main.command(cls=ManyValues)
@@ -36,7 +36,7 @@ def museum(
     chosen = [e for e in exhibits.values() if (not names or e.name in names) and (not check or e.check in check)]
     if listed:
         if as_json:
-            typer.echo(json.dumps([_told(e) for e in chosen], indent=2))
+            typer.echo(document([_told(e) for e in chosen]))
             return
         page = Table(box=None, padding=(0, 2, 0, 0))
         for head in ("exhibit", "check", "thread", "what was written"):
@@ -58,7 +58,7 @@ def museum(
     if as_json:
         marks = ("found", "named", "flagged", "said", "seconds")
         rows = [_told(s.exhibit) | {mark: getattr(s, mark) for mark in marks} for s in seen]
-        typer.echo(json.dumps({"figure": figure, "exhibits": rows}, indent=2))
+        typer.echo(document({"figure": figure, "exhibits": rows}))
     else:
         page = Table(box=None, padding=(0, 2, 0, 0))
         for head in ("exhibit", "check", "thread", "said", "found", "twin"):

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import known, main
+from scorebed.toy.console import ManyValues, known, main, screen
 
 
-@main.command()
+@main.command(cls=ManyValues)
 def mutants(
     names: Annotated[list[str] | None, typer.Argument(metavar="[SOLVER…]", help="Which solvers; all by default.")] = None,
     spaces: Annotated[
@@ -27,7 +27,7 @@ def mutants(
             raise typer.BadParameter("with --spaces every method on spaces is judged: give no names", param_hint="SOLVER")
         from scorebed.toy.properties.space_mutants import main as run_spaces
 
-        raise typer.Exit(min(run_spaces(), 1))
+        raise typer.Exit(min(run_spaces(show=screen().print), 1))
     from scorebed.solvers import SOLVERS
 
     known(names, SOLVERS, "solver", "SOLVER")
@@ -36,4 +36,4 @@ def mutants(
     except ImportError as missing:
         typer.echo(f"scorebed mutants cannot start: {missing}. It may need the extra dev: pip install 'scorebed[dev]'", err=True)
         raise typer.Exit(1) from missing
-    raise typer.Exit(run(names or None))
+    raise typer.Exit(run(names or None, screen().print))

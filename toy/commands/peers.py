@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from scorebed.toy.console import Backend, Force, Fresh, Jobs, ManyValues, Scheduler, bar, check_engine, keeping, main, one_thread
+from scorebed.toy.console import Backend, Force, Fresh, Jobs, ManyValues, Scheduler, bar, check_engine, keeping, main, one_thread, screen
 from scorebed.toy.options import For
 
 
@@ -80,11 +81,28 @@ def peers(
 
             paths.append(compare_all(out, results, report))
     sign(out, "peers.json", arguments)
+    screen().print(_counted(results))
     below = sum(reached(r) is False for r in results)
     typer.echo(
         f"{len(results)} samplers, {below} below their nominal order, {len(values)} defects and limits; {measured:.0f} s. Written to {out}:"
     )
     typer.echo("  " + "  ".join(path.name for path in paths))
+
+
+def _counted(results: Sequence[Mapping[str, Any]]) -> Any:
+    """How many samplers of each library reach the order of their name."""
+    from rich.table import Table
+
+    from scorebed.toy.peers.report import nominal, reached
+
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("library", "samplers", "with an order", "reach it", "fall short"):
+        page.add_column(head, justify="left" if head == "library" else "right", header_style="dim", no_wrap=True)
+    for library in dict.fromkeys(r["library"] for r in results):
+        mine = [r for r in results if r["library"] == library]
+        judged = [bool(reached(r)) for r in mine if nominal(r) is not None]
+        page.add_row(library, *(f"{n}" for n in (len(mine), len(judged), sum(judged), len(judged) - sum(judged))))
+    return page
 
 
 def _tokens(out: Path) -> None:
@@ -103,6 +121,12 @@ def _tokens(out: Path) -> None:
     confirmed = confirm(set(table["library"]))
     replace_text(out / "tokens.md", markdown(table, confirmed))
     replace_text(out / "tokens.csv", table.to_csv(index=False))
+    from rich.table import Table
+
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("library", "sampler", "order", "ours"):
+        page.add_column(head, justify="right" if head == "order" else "left", header_style="dim", overflow="fold")
     for row in table.to_dict("records"):
-        typer.echo(f"{row['library']} {row['sampler']}: order {row['order']:.2f}" + (f", {row['ours']}" if row["ours"] else ""))
+        page.add_row(row["library"], row["sampler"], f"{row['order']:.2f}", row["ours"])
+    screen().print(page)
     typer.echo(f"{len(table)} samplers of tokens, {len(confirmed)} shortfalls. Written to {out}: tokens.md  tokens.csv")

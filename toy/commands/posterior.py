@@ -73,10 +73,10 @@ def posterior(
         table = study.table(chosen, places, counts, report, samples=samples, joint=joint, seed=seed)
     replace_text(out / "posterior.csv", table.to_csv(index=False))
     sign(out, "posterior.json", arguments)
-    heads = ("method", "problem", "steps", "NFE", "J^T v", "mean", "cov", "law", "", "exact draws", "modes", "coverage")
+    heads = ("method", "problem", "steps", "NFE", "J^T v", "mean", "cov", "law", "by", "exact draws", "modes", "coverage")
     page = Table(box=None, padding=(0, 2, 0, 0))
     for head in heads:
-        page.add_column(head, justify="left" if head in ("method", "problem", "") else "right", header_style="dim", no_wrap=True)
+        page.add_column(head, justify="left" if head in ("method", "problem", "by") else "right", header_style="dim", no_wrap=True)
     for row in table.itertuples():
         numbers = (row.mean, row.covariance, row.error)
         tail = ("" if v != v else f"{v:.3f}" for v in (row.noise, row.modes, row.coverage))
@@ -116,7 +116,7 @@ def _peers(out: Path, samples: int) -> None:
     replace_text(out / "peers.csv", table.to_csv(index=False))
     signed()
     page = Table(box=None, padding=(0, 2, 0, 0))
-    for head in ("sampler", "problem", "verdict", "mean", "cov", "mean far off", "cov far off", "ours", "mean", "cov", "cause"):
+    for head in ("sampler", "problem", "verdict", "mean", "cov", "mean far off", "cov far off", "ours", "its mean", "its cov", "cause"):
         page.add_column(head, header_style="dim")
     for row in table.to_dict("records"):
         quantities = ("mean, y", "covariance, y", "mean, y far off", "covariance, y far off")

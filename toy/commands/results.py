@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorebed.toy.console import ManyValues, main, screen
+from scorebed.toy.console import ManyValues, Plain, main, screen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,19 +49,19 @@ def show(
     records = _chosen(place, where)
     for study in dict.fromkeys(r.study for r in records):
         mine = [r for r in records if r.study == study]
+        _print(table(mine), columns, limit, study)
         typer.echo(f"{study}: {len(mine)} rows, {min(r.made for r in mine)} to {max(r.made for r in mine)}")
-        _print(table(mine), columns, limit)
     if not records:
         typer.echo("no rows")
 
 
-def _print(rows: pd.DataFrame, columns: list[str] | None, limit: int) -> None:
+def _print(rows: pd.DataFrame, columns: list[str] | None, limit: int, title: str = "") -> None:
     from rich.table import Table
 
     names = columns or [name for name in rows.columns if name != "message"]
     if unknown := [name for name in names if name not in rows.columns]:
         raise typer.BadParameter(f"no column {', '.join(unknown)}; there are {', '.join(rows.columns)}", param_hint="--columns")
-    page = Table(box=None, padding=(0, 2, 0, 0))
+    page = Table(box=None, padding=(0, 2, 0, 0), title=title or None, title_justify="left")
     for name in names:
         page.add_column(name, header_style="dim", justify="right" if rows[name].dtype.kind in "if" else "left", overflow="fold")
     shown = rows if limit == 0 else rows.head(limit)
@@ -102,7 +102,7 @@ def compare(
     raise typer.Exit(1)
 
 
-@results.command(cls=ManyValues)
+@results.command(cls=Plain)
 def export(
     place: Where,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A name that ends in .csv or .parquet.")],
@@ -122,7 +122,7 @@ def export(
     typer.echo(f"{len(records)} rows written to {path}")
 
 
-@results.command(cls=ManyValues)
+@results.command(cls=Plain)
 def delete(
     place: Where,
     where: Filter = None,

@@ -11,6 +11,7 @@ import typer
 from scorebed.toy.commands.tune import LIBRARY, MODEL, PREDICTION, SCHEDULE, SHAPE, setting_of
 from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
+from scorebed.toy.tables import document
 
 
 @main.command(cls=ManyValues)
@@ -70,11 +71,11 @@ def schedules(
     signed()
     replace_text(out / "schedules.json", json.dumps({row["schedule"]: row["times"] for row in rows}, indent=1) + "\n")
     if as_json:
-        typer.echo(json.dumps({"model": setting.name, "solver": solver, "steps": steps, "schedules": rows}, indent=2))
+        typer.echo(document({"model": setting.name, "solver": solver, "steps": steps, "schedules": rows}))
         return
     page = Table(box=None, padding=(0, 2, 0, 0), title=f"[bold]{setting.name}[/bold], {solver}, {steps} steps", title_justify="left")
-    for head in ("schedule", "", "NFE", "in sample", "held out", "95 %", "against the best usual one"):
-        page.add_column(head, justify="left" if head in ("schedule", "") else "right", header_style="dim", no_wrap=True)
+    for head in ("schedule", "kind", "NFE", "in sample", "held out", "95 %", "against the best usual one"):
+        page.add_column(head, justify="left" if head in ("schedule", "kind") else "right", header_style="dim", no_wrap=True)
     for row in rows:
         between = f"{row['low']:.3g} to {row['high']:.3g}"
         against = f"{row['ratio']:.2f} [{row['ratio low']:.2f}, {row['ratio high']:.2f}]"

@@ -124,6 +124,8 @@ def _many(
     out: Path,
     seed: int,
 ) -> None:
+    from rich.table import Table
+
     from scorebed.toy.store.files import ready, replace_text
     from scorebed.toy.studies.many import DEFAULT_GRIDS, DEFAULT_SOLVERS
     from scorebed.toy.studies.many import study as study_many
@@ -146,7 +148,12 @@ def _many(
         raise typer.BadParameter(str(problem).splitlines()[0], param_hint="--device, --problems, --solvers or --grids") from None
     replace_text(out / "many.csv", table.to_csv(index=False))
     best = table.sort_values("kolmogorov").groupby(["problem", "steps"], sort=True).head(3)
-    screen().print(best.sort_values(["problem", "steps", "kolmogorov"]).to_string(index=False, float_format=lambda v: f"{v:.3g}"))
+    page = Table(box=None, padding=(0, 2, 0, 0))
+    for head in best.columns:
+        page.add_column(head, justify="right" if best[head].dtype.kind in "if" else "left", header_style="dim", overflow="fold")
+    for row in best.sort_values(["problem", "steps", "kolmogorov"]).itertuples(index=False):
+        page.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row))
+    screen().print(page)
     typer.echo(
         f"{len(table)} runs of {n:,} trajectories in {time.perf_counter() - began:.0f} s, {table.seconds.sum():.1f} s of them the runs; "
         f"the best three of each are shown; seed {seed}. Written to {out}: many.csv"

@@ -111,7 +111,7 @@ def _best(rows: pd.DataFrame, shown: int = 4) -> Table:
     from rich.table import Table
 
     table = Table(title="Which solver on the network? RMS error of the state", title_justify="left", box=None)
-    for head in ("budget", "solver", "steps", "NFE", "error", "95 %", "against the best", ""):
+    for head in ("budget", "solver", "steps", "NFE", "error", "95 %", "against the best", "beyond doubt?"):
         table.add_column(head, header_style="dim", no_wrap=True)
     for budget, mine in rows.groupby("budget", sort=True):
         for i, row in enumerate(mine.head(shown).itertuples()):

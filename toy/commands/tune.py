@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorebed.toy.console import ManyValues, bar, main, one_thread, screen
+from scorebed.toy.console import ManyValues, Plain, bar, main, one_thread, screen
 from scorebed.toy.options import PREDICTION, SCHEDULE, SHAPE
+from scorebed.toy.tables import document
 
 if TYPE_CHECKING:
     from scorebed.toy.tuning.setting import Setting
@@ -87,7 +87,7 @@ def advise(
         except (OSError, TypeError) as problem:
             raise typer.BadParameter(f"{out} cannot be written: {problem}", param_hint="--out") from None
     if as_json:
-        typer.echo(json.dumps({"model": setting.name, "nfe": nfe, "ranking": rows, "code": advice.best.code}, indent=2))
+        typer.echo(document({"model": setting.name, "nfe": nfe, "ranking": rows, "code": advice.best.code}))
         return
     table = Table(box=None, title=f"[bold]{setting.name}[/bold], {nfe} evaluations", title_justify="left")
     for head in ("method", "grid", "steps", "nfe", "median error", "95 %", "against the best", "the same Plan as"):
@@ -108,7 +108,7 @@ def advise(
     typer.echo(f"One made for this model may be better: scorebed tune --model {model} --nfe {nfe} --out plan.json")
 
 
-@main.command(cls=ManyValues)
+@main.command(cls=Plain)
 def tune(
     model: MODEL,
     nfe: NFE = 8,

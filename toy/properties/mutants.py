@@ -9,7 +9,7 @@ the original's is no mutant. Every method has the two of ``sabotage`` too; the c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -217,15 +217,16 @@ def judge(name: str, kind: str = "gaussian") -> dict[str, str | None]:
     return {what: by for what, by in found.items() if by != "same"}
 
 
-def main(names: list[str] | None = None) -> int:
-    """Print the table; the exit status is 1 if more mutants of a solver survive than are explained, or over 2 % of the whole catalogue."""
+def main(names: list[str] | None = None, show: Callable[..., Any] | None = None) -> int:
+    """Show the table; the exit status is 1 if more mutants of a solver survive than are explained, or over 2 % of the whole catalogue."""
     from concurrent.futures import ProcessPoolExecutor
 
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
-    console, table = Console(), Table(title="mutants: coefficients corrupted by 1 %", caption="killed by the first property that breaks")
+    console, table = Console(stderr=True), Table(title="mutants: coefficients corrupted by 1 %")
+    table.caption, show = "killed by the first property that breaks", show or Console().print
     for heading in ("solver", "mutants", "killed", "by"):
         table.add_column(heading, justify="left" if heading in ("solver", "by") else "right")
     allowed = 1.0 if names else 0.02  # the share is a property of the whole catalogue
@@ -240,11 +241,11 @@ def main(names: list[str] | None = None) -> int:
             total += len(found)
             by = ", ".join(f"{which} {n}" for which, n in killers.most_common()) or "none"
             table.add_row(name, str(len(found)), str(killers.total()), by)
-    console.print(table)
+    show(table)
     for name, what in survivors:
-        console.print(f"survivor: {what}: {EXPLAINED.get(name, (0, 'NOT EXPLAINED'))[1]}", soft_wrap=True)
+        show(f"survivor: {what}: {EXPLAINED.get(name, (0, 'NOT EXPLAINED'))[1]}")
     left = Counter(name for name, _ in survivors)
     for name in (surplus := [name for name, n in left.items() if n > EXPLAINED.get(name, (0, ""))[0]]):
-        console.print(f"{name}: {left[name]} survivors, {EXPLAINED.get(name, (0, ''))[0]} explained")
-    console.print(f"{total - len(survivors)} of {total} mutants killed")
+        show(f"{name}: {left[name]} survivors, {EXPLAINED.get(name, (0, ''))[0]} explained")
+    show(f"{total - len(survivors)} of {total} mutants killed")
     return int(len(survivors) > allowed * total or bool(surplus))

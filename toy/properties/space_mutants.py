@@ -11,12 +11,13 @@ from __future__ import annotations
 import ast
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from scorebed import solvers
 from scorebed.solvers import SOLVERS, NonFinite, Solver
@@ -183,14 +184,22 @@ EXPLAINED = {
 """How many mutants of a function survive the properties, and why."""
 
 
-def main(modules: list[str] | None = None) -> int:
-    """Print what kills each mutant; the exit status is 1 if more mutants of a function survive than are explained."""
-    total, survivors = 0, Counter[tuple[str, str]]()
+def main(modules: list[str] | None = None, show: Callable[..., Any] | None = None) -> int:
+    """Print what kills each mutant, show a table by function; the exit status is 1 if more of a function survive than are explained."""
+    from rich.console import Console
+    from rich.table import Table
+
+    total, survivors, counts = 0, Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for module in modules or MODULES:
         for k, mutant in enumerate(mutants(module)):
             by, total = killer(module, k), total + 1
             survivors[module, mutant.function] += by is None
+            counts[module, mutant.function] += 1
             print(f"{module}:{mutant.line} {mutant.function}  {mutant.literal}  {by or 'SURVIVES'}", flush=True)
+    table = Table("module", "function", "mutants", "killed", box=None)
+    for place, n in counts.items():
+        table.add_row(*place, str(n), str(n - survivors[place]))
+    (show or Console().print)(table)
     for place, n in (+survivors).items():
         most, why = EXPLAINED.get(place, (0, "NOT EXPLAINED"))
         print(f"{'.'.join(place)}: {n} survivors, {most} explained: {why}")
