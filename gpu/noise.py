@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorebed.solvers.noise import BrownianNoise, _fixed_point, interval_key, kind_of
-from scorebed.solvers.philox import normals
+from scorebed.solvers.noise import BrownianNoise, interval_key, kind_of
+from scorebed.solvers.noise.base import _fixed_point
+from scorebed.solvers.noise.philox import normals
 from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
 

@@ -1,8 +1,8 @@
 """Methods for diffusion and flow models, on exact or learned denoisers.
 
-Ground floor: ``process``, ``schedule``, ``grid``, ``model``, ``guide``, ``noise``, ``base``, ``sample``, ``plan``. Then a family of
-methods per file; importing this package imports them all and fills ``SOLVERS``. Every method is also an attribute of the package:
-``solvers.dpmpp_2m``.
+Ground floor: ``process``, ``schedule``, ``grid``, ``model``, ``guide``, ``noise``, ``base``, ``sample``, ``plan``; ``space`` for states on
+manifolds, ``weights`` for what steps multiply with. Then a family of methods per file in ``methods``; importing this package imports them
+all and fills ``SOLVERS``. Every method is also an attribute of the package: ``solvers.dpmpp_2m``.
 """
 
 import importlib
@@ -14,9 +14,9 @@ from scorebed.solvers.grid import GRIDS
 from scorebed.solvers.model import PREDICTIONS, Denoiser, convert, denoiser, pointwise, predicts
 from scorebed.solvers.noise import BrownianNoise, Noise
 from scorebed.solvers.plan import NotLinear, Plan
+from scorebed.solvers.plan.tape import trace
 from scorebed.solvers.sample import NonFinite, Run, StepDone, StopSampling, sample
 from scorebed.solvers.schedule import EDM, SCHEDULES, VE, VP, Cosine, Node, RectifiedFlow, Schedule, SubVP
-from scorebed.solvers.tape import trace
 
 for _module in pkgutil.iter_modules(methods.__path__):
     importlib.import_module(f"{methods.__name__}.{_module.name}")

@@ -12,7 +12,7 @@ from typing import Any
 from scorebed.solvers.memory import own
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import BrownianNoise
-from scorebed.solvers.noise_by_sample import NoiseBySample, noise_from
+from scorebed.solvers.noise.by_sample import NoiseBySample, noise_from
 from scorebed.solvers.process import Point
 from scorebed.solvers.rows import of_rows
 

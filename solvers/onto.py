@@ -6,8 +6,8 @@ it is told, which tuned Plans set apart from that of the state. Denoised means a
 
 from __future__ import annotations
 
-from scorebed.solvers.ops import Combine, Draw, Evaluate, Op, Registers
 from scorebed.solvers.plan import Plan
+from scorebed.solvers.plan.ops import Combine, Draw, Evaluate, Op, Registers
 from scorebed.solvers.schedule import Node, Schedule
 
 

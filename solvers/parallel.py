@@ -18,10 +18,10 @@ from scorebed.solvers import grid as grids
 from scorebed.solvers.base import Solver, advance
 from scorebed.solvers.model import from_denoised, to_denoised
 from scorebed.solvers.plan import Plan
+from scorebed.solvers.plan.tape import Tape
 from scorebed.solvers.reuse import check, every, onto, summed
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import bare, parts
-from scorebed.solvers.tape import Tape
 
 
 def late(plan: Plan, delay: int = 1, what: str = "denoised") -> Plan:

@@ -24,12 +24,12 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from scorebed.solvers.base import Carry, Solver, advance, remade, solver
-from scorebed.solvers.form import Form
-from scorebed.solvers.lagrange import lagrange
 from scorebed.solvers.model import PREDICTIONS, Array, Denoiser, from_denoised, to_denoised
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.plan import Plan
-from scorebed.solvers.tape import Tape
+from scorebed.solvers.plan.form import Form
+from scorebed.solvers.plan.tape import Tape
+from scorebed.solvers.weights.lagrange import lagrange
 
 Rule = Callable[[int, Any, Any], bool]
 """(number of the call, state, node) -> whether the model is asked. The first call always asks."""

@@ -14,8 +14,7 @@ from scorebed.solvers.levels import by_sample, on_own_grids
 from scorebed.solvers.memory import own
 from scorebed.solvers.model import MAPS, Denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise
-from scorebed.solvers.noise_by_sample import NoiseBySample, noise_from
-from scorebed.solvers.plan_file import Saved
+from scorebed.solvers.noise.by_sample import NoiseBySample, noise_from
 from scorebed.solvers.process import Point
 from scorebed.solvers.state import NonFinite, State, check_alike, is_finite, parts
 
@@ -185,8 +184,16 @@ def loop(
     return end(solver, denoise, x, nodes[-1]) if terminal == "denoise" else x
 
 
+class Unrolled:
+    """A solver on a grid of its own, to be walked whole: what ``sample`` asks of a Plan."""
+
+    def run(self, denoise: Any, x: Any, noise: Any = None) -> Any:
+        """The end of the run from the state ``x``."""
+        raise NotImplementedError
+
+
 @overload
-def sample(solver: Saved, denoise: Denoiser, x: State, *, noise: Noise | int | Sequence[int] | None = ...) -> State: ...
+def sample(solver: Unrolled, denoise: Denoiser, x: State, *, noise: Noise | int | Sequence[int] | None = ...) -> State: ...
 @overload
 def sample(
     solver: Solver,
@@ -214,7 +221,7 @@ def sample(
     progress: bool = ...,
 ) -> Run: ...
 def sample(
-    solver: Solver | Saved,
+    solver: Solver | Unrolled,
     denoise: Denoiser,
     x: State,
     grid: Sequence[Any] | None = None,
@@ -249,7 +256,7 @@ def sample(
         ValueError: a bad grid, shape, terminal rule or parameterisation.
         NonFinite: nan or inf from the denoiser, the noise, or a diverging state; its ``run`` holds the states before.
     """
-    if isinstance(solver, Saved):
+    if isinstance(solver, Unrolled):
         if grid is not None or terminal != "denoise" or record or callback is not None or progress:
             raise ValueError("a Plan has its own grid and end, and is walked whole: give sample(plan, denoise, x, noise=…)")
         return solver.run(denoise, x, noise)

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Solver, grid, sample, trace
 from scorebed.solvers.methods.trig_flow import angle, output, radius
-from scorebed.solvers.multistep import angle_weights
+from scorebed.solvers.weights.multistep import angle_weights
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases, jagged, modes
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from scorebed import SOLVERS, GaussianMixture, sample
 from scorebed.solvers import VP, BrownianNoise, trace
-from scorebed.solvers.philox import philox
+from scorebed.solvers.noise.philox import philox
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.toy.cli import main
 from scorebed.toy.conform import runners, vectors

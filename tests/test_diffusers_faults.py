@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scorebed.solvers import SOLVERS, VP, BrownianNoise, Solver, methods_on, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.solvers.noise_by_sample import NoiseBySample
+from scorebed.solvers.noise.by_sample import NoiseBySample
 
 diffusers.utils.logging.set_verbosity_error()
 

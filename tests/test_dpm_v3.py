@@ -12,9 +12,9 @@ from scipy.integrate import quad, solve_ivp
 from scorebed.analytic import GaussianMixture, LowRank
 from scorebed.analytic.gaussian.statistics import Tabulated, denoised_rate, model_statistics
 from scorebed.solvers import EDM, SOLVERS, VP, Node, NotLinear, RectifiedFlow, grid, sample, trace
-from scorebed.solvers.exponential import eps_of, phi
 from scorebed.solvers.methods.dpm_solver_v3 import Isotropic, dpm_solver_v3, integrals
-from scorebed.solvers.multistep import lam_weights
+from scorebed.solvers.weights.exponential import eps_of, phi
+from scorebed.solvers.weights.multistep import lam_weights
 from scorebed.toy.measure.convergence import global_errors, order_of, rms
 from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
 

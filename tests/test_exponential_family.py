@@ -11,11 +11,11 @@ import pytest
 from scipy.integrate import quad
 
 from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Solver, SubVP, grid, sample, solver, trace
-from scorebed.solvers.exponential import eps_of, flow_by_denoised, flow_by_eps, phi
-from scorebed.solvers.lagrange import lagrange, monomials
 from scorebed.solvers.methods.deis import deis_weights
 from scorebed.solvers.methods.unipc import unic
-from scorebed.solvers.multistep import lam_weights, rho_weights
+from scorebed.solvers.weights.exponential import eps_of, flow_by_denoised, flow_by_eps, phi
+from scorebed.solvers.weights.lagrange import lagrange, monomials
+from scorebed.solvers.weights.multistep import lam_weights, rho_weights
 from scorebed.toy.measure.convergence import Order, global_errors, order_of
 from scorebed.toy.measure.runs import order_on
 from scorebed.toy.properties.cases import cases, jagged, modes, warped

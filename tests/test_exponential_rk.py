@@ -10,11 +10,12 @@ import pytest
 
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.gaussian.statistics import denoised_rate
-from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Schedule, Solver, SubVP, grid, sample, tableau, trace
-from scorebed.solvers.exponential import flow_by_denoised, phi
+from scorebed.solvers import EDM, SOLVERS, VP, Node, RectifiedFlow, Schedule, Solver, SubVP, grid, sample, trace
 from scorebed.solvers.methods.exponential_rk import Row, rows_2, rows_3, rows_4
 from scorebed.solvers.methods.rectified import at_tau, tau
-from scorebed.solvers.tableau import Tableau
+from scorebed.solvers.weights import tableau
+from scorebed.solvers.weights.exponential import flow_by_denoised, phi
+from scorebed.solvers.weights.tableau import Tableau
 from scorebed.toy.measure.convergence import global_errors, order_of
 from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
 

@@ -1,4 +1,4 @@
-"""The Triton kernel in interpreter mode against the torch path and ``solvers.philox``, and compiled for a GPU that need not be there.
+"""The Triton kernel in interpreter mode against the torch path and ``solvers.noise.philox``, and compiled for a GPU that need not be there.
 
 Triton reads its mode when it is imported, so both run in processes of their own and hand back numbers.
 """
@@ -26,7 +26,7 @@ from scorebed.gpu.plan.fused_kernels import TritonPasses
 from scorebed.gpu.plan.program import Pass, Sum
 from scorebed.solvers import SOLVERS, VP, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.solvers.philox import philox
+from scorebed.solvers.noise.philox import philox
 
 out = {}
 grid = uniform_lam(VP(), 4, start=0.9, end=0.05)

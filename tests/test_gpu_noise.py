@@ -15,7 +15,7 @@ from scorebed import gpu
 from scorebed.gpu.noise import Normals, Philox, address, round_keys
 from scorebed.solvers import VP, BrownianNoise
 from scorebed.solvers.grid import uniform_lam
-from scorebed.solvers.philox import philox
+from scorebed.solvers.noise.philox import philox
 
 GRID = uniform_lam(VP(), 4)
 WORD = st.integers(0, 2**32 - 1)

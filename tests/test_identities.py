@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from scorebed.solvers import EDM, SOLVERS, VP, BrownianNoise, Node, RectifiedFlow, SubVP, grid, sample, trace
-from scorebed.solvers.exponential import phi
-from scorebed.solvers.lagrange import lagrange
 from scorebed.solvers.methods.deis import deis_weights
+from scorebed.solvers.weights.exponential import phi
+from scorebed.solvers.weights.lagrange import lagrange
 from scorebed.toy.properties import PROPERTIES
 from scorebed.toy.properties.cases import jagged, modes, warped
 

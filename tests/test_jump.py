@@ -13,7 +13,7 @@ from scorebed.analytic.finite import TableLaw, kl
 from scorebed.solvers import SOLVERS, BrownianNoise, Solver, grid, methods_on, sample
 from scorebed.solvers.draws import categorical
 from scorebed.solvers.methods.jump_exact import TIMES
-from scorebed.solvers.philox import uniforms
+from scorebed.solvers.noise.philox import uniforms
 from scorebed.solvers.process import Process
 from scorebed.solvers.process.jump import JumpProcess
 from scorebed.solvers.process.share import SHARES

@@ -14,7 +14,6 @@ from scorebed.analytic import GaussianMixture
 from scorebed.analytic.process import Joint, LinearLaw, PhaseLaw, PinnedBridge, transition
 from scorebed.solvers import EDM, SCHEDULES, SOLVERS, VE, VP, RectifiedFlow, grid, sample, trace
 from scorebed.solvers.methods.centred import MeanReverting, ResidualShift
-from scorebed.solvers.multistep import lam_weights
 from scorebed.solvers.process.bridge import I2SB, BrownianBridge, DiffusionBridge, Interpolant, Relay, Restoration
 from scorebed.solvers.process.consecutive import Consecutive
 from scorebed.solvers.process.frames import Field, Levels, Rolling
@@ -24,6 +23,7 @@ from scorebed.solvers.process.momentum_bridge import MomentumBridge
 from scorebed.solvers.process.particles import Particles
 from scorebed.solvers.process.recipe import Recipe, psld, third_order
 from scorebed.solvers.state import parts
+from scorebed.solvers.weights.multistep import lam_weights
 from scorebed.toy.problems.linear import integrated
 
 PROCESSES: dict[str, Any] = {

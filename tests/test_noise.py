@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from scorebed.solvers import philox_compiled
-from scorebed.solvers.noise import BrownianNoise
-from scorebed.solvers.philox import normals, philox
+from scorebed.solvers.noise import BrownianNoise, philox_compiled
+from scorebed.solvers.noise.philox import normals, philox
 from scorebed.solvers.schedule import EDM, SCHEDULES, VP, Node
 
 SHAPES = [(7, 1), (6, 2), (5, 3), (9, 4), (4, 3, 5), (3, 40000)]
@@ -74,7 +73,7 @@ def test_normals_at_extreme_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def extreme(even: Any, odd: Any, *_: Any) -> None:
         even[:], odd[:] = [[0], [0xFFFFFFFF]], [[0], [0xFFFFFFFF]]
 
-    monkeypatch.setattr("scorebed.solvers.philox.philox", extreme)
+    monkeypatch.setattr("scorebed.solvers.noise.philox.philox", extreme)
     z = normals(np.arange(3, dtype=np.uint64), 4, (0, 0), 0)
     assert np.isfinite(z).all()
     assert (np.abs(z[:, 0] + 6.7637) < 1e-4).all()  # the largest radius, at word 0, and the angle next to -pi

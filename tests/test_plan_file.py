@@ -13,7 +13,7 @@ from scorebed import EDM, VP, GaussianMixture, Plan, RectifiedFlow, trace
 from scorebed.solvers import methods_on
 from scorebed.solvers.grid import karras, uniform, uniform_lam
 from scorebed.solvers.methods.centred import MeanReverting
-from scorebed.solvers.plan_file import to_dict
+from scorebed.solvers.plan.file import to_dict
 
 LAW = GaussianMixture([0.4, 0.6], [[-1.0, 0.2], [0.8, -0.3]], [0.1, 0.2])
 LINEAR = [s for s in methods_on().values() if s.nonlinear is None and not s.spaces]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scorebed.solvers import EDM, SOLVERS, VP, Node, NonFinite, Solver, grid, sample
-from scorebed.solvers.exponential import eps_of, flow_by_eps
 from scorebed.solvers.methods.reversible import amplification, ddim_inversion, invert, keep, rex
+from scorebed.solvers.weights.exponential import eps_of, flow_by_eps
 from scorebed.toy.measure.convergence import global_errors, order_of
 from scorebed.toy.properties.cases import jagged, modes
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from numpy.polynomial import Polynomial
 
 from scorebed.analytic import GaussianMixture
-from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, RectifiedFlow, Solver, SubVP, grid, sample, tableau, trace
+from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, RectifiedFlow, Solver, SubVP, grid, sample, trace
 from scorebed.solvers.methods.adams import adams_weights
 from scorebed.solvers.methods.edm import at_rho
 from scorebed.solvers.methods.runge_kutta import at_time, velocity
-from scorebed.solvers.tableau import Tableau
+from scorebed.solvers.weights import tableau
+from scorebed.solvers.weights.tableau import Tableau
 from scorebed.toy.measure.convergence import order_of, rms
 from scorebed.toy.properties.cases import jagged, modes, warped
 from scorebed.toy.properties.straight import straight

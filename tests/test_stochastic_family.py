@@ -23,10 +23,10 @@ from scipy.integrate import quad
 from scorebed.analytic.output.moments import moments
 from scorebed.solvers import EDM, SOLVERS, VE, VP, BrownianNoise, Node, RectifiedFlow, Schedule, Solver, SubVP, sample, trace
 from scorebed.solvers.base import solver as make
-from scorebed.solvers.exponential import diffuse_by_denoised, eps_of, flow_by_eps
 from scorebed.solvers.grid import karras, uniform_lam
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.weights.exponential import diffuse_by_denoised, eps_of, flow_by_eps
 from scorebed.toy.measure.convergence import Order, order_of
 from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
 from scorebed.toy.properties.paths import path_errors, strong_order

@@ -77,12 +77,12 @@ def test_a_key_says_what_it_is_the_key_of() -> None:
 
 def test_a_method_depends_on_the_files_that_it_uses_and_on_no_other() -> None:
     names = {m.name for m in code.closure("scorebed.solvers.methods.dpmpp")}
-    assert {"scorebed.solvers.base", "scorebed.solvers.exponential", "scorebed.solvers.methods.dpmpp"} <= names
-    assert not {"scorebed.solvers.methods.deis", "scorebed.solvers.methods.unipc", "scorebed.solvers.plan"} & names
+    assert {"scorebed.solvers.base", "scorebed.solvers.weights.exponential", "scorebed.solvers.methods.dpmpp"} <= names
+    assert not {"scorebed.solvers.methods.deis", "scorebed.solvers.methods.unipc", "scorebed.solvers.plan.base"} & names
     modules = code.modules(measure, PROBLEMS["product2d"], PROBLEMS["product2d"].make)  # type: ignore[attr-defined]
     assert set(modules) == {"scorebed.toy.studies.cell", "scorebed.toy.problems.euclidean", "scorebed.toy.problems.products"}
     measuring = {m.name for m in code.closure(*modules)}
-    assert {"scorebed.solvers.plan", "scorebed.analytic.gaussian.product", "scorebed.analytic.output.moments"} <= measuring
+    assert {"scorebed.solvers.plan.base", "scorebed.analytic.gaussian.product", "scorebed.analytic.output.moments"} <= measuring
     assert not [name for name in measuring if name.startswith(("scorebed.solvers.methods", "scorebed.toy.store"))]
     assert len(code.closure("scorebed.solvers.methods")) > 40
     assert code.modules(SOLVERS["unipc_3"](), SOLVERS["heun"].step, len, np.sin) == (

@@ -15,8 +15,8 @@ from scorebed import SOLVERS, VP, GaussianMixture, sample, trace
 from scorebed.solvers import methods_on
 from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.noise import BrownianNoise
+from scorebed.solvers.plan.transitions import kl, log_ratio, path_log_prob
 from scorebed.solvers.state import bare, parts
-from scorebed.solvers.transitions import kl, log_ratio, path_log_prob
 
 LAW = GaussianMixture([0.4, 0.6], [[-1.0, 0.2], [0.8, -0.3]], [0.1, 0.2])
 STOCHASTIC = [s for s in methods_on().values() if s.weak is not None and not s.spaces and s.nonlinear is None]

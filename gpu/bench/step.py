@@ -47,8 +47,8 @@ from scorebed.gpu.plan.prediction import predicting
 from scorebed.gpu.plan.runner import Runner
 from scorebed.solvers import EDM, SOLVERS, VP, Node, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.solvers.philox import COEFFICIENTS
-from scorebed.solvers.philox_compiled import ENOUGH, loops
+from scorebed.solvers.noise.philox import COEFFICIENTS
+from scorebed.solvers.noise.philox_compiled import ENOUGH, loops
 from scorebed.solvers.space import SO3, Sphere, Torus
 
 SECTIONS = ("step", "tuples", "loop", "score", "noise", "many", "adaptive")

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from scorebed.solvers import Node
-from scorebed.solvers.form import Form
 from scorebed.solvers.plan import Plan, Walk
-from scorebed.solvers.tape import Tape
+from scorebed.solvers.plan.form import Form
+from scorebed.solvers.plan.tape import Tape
 
 Normals = Callable[[Node, Node, Tensor], Tensor]
 """Unit normals of an interval, like a tensor."""

@@ -14,7 +14,7 @@ from scorebed.gpu.diffusers.levels import Levels
 from scorebed.gpu.diffusers.plans import entry, steps_begin
 from scorebed.gpu.diffusers.run import Unrolled
 from scorebed.solvers import Node, Solver
-from scorebed.solvers.noise_by_sample import noise_from
+from scorebed.solvers.noise.by_sample import noise_from
 from scorebed.solvers.plan import Plan
 
 

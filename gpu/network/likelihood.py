@@ -24,8 +24,8 @@ from scorebed.analytic.output.density import quadrature_weights
 from scorebed.analytic.output.likelihood import bits_per_dimension
 from scorebed.solvers import SOLVERS
 from scorebed.solvers.base import Solver
+from scorebed.solvers.plan.tape import trace
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.tape import trace
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from scorebed.gpu.noise import Brownian
 from scorebed.solvers.base import Solver
 from scorebed.solvers.model import denoiser
 from scorebed.solvers.noise import BrownianNoise, fresh_seed
-from scorebed.solvers.noise_by_sample import NoiseBySample
+from scorebed.solvers.noise.by_sample import NoiseBySample
 from scorebed.solvers.plan import Combine, Draw, Evaluate, Plan
+from scorebed.solvers.plan.tape import trace
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import NonFinite, check_like, check_state, is_finite
-from scorebed.solvers.tape import trace
 
 
 @torch.no_grad()

@@ -29,13 +29,13 @@ from scorebed.solvers.base import Solver
 from scorebed.solvers.levels import by_sample
 from scorebed.solvers.model import MAPS, Denoiser, denoiser
 from scorebed.solvers.noise import BrownianNoise, Noise, fresh_seed
-from scorebed.solvers.noise_by_sample import NoiseBySample, many_seeds
+from scorebed.solvers.noise.by_sample import NoiseBySample, many_seeds
 from scorebed.solvers.plan import Plan
+from scorebed.solvers.plan.tape import Tape, trace
 from scorebed.solvers.process.linear import SCALAR
 from scorebed.solvers.sample import StepDone, check_mark, check_run, end, sample
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import State, bare, parts
-from scorebed.solvers.tape import Tape, trace
 
 
 def run(

@@ -40,7 +40,7 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 @triton.jit
 def _sinpi(a):
-    """sin(pi a) for |a| <= 1/2: the polynomial of ``solvers.philox``."""
+    """sin(pi a) for |a| <= 1/2: the polynomial of ``solvers.noise.philox``."""
     q = a * a
     p = q * 7.697826768224191e-07 - 2.1903497074626018e-05
     p = p * q + 0.0004662998161898394

@@ -19,8 +19,8 @@ from scorebed.gpu.mixture import GaussianMixture
 from scorebed.gpu.noise import address
 from scorebed.gpu.plan.backend import backend_for
 from scorebed.gpu.plan.execute import run
-from scorebed.solvers.ops import Combine, Evaluate, reads
 from scorebed.solvers.plan import Plan
+from scorebed.solvers.plan.ops import Combine, Evaluate, reads
 
 BLOCK = 128
 """Trajectories of one program."""

@@ -12,11 +12,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from scorebed.solvers.form import Form
 from scorebed.solvers.model import to_denoised
 from scorebed.solvers.plan import Plan
+from scorebed.solvers.plan.form import Form
+from scorebed.solvers.plan.tape import Tape
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.tape import Tape
 
 Numbers = Callable[[Node], tuple[float, float, float]]
 """(c, a, b) at a node: D = a x + b F(c x)."""

@@ -15,17 +15,17 @@ from __future__ import annotations
 from typing import Any
 
 from scorebed.solvers.base import Carry, alias, solver
-from scorebed.solvers.exponential import eps_of, flow_by_eps
 from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.methods.edm import heun, kutta3
 from scorebed.solvers.methods.runge_kutta import DISCRETISED, euler_t, heun_t, kutta3_t, velocity
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import Past, adams_weights, mix, rho_weights
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.process import LINEAR
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import State
-from scorebed.solvers.tableau import plus
+from scorebed.solvers.weights.exponential import eps_of, flow_by_eps
+from scorebed.solvers.weights.multistep import Past, adams_weights, mix, rho_weights
+from scorebed.solvers.weights.tableau import plus
 
 
 def adams_in_time(k: int, denoise: Denoiser, x: State, s: Any, t: Any, carry: Carry) -> tuple[State, Past]:

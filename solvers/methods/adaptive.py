@@ -32,9 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import tableau
 from scorebed.solvers.base import Carry, solver
-from scorebed.solvers.exponential import eps_of, flow_by_eps, phi
 from scorebed.solvers.methods.edm import slopes
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
@@ -42,7 +40,9 @@ from scorebed.solvers.precision import is_half, narrowed, resolution, widened
 from scorebed.solvers.ranges import within
 from scorebed.solvers.rows import of_rows
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.tableau import Tableau, plus
+from scorebed.solvers.weights import tableau
+from scorebed.solvers.weights.exponential import eps_of, flow_by_eps, phi
+from scorebed.solvers.weights.tableau import Tableau, plus
 
 ADAPTIVE = "adaptive: the steps depend on the samples"
 _WHOLE = 2**20

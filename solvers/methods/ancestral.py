@@ -18,12 +18,12 @@ import math
 from typing import Any
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.exponential import eps_of, flow_by_denoised
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.process import LINEAR
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of, flow_by_denoised
 
 
 def split(s: Node, t: Node, eta: float) -> tuple[float, float]:

@@ -19,11 +19,11 @@ import math
 from typing import Any
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.exponential import flow_by_denoised
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import flow_by_denoised
 
 _RANGE = math.log(80.0 / 0.002)
 """Length in lam of the range of sigma on which the paper counts S_churn (Table 1)."""

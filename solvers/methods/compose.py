@@ -14,13 +14,13 @@ import math
 from collections.abc import Callable, Sequence
 
 from scorebed.solvers.base import Carry, Solver, advance, remade, solver
-from scorebed.solvers.exponential import eps_of, flow_by_denoised, flow_by_eps
 from scorebed.solvers.methods.dpmpp import dpmpp_2m
 from scorebed.solvers.methods.edm import heun
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import lam_weights, mix, rho_weights
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of, flow_by_denoised, flow_by_eps
+from scorebed.solvers.weights.multistep import lam_weights, mix, rho_weights
 
 
 def compose(solvers: Sequence[Solver], name: str | None = None, *, register: bool = False) -> Solver:

@@ -8,14 +8,14 @@ DDIM.
 from __future__ import annotations
 
 from scorebed.solvers.base import Carry, alias, solver
-from scorebed.solvers.exponential import eps_of, flow_by_eps
 from scorebed.solvers.methods.adams import adams_in_rho, lms_2
 from scorebed.solvers.methods.dpm_solver import dpm_solver_2, dpm_solver_3
 from scorebed.solvers.methods.edm import heun, kutta3, rk4
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import Past, deis_weights, mix
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of, flow_by_eps
+from scorebed.solvers.weights.multistep import Past, deis_weights, mix
 
 
 def _tab(past: Past, x: Array, s: Node, t: Node) -> Array:

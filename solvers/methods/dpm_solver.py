@@ -9,12 +9,12 @@ import math
 from typing import Any
 
 from scorebed.solvers.base import alias, solver
-from scorebed.solvers.exponential import eps_of, flow_by_eps, phi
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.process import LINEAR
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of, flow_by_eps, phi
 
 
 @solver(order=1, reference="arXiv:2010.02502, eq. 12 with eta = 0", on=LINEAR)

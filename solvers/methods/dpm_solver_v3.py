@@ -24,11 +24,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from scorebed.solvers.base import Carry, Solver, remade, solver
-from scorebed.solvers.exponential import flow_by_denoised
-from scorebed.solvers.lagrange import lagrange
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import flow_by_denoised
+from scorebed.solvers.weights.lagrange import lagrange
 
 _PANEL = 2.0
 """Length in lam of a panel of quadrature: e^lam and 1/(1 + e^{2 lam}), singular at ±i pi/2, are integrated to round-off by 16 points."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from scorebed.solvers.base import Carry, alias, solver
-from scorebed.solvers.exponential import diffuse_by_denoised, flow_by_denoised, phi
 from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import lam_weights, mix
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import diffuse_by_denoised, flow_by_denoised, phi
+from scorebed.solvers.weights.multistep import lam_weights, mix
 
 dpmpp_1 = alias("dpmpp_1", ddim, reference="arXiv:2211.01095, eq. 9 with D constant", formula="x_t = (σ_t/σ_s) x − α_t (e^{−h} − 1) D_s.")
 

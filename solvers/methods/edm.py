@@ -5,7 +5,7 @@ With y = x/alpha and rho = sigma/alpha as the time, every schedule becomes the v
     dy/drho = (y - D(alpha y)) / rho = eps,
 
 a step is from rho_s to rho_t, and a stage c lies at rho_s + c (rho_t - rho_s). A constant D gives a straight line, which these methods
-follow exactly. The same methods on x(t) are in ``runge_kutta.py``; ``tableau.py`` has the coefficients.
+follow exactly. The same methods on x(t) are in ``runge_kutta.py``; ``weights/tableau.py`` has the coefficients.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scorebed.solvers import tableau
 from scorebed.solvers.base import alias, solver
-from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.tableau import Tableau, plus, stages
+from scorebed.solvers.weights import tableau
+from scorebed.solvers.weights.exponential import eps_of
+from scorebed.solvers.weights.tableau import Tableau, plus, stages
 
 
 def slope(denoise: Denoiser, y: Array, node: Node) -> Array:

@@ -26,9 +26,9 @@ import numpy as np
 
 from scorebed.solvers.base import Carry, solver
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import mix, shares
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.multistep import mix, shares
 
 Phi = Literal["ode", "sde", "sde_1", "sde_2", "sde_3", "sde_5"]
 Variable = Literal["rho", "lam"]

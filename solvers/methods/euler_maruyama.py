@@ -19,12 +19,12 @@ from typing import Any, Literal
 import numpy as np
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.runge_kutta import DISCRETISED
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.process import LINEAR
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of
 
 _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(32))
 

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.exponential import flow_by_denoised, phi
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.tableau import plus
+from scorebed.solvers.weights.exponential import flow_by_denoised, phi
+from scorebed.solvers.weights.tableau import plus
 
 Row = tuple[float, Sequence[float]]
 """c_i and the weights a_i2, a_i3, … of a stage; the last row has c = 1 and the weights b_2, b_3, … of the step."""

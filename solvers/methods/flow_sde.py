@@ -16,12 +16,12 @@ import math
 from typing import Any, Literal
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.runge_kutta import DISCRETISED
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of
 
 
 def _tau(node: Node) -> float:

@@ -24,12 +24,12 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.exponential import diffuse_by_denoised, flow_by_denoised
 from scorebed.solvers.methods.stochastic_rk import move
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import diffuse_by_denoised, flow_by_denoised
 
 _STEPS = 1000.0
 """Levels of the paper's VE sampler."""

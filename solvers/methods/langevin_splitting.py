@@ -26,7 +26,7 @@ from scorebed.solvers.process.linear import Matrix, Transfer, total
 from scorebed.solvers.process.recipe import exponential, moved, stationary
 from scorebed.solvers.ranges import within
 from scorebed.solvers.state import State, bare, parts
-from scorebed.solvers.tableau import plus
+from scorebed.solvers.weights.tableau import plus
 
 _PHASE = ("phase",)
 SPLIT = "splits the motion, which moves a point mass too"

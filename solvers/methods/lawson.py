@@ -19,12 +19,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scorebed.solvers import tableau
 from scorebed.solvers.base import solver
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.tableau import Tableau
+from scorebed.solvers.weights import tableau
+from scorebed.solvers.weights.tableau import Tableau
 
 
 def through(coefficients: Tableau, denoise: Denoiser, x: Array, s: Node, t: Node, generalized: bool) -> Array:

@@ -35,16 +35,16 @@ The second-order Nesterov method of eq. 54 is ghvb_2 again, for every choice of 
 from __future__ import annotations
 
 from scorebed.solvers.base import Carry, Solver, advance, remade, solver
-from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.adams import lms_2, lms_3, lms_4
 from scorebed.solvers.methods.dpmpp import dpmpp_2m
 from scorebed.solvers.methods.edm import heun, kutta3
 from scorebed.solvers.methods.reversible import is_reversible
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import divided_differences, newton_integrals
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import demand, within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of
+from scorebed.solvers.weights.multistep import divided_differences, newton_integrals
 
 
 def averaged(beta: float, old: Array | None, new: Array) -> Array:

@@ -30,7 +30,6 @@ from typing import Any
 
 from scorebed.solvers import grid as grids
 from scorebed.solvers.base import Carry, Solver, remade, solver
-from scorebed.solvers.exponential import eps_of, flow_by_eps
 from scorebed.solvers.memory import own
 from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.methods.dpmpp import dpmpp_2s
@@ -41,6 +40,7 @@ from scorebed.solvers.ranges import demand, within
 from scorebed.solvers.sample import Watched, WatchedNoise, check_run, check_step, loop, sample
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.state import check_like, check_state
+from scorebed.solvers.weights.exponential import eps_of, flow_by_eps
 
 Back = Callable[[Denoiser, Array, Node | None, Node, Node, Carry, Noise], tuple[Array, Carry]]
 """``back(denoise, x_t, r, s, t, carry, noise) -> (x_s, carry)`` undoes the step from s to t; r is the node before s, None where s is the

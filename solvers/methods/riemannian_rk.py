@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scorebed.solvers import tableau
 from scorebed.solvers.base import Space, solver
 from scorebed.solvers.methods.riemannian import MOVES, SMOOTH, moving, slope
 from scorebed.solvers.methods.riemannian_lie import Commutative, group_of
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
-from scorebed.solvers.tableau import Tableau
+from scorebed.solvers.weights import tableau
+from scorebed.solvers.weights.tableau import Tableau
 
 Path = Sequence[Sequence[float]]
 """Rows of weights: exp(Σ_j w_nj k_j)···exp(Σ_j w_1j k_j), the first row acting first."""

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from scorebed.solvers import tableau
 from scorebed.solvers.base import solver
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.process import LINEAR
 from scorebed.solvers.schedule import Node, Schedule
 from scorebed.solvers.state import State
-from scorebed.solvers.tableau import Tableau, plus, stages
+from scorebed.solvers.weights import tableau
+from scorebed.solvers.weights.tableau import Tableau, plus, stages
 
 DISCRETISED = "in x(t), where the schedule is discretised too"
 """Why a method does not follow a constant denoiser exactly."""

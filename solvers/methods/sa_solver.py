@@ -14,12 +14,12 @@ Polynomials of higher degree improve the mean; the law keeps weak order 2, for t
 from __future__ import annotations
 
 from scorebed.solvers.base import Carry, solver
-from scorebed.solvers.exponential import diffuse_by_denoised
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import Past, lam_weights, mix
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import diffuse_by_denoised
+from scorebed.solvers.weights.multistep import Past, lam_weights, mix
 
 
 def _adams(x: Array, xi: Array, past: Past, s: Node, t: Node, tau: float) -> Array:

@@ -20,12 +20,12 @@ import math
 from typing import Any
 
 from scorebed.solvers.base import Carry, alias, solver
-from scorebed.solvers.exponential import diffuse_by_denoised, drift_by_denoised, eps_of, flow_by_eps, phi
 from scorebed.solvers.methods.ancestral import ddpm
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import diffuse_by_denoised, drift_by_denoised, eps_of, flow_by_eps, phi
 
 FREEZES_EPS = "freezes eps, which the noise moves"
 """Why a method does not follow a constant denoiser exactly; a shift of the target it keeps."""

@@ -14,12 +14,12 @@ import math
 from typing import Any
 
 from scorebed.solvers.base import alias, solver
-from scorebed.solvers.exponential import eps_of, flow_by_eps, phi
 from scorebed.solvers.methods.sde_dpm import FREEZES_EPS, sde_dpm_solver_1
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of, flow_by_eps, phi
 
 
 def increment(noise: Noise, s: Node, t: Node) -> Array:

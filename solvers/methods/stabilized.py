@@ -22,13 +22,13 @@ from functools import cache
 from typing import Any
 
 from scorebed.solvers.base import Carry, solver
-from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.methods.edm import at_rho, heun
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import divided_differences
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of
+from scorebed.solvers.weights.multistep import divided_differences
 
 _DAMPING = 2.0 / 13.0
 """epsilon of RKC: |R| stays about 1 - epsilon/3 inside the interval."""

@@ -15,10 +15,10 @@ import math
 from typing import Any
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.exponential import diffuse_by_denoised
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import diffuse_by_denoised
 
 
 def at_u(s: Node, t: Node, c: float) -> Node:

@@ -15,11 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.exponential import flow_by_denoised, phi
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import flow_by_denoised, phi
 
 
 @solver(order=2, reference="arXiv:2211.01095, Taylor expansion to n = 1 with D' by a difference along the flow")

@@ -22,10 +22,10 @@ from scorebed.solvers.base import Carry, Solver, alias, remade, solver
 from scorebed.solvers.methods.dpm_solver import ddim, dpm_solver_2, dpm_solver_3
 from scorebed.solvers.methods.edm import rk4
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import Basis, Past, angle_weights
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.multistep import Basis, Past, angle_weights
 
 
 def angle(node: Node, c: float) -> float:

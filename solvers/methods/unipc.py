@@ -14,17 +14,17 @@ from __future__ import annotations
 from typing import Literal
 
 from scorebed.solvers.base import Carry, Solver, advance, remade, solver
-from scorebed.solvers.exponential import flow_by_denoised, phi
 from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.methods.deis import deis_tab2
 from scorebed.solvers.methods.dpm_solver import ddim
 from scorebed.solvers.methods.dpmpp import dpmpp_2m, dpmpp_2s, dpmpp_3s
 from scorebed.solvers.model import Array, Denoiser
-from scorebed.solvers.multistep import Past, lam_weights, mix
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.plan import Evaluate
+from scorebed.solvers.plan.tape import trace
 from scorebed.solvers.schedule import VP, Node
-from scorebed.solvers.tape import trace
+from scorebed.solvers.weights.exponential import flow_by_denoised, phi
+from scorebed.solvers.weights.multistep import Past, lam_weights, mix
 
 B = Literal["B1", "B2"]
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from scorebed.solvers.lagrange import monomials
 from scorebed.solvers.state import Array, NonFinite, State, bare, check_alike, check_like, check_state, is_finite, parts
+from scorebed.solvers.weights.lagrange import monomials
 
 Matrix = tuple[tuple[float, ...], ...]
 Variable = Callable[[Any], tuple[float, float]]

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scorebed.solvers import SOLVERS, Node, predicts, sample
-from scorebed.solvers.exponential import drift_by_denoised
 from scorebed.solvers.inverse import Sequential
+from scorebed.solvers.weights.exponential import drift_by_denoised
 from scorebed.toy.problems.inverse import InverseProblem
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from scorebed.solvers import SOLVERS, BrownianNoise, Solver, trace
 from scorebed.solvers.model import from_denoised
-from scorebed.solvers.noise_by_sample import NoiseBySample
+from scorebed.solvers.noise.by_sample import NoiseBySample
 
 Floats = np.ndarray
 SAMPLES = 4000

@@ -15,8 +15,8 @@ from scorebed.analytic import GaussianMixture
 from scorebed.analytic.gaussian.field import StationaryField, dct, haar, pool, tiles
 from scorebed.analytic.output.moments import moments
 from scorebed.solvers import SOLVERS, VP, Node, sample, trace
-from scorebed.solvers.exponential import flow_by_denoised
 from scorebed.solvers.grid import uniform_lam
+from scorebed.solvers.weights.exponential import flow_by_denoised
 from scorebed.toy.claims.registry import Row, above, below, claim, near, order
 from scorebed.toy.measure.convergence import order_of
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers import VP, Node
-from scorebed.solvers.exponential import eps_of, flow_by_denoised, flow_by_eps
 from scorebed.solvers.grid import uniform_lam
+from scorebed.solvers.weights.exponential import eps_of, flow_by_denoised, flow_by_eps
 from scorebed.toy.claims.registry import Row, above, below, claim, order
 from scorebed.toy.measure.convergence import order_of, rms
 from scorebed.toy.problems.products import product8d

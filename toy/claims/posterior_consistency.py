@@ -11,9 +11,9 @@ import numpy as np
 from scorebed.analytic import GaussianMixture, LowRank
 from scorebed.analytic.gaussian.regression import ExactModel, Regression
 from scorebed.solvers import VP, Node, grid
-from scorebed.solvers.exponential import flow_by_denoised
 from scorebed.solvers.inverse import METHODS, Conditioned, Linear
 from scorebed.solvers.methods.posterior.decoupled import product
+from scorebed.solvers.weights.exponential import flow_by_denoised
 from scorebed.toy.claims.registry import Row, above, below, claim, near
 from scorebed.toy.measure.affine_law import affine_law
 

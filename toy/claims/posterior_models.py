@@ -6,7 +6,7 @@ import numpy as np
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import VP, Node, grid
-from scorebed.solvers.exponential import diffuse_by_denoised
+from scorebed.solvers.weights.exponential import diffuse_by_denoised
 from scorebed.toy.claims.registry import Row, above, below, claim
 from scorebed.toy.measure.affine_law import affine_law
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.gaussian.regression import ExactModel
 from scorebed.solvers import VP, grid
-from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.inverse import METHODS, Conditioned, Linear
+from scorebed.solvers.weights.exponential import eps_of
 from scorebed.toy.claims.common import sheet
 from scorebed.toy.claims.registry import Row, above, below, claim
 from scorebed.toy.figures.style import BLUE, INK, VERMILLION

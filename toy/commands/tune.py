@@ -132,7 +132,7 @@ def tune(
     [dim]python -c "from scorebed import Plan; plan = Plan.load('plan.json'); plan.run(denoise, x)"[/dim]
     """
     from scorebed.solvers import Plan
-    from scorebed.solvers.plan_file import from_dict, to_dict
+    from scorebed.solvers.plan.file import from_dict, to_dict
     from scorebed.toy.store import code
     from scorebed.toy.store.database import Store
     from scorebed.toy.store.key import keyed

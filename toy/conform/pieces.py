@@ -58,7 +58,7 @@ STEP_FAULTS = {
 
 
 def words(row: Sequence[int], fault: str | None = None) -> list[int]:
-    """The four words of Philox4x32-10 at (c0, c1, c2, c3, k0, k1); the formula is ``solvers.philox``'s."""
+    """The four words of Philox4x32-10 at (c0, c1, c2, c3, k0, k1); the formula is ``solvers.noise.philox``'s."""
     c0, c1, c2, c3, k0, k1 = map(int, row)
     m0, m1, low = 0xD2511F53, 0xCD9E8D57, 0xFFFFFFFF
     if fault == "multipliers swapped":

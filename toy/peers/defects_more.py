@@ -17,7 +17,7 @@ _FIXED = "common.bashforth(effective_order),"
 _STAGES = "S0, S1, *fractions = schedule.ipoints([*step, *(step[0] + f[0] * (step[1] - step[0]) for f in nodes)])"
 _CLASS = "@dataclass(frozen=True)\nclass Adams("
 _HELPER = (
-    "from scorebed.solvers.multistep import adams_weights\n\n\n"
+    "from scorebed.solvers.weights.multistep import adams_weights\n\n\n"
     "def _weights(packed, previous, schedule, order):\n"
     "    deltas = [packed.delta_point(schedule), *(p.delta_point(schedule) for p in reversed(previous))][:order]\n"
     "    kappa = [d.point_from.alpha / d.point_from.sigma for d in deltas]\n"
@@ -36,7 +36,7 @@ _REAL_ADAMS = (
         "            self.prev_f.appendleft(f)\n            self.times = [float(t), *getattr(self, 'times', [])][: self.max_order]\n",
     ),
     ("bashforth_coeffs = self.bashforth[order]", "bashforth_coeffs = torch.tensor(_weights(self.times[:order], float(t1)))"),
-    ("import collections\n", "import collections\nfrom scorebed.solvers.multistep import adams_weights as _weights\n"),
+    ("import collections\n", "import collections\nfrom scorebed.solvers.weights.multistep import adams_weights as _weights\n"),
 )
 
 

@@ -6,7 +6,7 @@ import math
 import sys
 from typing import Any
 
-from scorebed.solvers.multistep import adams_weights
+from scorebed.solvers.weights.multistep import adams_weights
 
 
 def one_path(base: Any) -> Any:

@@ -23,8 +23,8 @@ from scorebed.analytic.process import LinearLaw
 from scorebed.solvers import Solver, trace
 from scorebed.solvers.methods.langevin_splitting import SPLIT
 from scorebed.solvers.methods.reversible import BEHIND
-from scorebed.solvers.ops import Registers
 from scorebed.solvers.plan import Plan
+from scorebed.solvers.plan.ops import Registers
 from scorebed.toy.measure.order import Conditions, OrderResult, measure_order
 from scorebed.toy.problems.euclidean import EuclideanProblem
 from scorebed.toy.problems.problem import Problem

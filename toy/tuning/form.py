@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers import Denoiser, Node, Plan, Schedule
-from scorebed.solvers.ops import total
 from scorebed.solvers.plan import Combine, Evaluate, Op
-from scorebed.solvers.plan_file import from_dict, to_dict
+from scorebed.solvers.plan.file import from_dict, to_dict
+from scorebed.solvers.plan.ops import total
 from scorebed.solvers.state import Array
 
 PARTS = ("nodes", "times", "weights")

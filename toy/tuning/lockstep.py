@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers import Node, Plan
-from scorebed.solvers.ops import total
 from scorebed.solvers.plan import Walk
+from scorebed.solvers.plan.ops import total
 from scorebed.solvers.state import is_finite
 from scorebed.toy.tuning.setting import Array, Setting, distances
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from scorebed.solvers import SOLVERS, Node, Plan, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.solvers.plan_file import from_dict, to_dict
+from scorebed.solvers.plan.file import from_dict, to_dict
 from scorebed.toy.tuning.advise import Candidate, advise, measured, ratio_interval
 from scorebed.toy.tuning.form import PARTS, Form, form_of
 from scorebed.toy.tuning.search import Search

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from scorebed.solvers.base import SOLVERS
-from scorebed.solvers.exponential import diffuse_by_denoised, flow_by_denoised
 from scorebed.solvers.inverse import Conditioned, Draws, sampler
 from scorebed.solvers.model import Array
 from scorebed.solvers.sample import sample
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import diffuse_by_denoised, flow_by_denoised
 
 
 @sampler(reference="arXiv:2307.08123, Alg. 1 and Proposition 1")

@@ -18,12 +18,12 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import ndtr
 
-from scorebed.solvers.exponential import drift_by_denoised
 from scorebed.solvers.inverse import Conditioned, Draws, sampler
 from scorebed.solvers.methods.posterior.scores import spread
 from scorebed.solvers.model import Array
 from scorebed.solvers.operator import Linear
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import drift_by_denoised
 
 
 class Population:

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from scorebed.solvers.exponential import diffuse_by_denoised, eps_of
 from scorebed.solvers.inverse import Conditioned, Draws, guide, sampler
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import diffuse_by_denoised, eps_of
 
 
 @guide(reference="arXiv:2212.00490, eq. 13", exact="laws whose parts in the range and the null space of A^T are independent, as r → 0")

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from scorebed.solvers.exponential import diffuse_by_denoised
 from scorebed.solvers.inverse import Conditioned, Draws, sampler
 from scorebed.solvers.methods.posterior.ranges import renoise
 from scorebed.solvers.model import Array
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import diffuse_by_denoised
 
 
 def overwrite(c: Conditioned, x: Array, node: Node, xi: Array) -> Array:

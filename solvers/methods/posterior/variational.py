@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from scorebed.solvers.exponential import eps_of
 from scorebed.solvers.inverse import Conditioned, Draws, sampler
 from scorebed.solvers.model import Array
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import eps_of
 
 
 @sampler(reference="arXiv:2305.04391, Alg. 1 and eq. 10", linear=False)

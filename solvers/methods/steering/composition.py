@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers.exponential import flow_by_denoised
 from scorebed.solvers.guide import by_row
 from scorebed.solvers.model import Array, Denoiser, predicts
+from scorebed.solvers.weights.exponential import flow_by_denoised
 
 Weigh = Callable[[Array, Any], Any]
 """(x, node) -> one number for each sample and model, (n, K)."""

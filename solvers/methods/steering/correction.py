@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from scorebed.solvers.exponential import flow_by_denoised
 from scorebed.solvers.guide import mix
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
+from scorebed.solvers.weights.exponential import flow_by_denoised
 
 
 def predictor_corrector(

@@ -23,10 +23,10 @@ from typing import Literal
 
 import numpy as np
 
-from scorebed.solvers.exponential import phi
-from scorebed.solvers.lagrange import monomials
 from scorebed.solvers.model import Array
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.weights.exponential import phi
+from scorebed.solvers.weights.lagrange import monomials
 
 _POINTS, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(32))
 Basis = Literal["mixed", "polynomial"]

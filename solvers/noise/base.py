@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorebed.solvers.model import Array
-from scorebed.solvers.philox import normals, uniforms
+from scorebed.solvers.noise.philox import normals, uniforms
 from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from scorebed.solvers.base import Solver
-from scorebed.solvers.form import Form, NotLinear, refuse
-from scorebed.solvers.plan import Combine, Draw, Evaluate, Op, Plan, Registers
+from scorebed.solvers.plan.base import Combine, Draw, Evaluate, Op, Plan, Registers
+from scorebed.solvers.plan.form import Form, NotLinear, refuse
 from scorebed.solvers.process import Point
 from scorebed.solvers.sample import check_run, loop
 from scorebed.solvers.state import bare, parts

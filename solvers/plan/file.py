@@ -15,7 +15,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scorebed.solvers.ops import Combine, Draw, Evaluate, Op
+from scorebed.solvers.plan.ops import Combine, Draw, Evaluate, Op
+from scorebed.solvers.sample import Unrolled
 from scorebed.solvers.schedule import SCHEDULES, Node
 
 P = TypeVar("P")
@@ -128,12 +129,8 @@ def _check(plan: Any) -> None:
         raise ValueError("this Plan is damaged: a state is in a register that is never made")
 
 
-class Saved:
+class Saved(Unrolled):
     """What can be saved, loaded and run: the base of ``Plan``."""
-
-    def run(self, denoise: Any, x: Any, noise: Any = None) -> Any:
-        """The end of the run from the state ``x``."""
-        raise NotImplementedError
 
     def save(self, path: str | Path) -> Path:
         """Write the Plan to ``path`` as plain JSON, whole or not at all.

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scorebed.solvers.philox_compiled import loops
+from scorebed.solvers.noise.philox_compiled import loops
 
 Words = NDArray[np.uint64]
 """32-bit words held in 64-bit lanes: the product of two fits, and shift and mask split it."""

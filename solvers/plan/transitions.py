@@ -6,8 +6,8 @@ roll-out, which reinforcement learning of samplers needs, are read off and not e
 
 Where a draw enters an evaluation of its own step, the state after it is no Gaussian given the one before. Then the state that was evaluated
 is a *stage* of the path, Gaussian given what came before it, and the path is x, stage, …, x', stage, …: a chain of more states, of which
-everything above holds (``solvers.pending``). What the past fixes, as the end of a step whose draw its stage has told, has no density and
-follows from the path and the model; the density of the path is the product over its states with noise.
+everything above holds (``pending``). What the past fixes, as the end of a step whose draw its stage has told, has no density and follows
+from the path and the model; the density of the path is the product over its states with noise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
-from scorebed.solvers.pending import Pending, Value, within
+from scorebed.solvers.plan.pending import Pending, Value, within
 from scorebed.solvers.sample import Watched, WatchedNoise
 from scorebed.solvers.state import Array, State, bare, parts
 

@@ -25,16 +25,16 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers.form import NotLinear
 from scorebed.solvers.memory import own
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
-from scorebed.solvers.ops import Combine, Draw, Evaluate, Op, Registers, Value, reads, total
-from scorebed.solvers.plan_file import Saved
+from scorebed.solvers.plan.file import Saved
+from scorebed.solvers.plan.form import NotLinear
+from scorebed.solvers.plan.ops import Combine, Draw, Evaluate, Op, Registers, Value, reads, total
+from scorebed.solvers.plan.transitions import Transitions
 from scorebed.solvers.process import Point
 from scorebed.solvers.sample import Watched, WatchedNoise, check_step
 from scorebed.solvers.state import State, bare, parts
-from scorebed.solvers.transitions import Transitions
 
 __all__ = ["Combine", "Draw", "Evaluate", "NotLinear", "Op", "Plan", "Walk", "total"]
 

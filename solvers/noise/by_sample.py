@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorebed.solvers.model import Array
-from scorebed.solvers.noise import BrownianNoise, fresh_seed
+from scorebed.solvers.noise.base import BrownianNoise, fresh_seed
 from scorebed.solvers.process import Point
 
 

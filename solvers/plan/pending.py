@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers.ops import Combine, Draw, reads
+from scorebed.solvers.plan.ops import Combine, Draw, reads
 from scorebed.solvers.state import parts
 
 _NONE = 1e-11  # of the largest coefficient: what remains below is round-off
