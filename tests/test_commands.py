@@ -89,28 +89,80 @@ def test_a_model_may_be_ones_own(name: str) -> None:
     assert {"--shape", "--schedule", "--prediction"} <= OPTIONS[name]
 
 
-OTHERS = {
-    "doctor": "it looks at registered methods",
-    "guided": "its rows are kept by the names of registered methods",
-    "discrete": "its samplers are of tokens",
-    "advise": "it races what is registered",
-}
-"""Commands whose methods are names of the registry, and why."""
+OWN = [(name, flag) for name, options in OPTIONS.items() for flag in ("--solver", "--solvers", "--methods") if flag in options]
 
 
-@pytest.mark.parametrize("name", [n for n, options in OPTIONS.items() if {"--solvers"} & options and n not in OTHERS])
-def test_a_method_may_be_ones_own(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "flag"), OWN)
+def test_a_method_may_be_ones_own(name: str, flag: str, tmp_path: Path) -> None:
     """A file that is not there is said to be missing, before any work: the word was taken for a place."""
-    more = ["--out", str(tmp_path)] if "--out" in OPTIONS[name] else []
-    done = CliRunner().invoke(main, [name, "--solvers", "no_such_file.py:mine", *more])
+    more = ["--out", str(tmp_path / "new.png" if name == "sample" else tmp_path)] if "--out" in OPTIONS[name] else []
+    more += ["--model", "mixture1d"] if any("--model" in p.opts and p.required for p in COMMANDS[name].params) else []
+    done = CliRunner().invoke(main, [name, flag, "no_such_file.py:mine", *more])
     assert done.exit_code == 2, done.output
     assert "no_such_file.py" in done.output
     assert "not known" not in done.output
 
 
+MINE = """
+import math
+from scorebed import SOLVERS, solver
+from scorebed.solvers.inverse import sampler
+
+@solver(order=1, reference="DDIM by another name", register=False)
+def mine(denoise, x, s, t, carry, noise):
+    return (t.sigma / s.sigma) * x - t.alpha * math.expm1(s.lam - t.lam) * denoise(x, s), carry
+
+@solver(order=1, reference="the same on tokens", register=False, on=("jump",))
+def tokens(denoise, x, s, t, carry, noise):
+    return SOLVERS["jump_euler"].step(denoise, x, s, t, carry, noise)
+
+@sampler(reference="the prior's mean", register=False)
+def still(c, x, nodes, noise):
+    return 0.0 * x
+"""
+SMALL = {
+    "advise --model mixture1d --nfe 4 --states 4 --grids uniform_lam karras --solvers {}:mine ddim": "mine",
+    "discrete --methods {}:tokens --problems masked_bits --steps 4 8 --no-figures": "tokens",
+    "doctor --solvers {}:mine --faces sample scheduler --jobs 1": "1 methods",
+    "guided --solvers {}:mine --scales 1 2 --steps 5 --no-figures": "mine",
+    "guided --problem modes --rules cfg --solvers {}:mine --scales 2 --steps 5 --no-figures": "mine",
+    "posterior --methods {}:still --problems mixture2d --steps 2 --samples 20 --joint 0 --no-figures": "still",
+}
+
+
+@pytest.mark.parametrize("words", SMALL, ids=lambda words: words.partition(" {")[0])
+def test_a_method_of_ones_own_runs(words: str, tmp_path: Path) -> None:
+    """A small run of each command with one method out of a file; the file shadows nothing that is registered."""
+    (tmp_path / "own_methods.py").write_text(MINE, encoding="utf-8")
+    where = ["--out", str(tmp_path / ("plan.json" if words.startswith("advise") else "out"))]
+    done = CliRunner().invoke(main, [*words.format(tmp_path / "own_methods.py").split(), *where])
+    assert done.exit_code == 0, done.output
+    assert SMALL[words] in done.output
+    if "ddim" in words:
+        assert "the same Plan as" in done.output
+        assert "ddim on uniform_lam" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize("name", [n for n, options in OPTIONS.items() if "--dark" in options])
 def test_whatever_draws_can_draw_for_a_slide_or_a_paper(name: str) -> None:
     assert "--for" in OPTIONS[name]
+
+
+QUICK = ("check-grid", "conform", "report", "vectors", "results compare", "results delete", "results export", "results list")
+"""Commands that only read and write files."""
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(COMMANDS) if n not in QUICK])
+def test_whatever_takes_long_says_how_far_it_is(name: str) -> None:
+    source = inspect.getsource(COMMANDS[name].callback.__wrapped__)
+    words = set(re.findall(r"\w+", source)) | {w for f in re.findall(r"\b(_\w+)\(", source) for w in used(name, f)}
+    assert words & {"bar", "each"} or name in ("mutants", "tune"), "a bar, but for two that print a line for each thing done"
+
+
+def used(name: str, function: str) -> set[str]:
+    """The words of a function of the command's file."""
+    found = getattr(inspect.getmodule(COMMANDS[name].callback), function, None)
+    return set(re.findall(r"\w+", inspect.getsource(found))) if inspect.isfunction(found) else set()
 
 
 def test_a_loop_under_a_bar_leaves_nothing_out() -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from scorebed.solvers import SOLVERS
 from scorebed.toy.cli import main
-from scorebed.toy.foreign.named import shape_of, solver_of
+from scorebed.toy.foreign.named import method_of, shape_of
 from scorebed.toy.studies.study import run_study
 
 MINE = '''
@@ -46,11 +46,11 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_method_with_options() -> None:
-    assert solver_of("unipc_3(start=ddim)", SOLVERS).start is SOLVERS["ddim"]
-    assert solver_of("ghvb_2(beta=0.8)", SOLVERS).name == SOLVERS["ghvb_2"](beta=0.8).name
+    assert method_of("unipc_3(start=ddim)", SOLVERS).start is SOLVERS["ddim"]
+    assert method_of("ghvb_2(beta=0.8)", SOLVERS).name == SOLVERS["ghvb_2"](beta=0.8).name
     for wrong in ("ghvb_2(gamma=0.8)", "nothing(beta=1)", "nothing"):
         with pytest.raises(ValueError, match=r"not known|no option"):
-            solver_of(wrong, SOLVERS)
+            method_of(wrong, SOLVERS)
 
 
 def test_a_method_from_a_file_is_measured_in_other_processes(file: Path, tmp_path: Path) -> None:

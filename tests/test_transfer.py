@@ -22,7 +22,7 @@ from scorebed.gpu.mixture import GaussianMixture
 from scorebed.solvers import SOLVERS, VP, BrownianNoise, Denoiser, Node, grid
 from scorebed.toy.cli import main
 from scorebed.toy.figures.transfer import figure
-from scorebed.toy.foreign.named import solver_of
+from scorebed.toy.foreign.named import method_of
 from scorebed.toy.store.database import Store
 from scorebed.toy.store.engines import Here
 from scorebed.toy.store.files import StoreError
@@ -150,7 +150,7 @@ def test_the_reference_is_where_a_finer_grid_goes(tmp_path: Path) -> None:
 
 def test_budgets_pay_for_start_up_and_the_last_evaluation() -> None:
     network = Standin()
-    for case in cases(network, [solver_of(name, SOLVERS) for name in DEFAULT], (5, 10, 20)):
+    for case in cases(network, [method_of(name, SOLVERS) for name in DEFAULT], (5, 10, 20)):
         assert case.status != "ok" or 2 <= case.nfe <= case.budget, case
         assert (case.status == "dear") == (case.steps == 0)
     once = {c.solver.name: c for c in cases(network, [SOLVERS["heun"], SOLVERS["rk4"]], (4, 10))}
@@ -163,7 +163,7 @@ DEFAULT = module.DEFAULT
 
 def test_the_solvers_of_the_default_are_different_programs() -> None:
     """Equal programs are ranked once: all of the default differ at 12 evaluations and beyond."""
-    found = cases(Standin(), [solver_of(name, SOLVERS) for name in DEFAULT], (12, 20))
+    found = cases(Standin(), [method_of(name, SOLVERS) for name in DEFAULT], (12, 20))
     assert [c.solver.name for c in found if c.status != "ok"] == []
     pair = cases(Standin(), [SOLVERS["ddim"], SOLVERS["dpmpp_1"]], (6,))
     assert [(c.status, c.message) for c in pair] == [("ok", ""), ("same", "the program of ddim")]

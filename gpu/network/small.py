@@ -70,6 +70,7 @@ def train(
     batch: int = 256,
     rate: float = 3e-3,
     seed: int = 0,
+    tell: Callable[[int], object] | None = None,
 ) -> float:
     """Fit a network to data; returns the mean loss of the last tenth of the steps.
 
@@ -79,6 +80,7 @@ def train(
         sigmas: the least and the largest noise; drawn uniformly in log sigma.
         steps, batch, rate: of Adam, whose rate falls like a cosine to 0.
         seed: of weights, noise and levels.
+        tell: told how many steps are done.
 
     Returns:
         mean loss of the last tenth of the steps.
@@ -94,7 +96,9 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     low, high = np.log(sigmas)
     losses = []
-    for _ in range(steps):
+    for i in range(steps):
+        if tell is not None:
+            tell(i)
         x0 = torch.as_tensor(draw(batch), dtype=torch.float32)
         eps = torch.randn(x0.shape, generator=generator)
         sigma = torch.exp(low + (high - low) * torch.rand(batch, 1, generator=generator))

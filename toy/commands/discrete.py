@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
-from scorebed.toy.options import Dark, For
+from scorebed.toy.options import Dark, For, each
 
 
 @main.command(cls=ManyValues)
 def discrete(
-    methods: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Methods on tokens, or all; eight by default.")] = None,
+    methods: Annotated[
+        list[str] | None, typer.Option(metavar="NAME…", help="Methods on tokens, your own as file.py:name, or all; eight by default.")
+    ] = None,
     problems: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Joint tables, or all; four by default.")] = None,
     steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 4 8 16 32 64.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the figures go.")] = Path("out/discrete"),
@@ -36,13 +38,13 @@ def discrete(
     from scorebed.toy.store.files import replace_text
     from scorebed.toy.studies import discrete as study
 
-    if methods != ["all"]:
-        known(methods, study.known(), "method on tokens", "--methods")
+    chosen = known(methods or study.DEFAULT, study.known(), "method on tokens", "--methods")
+    if other := [m.name for m in chosen if not study.followed(m)]:
+        raise typer.BadParameter(f"{', '.join(other)}: no method whose draws of tokens can be followed", param_hint="--methods")
     if problems != ["all"]:
         known(problems, study.TABLES, "joint table", "--problems")
     wanted = list(study.TABLES) if problems == ["all"] else problems or study.USUAL
-    names = list(study.known()) if methods == ["all"] else list(dict.fromkeys(methods or study.DEFAULT))
-    chosen, places = [study.known()[name] for name in names], [study.TABLES[name] for name in dict.fromkeys(wanted)]
+    places = [study.TABLES[name] for name in dict.fromkeys(wanted)]
     counts = sorted(set(steps or (4, 8, 16, 32, 64)))
     signed = taking("discrete.csv")
     with bar() as report:
@@ -60,7 +62,7 @@ def discrete(
     files = []
     if figures:
         files += save(draw.convergence(table), out, "convergence", dark=dark)
-        for place in places:
+        for place in each(places, lambda one: f"drawing {one.name}"):
             here = [m for m in chosen if m.name in set(table[table["problem"] == place.name]["method"])]
             if here:
                 files += save(draw.where(here, place, min(16, counts[-1])), out, f"where_{place.name}", dark=dark)

@@ -26,7 +26,7 @@ from scorebed.toy.console import (
 
 @main.command(cls=ManyValues)
 def doctor(
-    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Methods; all by default.")] = None,
+    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Methods, your own as file.py:name; all by default.")] = None,
     faces: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="sample, Plan.run, gpu.run, scheduler; all by default.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table goes.")] = Path("out/doctor"),
     jobs: Jobs = None,
@@ -52,9 +52,9 @@ def doctor(
     from scorebed.toy.store.owner import begin, sign
     from scorebed.toy.studies.doctor import BAD, summary, table
 
-    known(solvers, SOLVERS, "solver", "--solvers")
+    methods = known(solvers, SOLVERS, "solver", "--solvers")
     known(faces, FACES, "face", "--faces")
-    chosen = [SOLVERS[name] for name in solvers] if solvers and solvers != ["all"] else list(distinct().values())
+    chosen = methods if solvers and solvers != ["all"] else list(distinct().values())
     arguments: dict[str, Any] = {"solvers": [s.name for s in chosen], "faces": list(faces or FACES)}
     begin(out, "doctor.csv", "doctor.json", arguments, force)
     how: dict[str, Any] = {"jobs": jobs, "backend": backend, "scheduler": scheduler, "fresh": fresh}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
-from scorebed.toy.options import Dark, For
+from scorebed.toy.options import Dark, For, each
 
 _SCALES, _STEPS = (1.0, 2.0, 3.0, 5.0, 8.0), (5, 10, 20, 40, 80)
 
@@ -23,7 +23,9 @@ def guided(
     rules: Annotated[
         list[str] | None, typer.Option(metavar="NAME…", help="cfg, interval; in the plane also rescaled, apg, cfg_zero, thresholded.")
     ] = None,
-    solvers: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Methods; ddim and ddpm, ddim in the plane.")] = None,
+    solvers: Annotated[
+        list[str] | None, typer.Option(metavar="NAME…", help="Methods, your own as file.py:name; ddim and ddpm, ddim in the plane.")
+    ] = None,
     scales: Annotated[
         list[float] | None, typer.Option(metavar="W…", help="Guidance scales, 1 2 3 5 8; of reward the strengths of the proxy.")
     ] = None,
@@ -55,17 +57,18 @@ def guided(
     if rules and problem not in GUIDED:
         raise typer.BadParameter(f"{problem} has one rule, cfg: leave the option out", param_hint="--rules")
     known(rules, rules_of(GUIDED[problem]) if problem in GUIDED else {}, f"rule measured on {problem}", "--rules")
-    known(solvers, SOLVERS, "solver", "--solvers")
+    methods = known(solvers, SOLVERS, "solver", "--solvers") if solvers else []
     signed = taking("hacking.csv" if problem == "reward" else "guided.csv")
     try:
-        tables, drawn = _measured(problem, rules, solvers, scales, steps)
+        tables, drawn = _measured(problem, rules, methods, scales, steps)
     except ValueError as problem_told:
         raise typer.BadParameter(str(problem_told)) from None
     for name, table in tables.items():
         replace_text(out / f"{name}.csv", table.to_csv(index=False))
         _print(table, name)
     signed()
-    files = [path for name, make in drawn.items() for path in save(make(), out, name, dark=dark)] if figures else []
+    several = each(list(drawn.items()), lambda one: f"drawing {one[0]}") if figures else ()
+    files = [path for name, make in several for path in save(make(), out, name, dark=dark)]
     typer.echo(f"Written to {out}: " + "  ".join([*(f"{name}.csv" for name in tables), *(path.name for path in files)]))
 
 
@@ -76,10 +79,11 @@ def _measured(problem: str, rules: Any, solvers: Any, scales: Any, steps: Any) -
     from scorebed.toy.studies import guided as study
     from scorebed.toy.studies import guided_network, hacking
 
-    if problem == "reward":
-        table = hacking.table(scales or hacking.STRENGTHS, steps=max(steps or (40,)), solver=(solvers or ["ddpm"])[0])
-        return {"hacking": table}, {"hacking": lambda: draw.hacking(table)}
     with bar() as report:
+        if problem == "reward":
+            by = (solvers or ["ddpm"])[0]
+            table = hacking.table(scales or hacking.STRENGTHS, steps=max(steps or (40,)), solver=by, report=report)
+            return {"hacking": table}, {"hacking": lambda: draw.hacking(table)}
         if problem == "digits":
             by = (solvers or ["ddim"])[0]
             table, curves = guided_network.table(scales or (1.0, 2.0, 4.0), steps or (5, 10, 20, 40), solver=by, report=report)

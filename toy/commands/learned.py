@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorebed.toy.console import Force, ManyValues, known, main, one_thread, screen, taking
+from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
 from scorebed.toy.options import Dark, For
 
 
@@ -48,8 +48,9 @@ def learned(
         page.add_column(head, justify="left" if head in ("data", "part") else "right", header_style="dim")
     for name in data or domains():
         domain = domains()[name]
-        net = network(domain, out / "networks", steps=train, width=width, seed=seed)
-        made[name] = budget(domain, net.numpy, steps=steps, paths=paths, seed=seed)
+        with bar() as report:
+            net = network(domain, out / "networks", steps=train, width=width, seed=seed, report=report)
+            made[name] = budget(domain, net.numpy, steps=steps, paths=paths, seed=seed, report=report)
         for row in made[name][0].itertuples():
             page.add_row(name, str(row.part), f"{row.nats:.4g}", f"{row.error:.2g}", end_section=row.part == "total")
     screen().print(page)

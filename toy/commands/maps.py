@@ -80,7 +80,8 @@ def _rounds(count: int, steps: list[int]) -> pd.DataFrame:
 
     from scorebed.toy.studies import map_rounds
 
-    table = map_rounds.table(count, steps)
+    with bar() as report:
+        table = map_rounds.table(count, steps, report=report)
     for fit, part in table.groupby("fit", sort=False):
         page = Table(box=None, padding=(0, 2, 0, 0), title=f"W1 by round, fits off by {fit:+.0%}" if fit else "W1 by round, exact fits")
         for head in ("by", *(f"round {r}" for r in range(count + 1))):

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from scorebed.toy.console import Force, ManyValues, bar, known, main, one_thread, screen, taking
-from scorebed.toy.options import PREDICTION, SCHEDULE, SHAPE, Dark, For
+from scorebed.toy.options import PREDICTION, SCHEDULE, SHAPE, Dark, For, each
 from scorebed.toy.options import network as network_named
 
 
 @main.command(cls=ManyValues)
 def posterior(
-    methods: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Posterior samplers, or all; fourteen by default.")] = None,
+    methods: Annotated[
+        list[str] | None, typer.Option(metavar="NAME…", help="Posterior samplers, your own as file.py:name, or all; fourteen by default.")
+    ] = None,
     problems: Annotated[list[str] | None, typer.Option(metavar="NAME…", help="Inverse problems; gaussian2d and mixture2d.")] = None,
     steps: Annotated[list[int] | None, typer.Option(metavar="N…", min=1, help="Numbers of steps; 20 and 80.")] = None,
     samples: Annotated[int, typer.Option(metavar="N", min=2, help="Samples of each run.")] = 600,
@@ -60,10 +62,8 @@ def posterior(
     from scorebed.toy.store.owner import begin, sign
     from scorebed.toy.studies import posterior as study
 
-    if methods != ["all"]:
-        known(methods, METHODS, "posterior sampler", "--methods")
     known(problems, INVERSE, "inverse problem", "--problems")
-    chosen = study.known(methods)
+    chosen = known(methods or study.DEFAULT, METHODS, "posterior sampler", "--methods")
     places = [INVERSE[name] for name in dict.fromkeys(problems or ("gaussian2d", "mixture2d"))]
     counts = sorted(set(steps or (20, 80)))
     arguments: dict[str, Any] = {"methods": [m.name for m in chosen], "problems": [p.name for p in places], "steps": counts}
@@ -96,7 +96,8 @@ def posterior(
             files += save(draw.along_t(guides, places[-1] if places[-1].linear else linear), out, "score_error", dark=dark)
         if linear is not None and joint:
             at = places[-1] if places[-1].linear else linear
-            found = [(m.name, study.calibrate(m, at, most, joint, 19, seed)) for m in chosen]
+            several = each(chosen, lambda m: f"calibration, {m.name}")
+            found = [(m.name, study.calibrate(m, at, most, joint, 19, seed)) for m in several]
             files += save(draw.calibration(found), out, "calibration", dark=dark)
     typer.echo(f"Seed {seed}. Written to {out}: posterior.csv  " + "  ".join(path.name for path in files))
 
@@ -135,14 +136,14 @@ def _network(model: Any, methods: list[str] | None, steps: list[int], out: Path,
     from scorebed.toy.store.files import replace_text
     from scorebed.toy.studies.posterior_network import DEFAULT, Masked, reference, rows
 
-    known(methods, METHODS, "posterior sampler", "--methods")
+    chosen = known(methods or DEFAULT, METHODS, "posterior sampler", "--methods")
     signed = taking("network.csv")
     problem = Masked(model, seed=seed)
     with bar() as report:
         report(0, 1, "the long run")
         truth = reference(problem)
         moments = {"long run": (truth.mean, truth.std)}
-        table = rows(problem, truth, methods or DEFAULT, steps, report, moments)
+        table = rows(problem, truth, chosen, steps, report, moments)
     replace_text(out / "network.csv", table.to_csv(index=False))
     signed()
     page = Table(box=None, padding=(0, 2, 0, 0))

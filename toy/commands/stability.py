@@ -103,7 +103,9 @@ def stability(
         if solvers:
             autonomous = set(lengths.loc[lengths["length"].notna(), "solver"])
             groups = {s.name: {s.name: s} for s in methods if s.name in autonomous}
-        drawn = {"regions": regions(groups, points=101)} if groups else {}
+        with bar() as report:
+            report(0, 1, "drawing regions")
+            drawn = {"regions": regions(groups, points=101)} if groups else {}
         drawn |= {"heat_map": heat_map(table, most, bound=bound), "limits": limit_lines(table, most)}
         names += [path.name for name, figure in drawn.items() for path in save(figure, out, name, dark=dark)]
     kept, made = (table.attrs[what] + most.attrs[what] for what in ("kept", "made"))

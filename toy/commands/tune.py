@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorebed.toy.console import ManyValues, Plain, bar, main, one_thread, screen
+from scorebed.toy.console import ManyValues, Plain, bar, known, main, one_thread, screen
 from scorebed.toy.options import PREDICTION, SCHEDULE, SHAPE
 from scorebed.toy.tables import document
 
@@ -52,7 +52,9 @@ def advise(
     model: MODEL,
     nfe: NFE = 8,
     states: Annotated[int, typer.Option(metavar="N", min=4, help="States that the finalists see.")] = 48,
-    solvers: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Methods to choose among; all by default.")] = None,
+    solvers: Annotated[
+        list[str] | None, typer.Option(metavar="NAMES", help="Methods to choose among, your own as file.py:name; all by default.")
+    ] = None,
     grids: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Grids to choose among; all by default.")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", min=0.0, help="No round of the race begins after so many.")] = math.inf,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the states.")] = 0,
@@ -74,10 +76,13 @@ def advise(
     from scorebed.toy.tuning.advise import advise as ask
 
     one_thread()
+    from scorebed.solvers import SOLVERS
+
+    methods = known(solvers, SOLVERS, "solver", "--solvers") if solvers and solvers != ["all"] else None
     setting = setting_of(model, shape, schedule, prediction, library)
     try:
         with bar() as report:
-            advice = ask(setting, nfe, states=states, seed=seed, methods=solvers, grids=grids, seconds=seconds, report=report)
+            advice = ask(setting, nfe, states=states, seed=seed, methods=methods, grids=grids, seconds=seconds, report=report)
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from None
     rows = advice.rows()

@@ -94,7 +94,9 @@ def by_rule(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def samples(place: GuidedPlane, rules: Sequence[str], scale: float, solver: str = "ddim", steps: int = 40, points: int = 512) -> Figure:
+def samples(
+    place: GuidedPlane, rules: Sequence[str], scale: float, solver: str | Solver = "ddim", steps: int = 40, points: int = 512
+) -> Figure:
     """What was meant, as contours, and what each rule samples, in the plane."""
     columns = min(3, len(rules))
     x, y = place.mesh()
@@ -113,7 +115,7 @@ def samples(place: GuidedPlane, rules: Sequence[str], scale: float, solver: str 
             axes.contour(x, y, density.T, levels=levels, colors=EXACT, linewidths=0.9)
             axes.scatter(out[:, 0], out[:, 1], s=5, color=BLUE, alpha=0.5, linewidths=0.0)
             axes.set(title=rule, aspect="equal", xlim=limits[0], ylim=limits[1])
-        figure.suptitle(f"{place.description}: meant at w = {scale:g} (lines), {solver} of {steps} steps (points)")
+        figure.suptitle(f"{place.description}: meant at w = {scale:g} (lines), {getattr(solver, 'name', solver)} of {steps} steps (points)")
     return figure
 
 

@@ -5,36 +5,50 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from scorebed.solvers import SCHEDULES, Solver
+from scorebed.solvers.inverse import Method
 from scorebed.toy.foreign.place import load
 
 if TYPE_CHECKING:
     from scorebed.gpu.models import Pretrained
 
+T = TypeVar("T")
 _CALL = re.compile(r"^(\w+)\((.*)\)$")
+_REMEDY: dict[type, str] = {
+    Solver: "write its step under @solver(order=…, register=False); a whole sampler is looked at by scorebed check",
+    Method: "write it under @guide or @sampler of scorebed.solvers.inverse, with register=False",
+}
+"""What one's own may stand for, and how it is made."""
 
 
-def solver_of(text: str, known: Mapping[str, Solver]) -> Solver:
+def kind_of(known: Mapping[str, Any]) -> type | None:
+    """What a registry is of, where one's own may stand beside its entries: Solver, Method, or None."""
+    return next((kind for kind in _REMEDY if any(isinstance(one, kind) for one in known.values())), None)
+
+
+def method_of(text: str, known: Mapping[str, T]) -> T:
     """A method by its name, ``unipc_3``; with options, ``unipc_3(start=ddim)`` or ``ghvb_2(beta=0.8)``; or from ``file.py:name``.
 
+    Args:
+        text: the word of the command line.
+        known: a registry of Solvers, or of posterior samplers.
+
     Returns:
-        the Solver with those options.
+        the Solver or Method, with those options.
 
     Raises:
-        ValueError: an option or value that the method does not take, a place where no ``Solver`` is, or a name that is not in ``known``.
+        ValueError: an option or value that the method does not take, a place where no such thing is, or a name that is not in ``known``.
     """
     if text in known:
         return known[text]
-    if ":" in text:
+    kind = kind_of(known)
+    if ":" in text and kind is not None:
         found = load(text)
-        if not isinstance(found, Solver):
-            raise ValueError(
-                f"{text} is a {type(found).__name__}, and a Solver is needed: write its step under @solver(order=…, register=False); "
-                f"a whole sampler is looked at by scorebed check {text}"
-            )
-        return found
+        if not isinstance(found, kind):
+            raise ValueError(f"{text} is a {type(found).__name__}, and a {kind.__name__} is needed: {_REMEDY[kind]}")
+        return cast("T", found)
     call = _CALL.match(text)
     if call is None or call[1] not in known:
         raise ValueError(f"{text!r} not known")
@@ -46,7 +60,7 @@ def solver_of(text: str, known: Mapping[str, Solver]) -> Solver:
         except (ValueError, SyntaxError):
             options[key.strip()] = value.strip()  # a bare word
     try:
-        return known[call[1]](**options)
+        return cast("T", cast("Any", known[call[1]])(**options))
     except TypeError as wrong:
         raise ValueError(str(wrong)) from None
 

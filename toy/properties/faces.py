@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import Node, NonFinite, Solver, sample, trace
+from scorebed.solvers import SOLVERS, Node, NonFinite, Solver, sample, trace
 from scorebed.solvers.state import State, bare, parts
 from scorebed.toy.problems.jump import PROBLEMS as JUMPS
 from scorebed.toy.problems.lines import PROBLEMS as LINES
@@ -119,6 +119,8 @@ def outside(solver: Solver, face: str) -> str:
         return f"no Plan: {solver.nonlinear}"
     if face in ("gpu.run", "scheduler") and "jump" in solver.on:
         return "tokens run in NumPy"
+    if face == "scheduler" and solver.name.partition("(")[0] not in SOLVERS:
+        return "a pipeline names its method, and this one is not registered"
     if face == "scheduler" and "gaussian" not in solver.on:
         return "no pipeline has such a process"
     if face == "scheduler" and (solver.nonlinear is not None or solver.takes != "denoised"):

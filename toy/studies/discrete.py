@@ -28,9 +28,14 @@ USUAL = ("masked_bits", "uniform_tokens", "ordered_tokens", "dna")
 """Those of a study that names none."""
 
 
+def followed(method: Solver) -> bool:
+    """Whether it is a method on tokens whose draws can all be followed."""
+    return "jump" in method.on and method.nonlinear != TIMES
+
+
 def known() -> dict[str, Solver]:
     """The methods whose draws can all be followed, each once."""
-    return {name: s for name, s in methods_on("jump", aliases=False).items() if s.nonlinear != TIMES}
+    return {name: s for name, s in methods_on("jump", aliases=False).items() if followed(s)}
 
 
 def table(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from scorebed.solvers import SOLVERS
+from scorebed.solvers import SOLVERS, Solver
 from scorebed.solvers.guide import CFG, guided, interval
 from scorebed.solvers.methods.steering.composition import thresholded
 from scorebed.solvers.methods.steering.rules import APG, CFGZero, Rescaled
@@ -44,7 +44,7 @@ def rules_of(place: GuidedProblem) -> dict[str, Make]:
 def table(
     problem: GuidedProblem | str = "classes",
     rules: Sequence[str] = ("cfg",),
-    solvers: Sequence[str] = ("ddim", "ddpm"),
+    solvers: Sequence[str | Solver] = ("ddim", "ddpm"),
     *,
     scale: Sequence[float] = (1.0, 2.0, 3.0, 5.0, 8.0),
     steps: Sequence[int] = (5, 10, 20, 40, 80),
@@ -65,25 +65,26 @@ def table(
         raise ValueError(f"rules = {unknown} are not measured {where}: give some of {', '.join(known)}")
     rows: list[dict[str, Any]] = []
     whole, done = len(rules) * len(solvers) * len(scales(scale)), 0
-    for name in solvers:
-        least = guided_plane.floor(place, name) if isinstance(place, GuidedPlane) else 0.0
+    for one in solvers:
+        by = SOLVERS[one] if isinstance(one, str) else one
+        least = guided_plane.floor(place, by) if isinstance(place, GuidedPlane) else 0.0
         for w in scales(scale):
             for rule in rules:
-                parts_of = _measure(place, known[rule](place.given.denoised, place.null.denoised, w), w, name, least)
+                parts_of = _measure(place, known[rule](place.given.denoised, place.null.denoised, w), w, by, least)
                 for n in sorted(set(steps)):
                     parts = parts_of(n)
-                    rows.append({"problem": place.name, "rule": rule, "solver": name, "scale": w, "steps": n, **vars(parts)})
+                    rows.append({"problem": place.name, "rule": rule, "solver": by.name, "scale": w, "steps": n, **vars(parts)})
                 done += 1
                 if report is not None:
-                    report(done, whole, f"{rule}, {name}, w = {w:g}")
+                    report(done, whole, f"{rule}, {by.name}, w = {w:g}")
     order = {name: i for i, name in enumerate(rules)}
     return pd.DataFrame(rows).sort_values("rule", key=lambda c: c.map(order), kind="stable", ignore_index=True)
 
 
-def _measure(place: GuidedProblem, model: Any, w: float, solver: str, least: float) -> Callable[[int], Split]:
+def _measure(place: GuidedProblem, model: Any, w: float, solver: Solver, least: float) -> Callable[[int], Split]:
     """Steps -> the two parts, with the limit found once."""
     if isinstance(place, GuidedPlane):
         meant, end = place.meant_states(w, guided_plane.POINTS), guided_plane.limit(place, model, solver)
         return lambda n: guided_plane.split_points(place, model, meant, solver, n, end, least)
     line = limit_cdf(place, model, solver)
-    return lambda n: split(place, model, w, SOLVERS[solver], n, line)
+    return lambda n: split(place, model, w, solver, n, line)

@@ -20,7 +20,7 @@ import pandas as pd
 
 from scorebed.analytic import GaussianMixture, from_data
 from scorebed.analytic.distance.sliced import sliced_wasserstein
-from scorebed.solvers import SOLVERS, VP, grid, sample
+from scorebed.solvers import SOLVERS, VP, Solver, grid, sample
 from scorebed.solvers.guide import guided
 from scorebed.toy.measure.guided_law import Split
 from scorebed.toy.measure.guided_plane import Compared
@@ -103,13 +103,13 @@ def models(place: Digits, network: Any = None) -> dict[str, Callable[[float], An
     }
 
 
-def carried(model: Any, solver: str, steps: int, n: int) -> Floats:
+def carried(model: Any, solver: Solver, steps: int, n: int) -> Floats:
     """x0 of n starts after so many steps, (n, 64)."""
     import torch
 
     x = torch.randn(n, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        out = sample(SOLVERS[solver], model, x, grid.uniform_lam(VP(), steps, 1.0, 0.02), noise=0)
+        out = sample(solver, model, x, grid.uniform_lam(VP(), steps, 1.0, 0.02), noise=0)
     return np.asarray(out.double().numpy())
 
 
@@ -117,7 +117,7 @@ def table(
     scale: Sequence[float] = (1.0, 2.0, 4.0),
     steps: Sequence[int] = (5, 10, 20),
     *,
-    solver: str = "ddim",
+    solver: str | Solver = "ddim",
     n: int = 256,
     network: Any = None,
     report: Callable[[int, int, str], None] | None = None,
@@ -143,7 +143,8 @@ def table(
     place = digits()
     made, rows, curves = models(place, network), list[dict[str, Any]](), list[pd.DataFrame]()
     least = place.apart(place.meant(1.0, n, 1), place.meant(1.0, n, 2))
-    fine = solver if SOLVERS[solver].weak is not None else "dpmpp_2m"
+    by = SOLVERS[solver] if isinstance(solver, str) else solver
+    fine = by if by.weak is not None else SOLVERS["dpmpp_2m"]
     for done, (name, make) in enumerate(made.items()):
         for i, w in enumerate(sorted(set(scale))):
             if report is not None:
@@ -151,9 +152,9 @@ def table(
             model, meant = make(w), place.meant(w, n)
             end = carried(model, fine, FINE, n)
             for k in sorted(set(steps)):
-                out = carried(model, solver, k, n)
+                out = carried(model, by, k, n)
                 parts: Split = Compared(place.apart(meant, end), place.apart(end, out), place.apart(meant, out), least)
-                told = {"problem": "digits", "rule": name, "solver": solver, "scale": w, "steps": k, **vars(parts)}
+                told = {"problem": "digits", "rule": name, "solver": by.name, "scale": w, "steps": k, **vars(parts)}
                 rows.append(told | {"log_density": float(np.mean(place.given.log_prob(out)))})
             if w == 1.0:
                 ink, wanted = end.sum(1), np.asarray(place.given.log_prob(end))

@@ -19,7 +19,7 @@ import pandas as pd
 
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.gaussian.tilt import quadratic
-from scorebed.solvers import SOLVERS, VP, grid
+from scorebed.solvers import SOLVERS, VP, Solver, grid
 from scorebed.solvers.methods.steering.composition import rewarded
 from scorebed.solvers.methods.steering.particles import smc
 from scorebed.solvers.methods.steering.search import best_of_n_kl, best_of_n_weight
@@ -42,7 +42,13 @@ def true_reward(x: Floats) -> Floats:
 
 
 def table(
-    strengths: Sequence[float] = STRENGTHS, counts: Sequence[int] = COUNTS, *, steps: int = 40, particles: int = 512, solver: str = "ddpm"
+    strengths: Sequence[float] = STRENGTHS,
+    counts: Sequence[int] = COUNTS,
+    *,
+    steps: int = 40,
+    particles: int = 512,
+    solver: str | Solver = "ddpm",
+    report: Callable[[int, int, str], object] = lambda done, whole, what: None,
 ) -> pd.DataFrame:
     """One row for each method and strength: columns method, strength (β or N), kl, proxy, true.
 
@@ -52,11 +58,12 @@ def table(
         steps: of the runs.
         particles: in a population.
         solver: a stochastic one-step method.
+        report: told of each strength of guidance and of the particles.
 
     Returns:
         one row for each method and strength: method, strength, kl, proxy, true.
     """
-    p = data()
+    p, by = data(), SOLVERS[solver] if isinstance(solver, str) else solver
     x = np.linspace(-4.0, 4.0 + 0.2 * max(strengths, default=0.0), 6001)
     log_p = np.asarray(p.log_prob(x[:, None]))
     level = np.asarray(p.cdf(x))
@@ -72,14 +79,16 @@ def table(
         tilt = quadratic(p, linear=beta)
         density = np.exp(np.asarray(tilt.law.log_prob(x[:, None])))
         add("tilt", beta, beta * _means(x, density)["proxy"] - tilt.log_normaliser, density)
-    for beta in strengths:
-        out = output_law(SOLVERS[solver], p, nodes, initial="prior", terminal="denoise", model=rewarded(_Model(p), np.ones_like, beta))
+    for i, beta in enumerate(strengths):
+        report(i, 2 * len(strengths), f"guidance, {beta:g}")
+        out = output_law(by, p, nodes, initial="prior", terminal="denoise", model=rewarded(_Model(p), np.ones_like, beta))
         density = np.clip(np.gradient(out.cdf(x), x), 1e-300, None)
         add("guidance", beta, float(np.trapezoid(density * (np.log(density) - log_p), x)), density)
     start = nodes[0].sigma * np.random.default_rng(0).standard_normal((particles, 1))
-    for beta in strengths:
+    for i, beta in enumerate(strengths, len(strengths)):
+        report(i, 2 * len(strengths), f"particles, {beta:g}")
         value, final = _proxy_of(p, beta)
-        run = smc(SOLVERS[solver], p.denoised, value, start, nodes, 1, final=final)
+        run = smc(by, p.denoised, value, start, nodes, 1, final=final)
         proxy = run.expect(lambda y: y[:, 0])
         found = {"proxy": proxy, "true": run.expect(lambda y: true_reward(y[:, 0]))}
         rows.append({"method": "particles", "strength": beta, "kl": max(0.0, beta * proxy - run.log_normaliser)} | found)

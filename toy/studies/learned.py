@@ -28,12 +28,13 @@ from scorebed.toy.problems.data_sets import Domain, domains
 
 Floats = NDArray[np.float64]
 Score = Callable[[Floats, float], Floats]
+Tell = Callable[[int, int, str], object]
 PARTS = ("prior", "discretisation", "score error, gradient", "score error, solenoidal")
 __all__ = ["PARTS", "Domain", "apart", "budget", "domains", "network"]
 
 
-def network(domain: Domain, folder: Path | None, *, steps: int = 4000, width: int = 128, seed: int = 0) -> Any:
-    """A trained network of a domain, from the cache in ``folder`` if it is there, else trained (and cached)."""
+def network(domain: Domain, folder: Path | None, *, steps: int = 4000, width: int = 128, seed: int = 0, report: Tell | None = None) -> Any:
+    """A trained network of a domain, from the cache in ``folder`` if it is there, else trained (and cached), ``report`` told of it."""
     from scorebed.gpu.network.small import SmallScore, load, save, train
 
     path = None if folder is None else folder / f"{domain.name}-{width}-{steps}-{seed}.npz"
@@ -42,7 +43,8 @@ def network(domain: Domain, folder: Path | None, *, steps: int = 4000, width: in
     rng = np.random.default_rng(seed)
     net = SmallScore(domain.d, periodic=domain.periodic, width=width, spread=domain.spread)
     low, high = domain.sigmas
-    train(net, lambda n: domain.draw(n, rng), (0.8 * low, 1.1 * high), steps=steps, seed=seed)
+    tell = None if report is None else lambda done: report(done, steps, f"training on {domain.name}")
+    train(net, lambda n: domain.draw(n, rng), (0.8 * low, 1.1 * high), steps=steps, seed=seed, tell=tell)
     if path is not None:
         save(net, path)
     return net
@@ -119,7 +121,15 @@ def split_error(domain: Domain, score: Score, sigma: float, n: int, rng: np.rand
 
 
 def budget(
-    domain: Domain, score: Score, *, steps: int = 24, paths: int = 400, draws: int = 300, size: int = 8, seed: int = 0
+    domain: Domain,
+    score: Score,
+    *,
+    steps: int = 24,
+    paths: int = 400,
+    draws: int = 300,
+    size: int = 8,
+    seed: int = 0,
+    report: Tell | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The budget of a network on a domain, and its score error at every level.
 
@@ -130,6 +140,7 @@ def budget(
         draws: independent draws at each level, for the score error.
         size: of the class of potentials: largest frequency on the torus, a twentieth of the number of waves in R^d.
         seed: of everything.
+        report: told of each step.
 
     Returns:
         Table of part, nats, error (a standard error), with rows ``PARTS``, "sum" and "total"; and table of sigma, gradient, solenoidal
@@ -141,14 +152,16 @@ def budget(
     rows: list[tuple[str, float, float]] = [_mean("prior", prior), _mean("discretisation", gaps[0] - prior)]
     by_level = []
     parts, variances = np.zeros(2), np.zeros(2)
-    for t, s in pairwise(levels):
+    for i, (t, s) in enumerate(pairwise(levels)):
+        if report is not None:
+            report(i, steps, f"error on {domain.name}")
         weight = 0.5 * (t * t - s * s) * t * t / (s * s)
         pieces = split_error(domain, score, float(t), draws, rng, size)
         x = domain.draw(draws, rng) + t * rng.standard_normal((draws, domain.d))
         whole = float((domain.score(x, float(t)) ** 2).sum(1).mean())
-        for i, piece in enumerate(pieces):
-            parts[i] += weight * piece.mean()
-            variances[i] += weight**2 * piece.var(ddof=1) / draws
+        for k, piece in enumerate(pieces):
+            parts[k] += weight * piece.mean()
+            variances[k] += weight**2 * piece.var(ddof=1) / draws
         by_level.append((float(t), weight * pieces[0].mean(), weight * pieces[1].mean(), float((pieces[0] + pieces[1]).mean()) / whole))
     rows += [(name, float(v), float(math.sqrt(w))) for name, v, w in zip(PARTS[2:], parts, variances, strict=True)]
     rows.append(("sum", sum(r[1] for r in rows), math.sqrt(sum(r[2] ** 2 for r in rows))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ def table(
     steps: Sequence[int] = (1, 2, 4, 8),
     fits: Sequence[float] = (0.0, -0.01),
     law: GaussianMixture | None = None,
+    report: Callable[[int, int, str], object] | None = None,
 ) -> pd.DataFrame:
     """What each round of a distillation gains: one row for each kind, error δ of its fits, round and number of steps, with W1 and KS.
 
@@ -50,7 +51,9 @@ def table(
         made = [("progressive", r, FINE >> r, progressive(SOLVERS["ddim"], law, nodes, off)) for r in range(count + 1)]
         for r, model in enumerate(reflow(law, nodes, count + 1, off)):
             made += [("reflow", r, n, model) for n in steps]
-        for kind, r, n, model in made:
+        for i, (kind, r, n, model) in enumerate(made):
+            if report is not None:
+                report(i, len(made), f"{kind}, round {r}, fits off by {fit:+.0%}")
             solver = SOLVERS["reflow" if kind == "reflow" else "flow_map"]
             w1, ks = distances(law, output_law(solver, law, nodes[:: FINE // n], model=model, refine=REFINE).cdf, nodes[-1])
             rows.append({"kind": kind, "fit": fit, "round": r, "steps": n, "w1": w1, "ks": ks})

@@ -29,6 +29,7 @@ from scorebed.solvers.inverse import METHODS, Conditioned, Method, Sequential, p
 from scorebed.toy.measure.affine_law import NotAffine, affine_law
 from scorebed.toy.measure.calibration import Calibration, ranks, unit_axes
 from scorebed.toy.problems.inverse import InverseProblem
+from scorebed.toy.studies.study import pick
 
 Tell = Callable[[int, int, str], object]
 COLUMNS = ("method", "problem", "steps", "nfe", "vjp", "mean", "covariance", "measure", "error", "noise", "modes", "coverage", "seconds")
@@ -217,7 +218,6 @@ DEFAULT = ("exact", "tmpd", "mmps", "pigdm", "dps", "diffpir", "ddnm", "ddrm", "
 """Methods of a table that names none."""
 
 
-def known(names: Sequence[str] | None) -> list[Method]:
-    """Methods by name; all for "all", the default for None."""
-    chosen = list(METHODS) if names and list(names) == ["all"] else list(names or DEFAULT)
-    return [METHODS[name] for name in chosen]
+def known(names: Sequence[str | Method] | None) -> list[Method]:
+    """Methods by name, with options, or from a file, as ``studies.study.pick`` says; all for "all", the default for None."""
+    return pick(names or DEFAULT, METHODS, "posterior sampler")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scorebed.solvers.inverse import METHODS
+from scorebed.solvers.inverse import METHODS, Method
 from scorebed.solvers.state import NonFinite
 
 COLUMNS = ("model", "method", "steps", "nfe", "vjp", "mean", "spread", "residual", "seconds")
@@ -130,28 +130,29 @@ def _unit(std: np.ndarray, seen: np.ndarray) -> float:
 def rows(
     problem: Masked,
     truth: Reference,
-    methods: Sequence[str] = DEFAULT,
+    methods: Sequence[str | Method] = DEFAULT,
     steps: Sequence[int] = (10, 40),
     tell: Callable[[int, int, str], object] | None = None,
     moments: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> pd.DataFrame:
     """One row for each method and number of steps, in the order of ``COLUMNS``; ``moments`` takes mean and std by name."""
-    out, cells = [], [(m, n) for m in methods for n in steps]
-    for i, (name, n) in enumerate(cells):
+    out, cells = [], [(METHODS[m] if isinstance(m, str) else m, n) for m in methods for n in steps]
+    for i, (method, n) in enumerate(cells):
         if tell is not None:
-            tell(i, len(cells), f"{name}, {n} steps")
+            tell(i, len(cells), f"{method.name}, {n} steps")
         out.append(
-            {"model": problem.network.name, "method": name, "steps": n} | _row(problem, truth, name, n, {} if moments is None else moments)
+            {"model": problem.network.name, "method": method.name, "steps": n}
+            | _row(problem, truth, method, n, {} if moments is None else moments)
         )
     return pd.DataFrame(out, columns=list(COLUMNS))
 
 
-def _row(problem: Masked, truth: Reference, name: str, n: int, moments: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+def _row(problem: Masked, truth: Reference, method: Method, n: int, moments: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
     try:
-        found = problem.run(METHODS[name], n)
+        found = problem.run(method, n)
     except NonFinite:
         return dict.fromkeys(("mean", "spread", "residual"), math.inf) | {"nfe": problem.model.evaluations, "vjp": problem.model.products}
-    mean, std = moments[name] = _moments(found["x0"])
+    mean, std = moments[method.name] = _moments(found["x0"])
     unit = _unit(truth.std, problem.seen)
     off = float(np.sqrt(np.mean((mean - truth.mean) ** 2))) / unit
     return {"mean": off, "spread": _unit(std, problem.seen) / unit} | {k: found[k] for k in ("nfe", "vjp", "residual", "seconds")}

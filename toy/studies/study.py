@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from scorebed.solvers import GRIDS, SOLVERS, Solver
 from scorebed.solvers.grid import kinds_on
-from scorebed.toy.foreign.named import solver_of
+from scorebed.toy.foreign.named import kind_of, method_of
 from scorebed.toy.problems.problem import Problem, refusal
 from scorebed.toy.problems.registry import PLAIN, PROBLEMS
 from scorebed.toy.store import code
@@ -40,7 +40,7 @@ T = TypeVar("T")
 def pick(wanted: Sequence[str | T] | None, known: Mapping[str, T], what: str) -> list[T]:
     """Objects by name; objects pass as they are; ``"all"``, alone, or None takes all.
 
-    Where they are solvers, also with options, ``unipc_3(start=ddim)``, and from a file, ``file.py:name``.
+    Where they are solvers or posterior samplers, also with options, ``unipc_3(start=ddim)``, and from a file, ``file.py:name``.
 
     Returns:
         the objects wanted, in order, each once.
@@ -50,12 +50,12 @@ def pick(wanted: Sequence[str | T] | None, known: Mapping[str, T], what: str) ->
     """
     if not wanted or list(wanted) == ["all"]:
         return list(known.values())
-    solvers = any(isinstance(one, Solver) for one in known.values())
-    made = [w for w in wanted if isinstance(w, str) and solvers and (":" in w or (w.endswith(")") and w.partition("(")[0] in known))]
+    own = kind_of(known) is not None
+    made = [w for w in wanted if isinstance(w, str) and own and (":" in w or (w.endswith(")") and w.partition("(")[0] in known))]
     unknown = [w for w in wanted if isinstance(w, str) and w not in known and w not in made]
     if unknown:
         raise ValueError(f"{what} {', '.join(map(repr, unknown))} not known; known: all, {', '.join(known)}")
-    found = [(solver_of(w, known) if w in made else known[w]) if isinstance(w, str) else w for w in dict.fromkeys(wanted)]  # type: ignore
+    found = [(method_of(w, known) if w in made else known[w]) if isinstance(w, str) else w for w in dict.fromkeys(wanted)]  # type: ignore
     return cast("list[T]", found)
 
 

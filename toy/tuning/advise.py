@@ -39,6 +39,8 @@ class Candidate:
     plan: Plan
     same: list[str] = field(default_factory=list)
     errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    own: Solver | None = None
+    """A method that no registry knows."""
 
     @property
     def median(self) -> float:
@@ -51,6 +53,8 @@ class Candidate:
     @property
     def solver(self) -> Solver:
         """The method, with its start."""
+        if self.own is not None:
+            return self.own
         name, _, start = self.method.partition(", start ")
         return SOLVERS[name](start=start) if start else SOLVERS[name]
 
@@ -60,7 +64,7 @@ class Candidate:
         if self.method == "universal":
             return f"universal({self.steps}, schedule).run(denoise, x)"
         name, _, start = self.method.partition(", start ")
-        method = f'SOLVERS["{name}"]' + (f'(start="{start}")' if start else "")
+        method = self.method if self.own is not None else f'SOLVERS["{name}"]' + (f'(start="{start}")' if start else "")
         return f'sample({method}, denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}), terminal="none")'
 
 
@@ -111,8 +115,10 @@ def ratio_interval(errors: np.ndarray, other: np.ndarray, level: float = 0.95, s
     return middle, float(np.quantile(ratios, 0.5 - level / 2)), float(np.quantile(ratios, 0.5 + level / 2))
 
 
-def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = None, grids: Sequence[str] | None = None) -> list[Candidate]:
-    """Every distinct Plan of a deterministic method on a grid that the budget pays for.
+def candidates(
+    setting: Setting, budget: int, methods: Sequence[str | Solver] | None = None, grids: Sequence[str] | None = None
+) -> list[Candidate]:
+    """Every distinct Plan of a deterministic method on a grid that the budget pays for; methods by name, or one's own.
 
     Returns:
         the Candidates, each Plan once.
@@ -122,16 +128,18 @@ def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = No
     """
     if isinstance(budget, bool) or int(budget) != budget or budget < 1:
         raise ValueError(f"budget = {budget!r}: give a number of evaluations, at least 1")
-    for given, known, what in ((methods, SOLVERS, "method"), (grids, GRIDS, "grid")):
+    named = [one for one in methods or () if isinstance(one, str)]
+    for given, known, what in ((named, SOLVERS, "method"), (grids, GRIDS, "grid")):
         for one in given or ():
             if one not in known:
                 raise ValueError(f"{what} {one!r} is not known: give some of {', '.join(known)}")
-    usable = {k: s for k, s in methods_on().items() if s.weak is None and not s.spaces and s.nonlinear is None}
-    made: dict[Any, Candidate] = {}
-    for one in methods or usable:
-        if one not in usable:
+    chosen = {(one if isinstance(one, str) else one.name): SOLVERS[one] if isinstance(one, str) else one for one in methods or ()}
+    for one, method in chosen.items():
+        if not _usable(method):
             raise ValueError(f"method {one!r} has no deterministic Plan on R^d, so that it cannot be compared here")
-    for name, method in _started({one: usable[one] for one in methods or usable}).items():
+    made: dict[Any, Candidate] = {}
+    for name, method in _started(chosen or {k: s for k, s in methods_on().items() if _usable(s)}).items():
+        own = None if name.partition(", start ")[0] in SOLVERS else method
         usual = _steps(setting, method, "uniform_lam", budget)  # what a step costs depends on the grid in few methods: one search does
         for kind in grids or GRIDS:
             steps, plan = usual, _plan(setting, method, kind, usual) if usual else None
@@ -145,11 +153,15 @@ def candidates(setting: Setting, budget: int, methods: Sequence[str] | None = No
             if key in made:
                 made[key].same.append(f"{name} on {kind}")
             else:
-                made[key] = Candidate(name, kind, steps, plan)
+                made[key] = Candidate(name, kind, steps, plan, own=own)
     if methods is None and grids is None and (sizes := [n for n in NUMBERS if n <= budget]):
         plan = universal(max(sizes), setting.schedule, *(node.t for node in setting.ends))
         made["universal"] = Candidate("universal", "its own levels", plan.nfe, plan)
     return list(made.values())
+
+
+def _usable(method: Solver) -> bool:
+    return "gaussian" in method.on and method.weak is None and not method.spaces and method.nonlinear is None
 
 
 def _started(methods: Mapping[str, Solver]) -> dict[str, Solver]:
@@ -196,7 +208,7 @@ def advise(
     *,
     states: int = 48,
     seed: int = 0,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str | Solver] | None = None,
     grids: Sequence[str] | None = None,
     seconds: float = math.inf,
     report: Tell | None = None,
@@ -208,7 +220,7 @@ def advise(
         nfe: evaluations of the model that a run may take.
         states: how many states the finalists see.
         seed: of the states.
-        methods, grids: names to choose among; None takes all.
+        methods, grids: names to choose among, of methods also Solvers of one's own; None takes all.
         seconds: no round begins after so many; what is left then is ranked by the states seen so far.
         report: called with (done, of, label).
 
