@@ -3,7 +3,7 @@ r"""Properties of short steps, which say more of one step than a run of many.
 A method of order p errs by O(h^{p+1}) in a step of length h: as a map from state to state, with an affine model that moves in time, against
 the exact flow of dz/dt = P z + Q m; if it draws noise, in mean and covariance, from the exact marginal of a Gaussian, p its weak order. A
 method with a memory takes some steps, and what the last adds to the error counts: what its start left behind cancels there but for a power
-of h. Steps are as short as round-off allows: there, 1 % of a term of order h^p is more than what the method itself is off.
+of h. Steps are as short as round-off allows, and of two lengths the method's own C h^{p+1} cancels: 1 % of a term of order h^p stays.
 
 And the model is asked where it is right: about the state at the state's own node, about a stage at a node whose law it has to O(h²).
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def _added(off: Off, plan: Plan) -> np.ndarray:
 
 def _falls(error: Callable[[Plan], np.ndarray], claim: float, solver: Solver, problems: Sequence[Problem], what: str = "step") -> None:
     """Whether an error, of every component of the state, is of order h^{claim + 1}."""
-    for i, found in enumerate(_measured(error, claim, solver, problems)):
+    for i, found in enumerate(_measured(error, claim, solver, problems, extrapolate=True)):
         said = f"error {found} of the {what}, component {i}, where its claims make it {claim + 1.0:g}; errors {found.errors}"
         require(found.reaches(claim + 1.0), solver, said)
 
@@ -91,22 +92,37 @@ def moves_a_step(solver: Solver, original: Solver, problems: Sequence[Problem]) 
     return _measured(lambda plan: _added(off, plan) - _added(off, trace(original, plan.grid)), claim, solver, problems)
 
 
-def _measured(error: Callable[[Plan], np.ndarray], claim: float, solver: Solver, problems: Sequence[Problem]) -> list[OrderResult]:
+def _measured(
+    error: Callable[[Plan], np.ndarray], claim: float, solver: Solver, problems: Sequence[Problem], *, extrapolate: bool = False
+) -> list[OrderResult]:
     """For each component of the state the order in h of an error that should be of order h^{claim + 1}, the largest of all problems, for
     h^{claim + 1} from 1e-6 down to round-off, by the finest two above it.
+
+    ``extrapolate``: of E(h) − (h/h')^{claim + 1} E(h'), h' the next shorter length: C h^{claim + 1} cancels, a lower order does not.
 
     Returns:
         one measured order for each component of the state.
     """
-    sizes = [n for k in range(6, 20) if (n := round(10.0 ** (k / (claim + 1.0)))) >= _FEWEST]
-    conditions = Conditions(target=", ".join(problem.name for problem in problems), grid="short steps", floor=_FLOOR)
+    power = claim + 1.0
+    sizes = [n for k in range(6, 20) if (n := round(10.0 ** (k / power))) >= _FEWEST]
+    shorter = dict(pairwise(sizes))
+    weight = {n: (m / n) ** power if extrapolate else 0.0 for n, m in shorter.items()}
+    floor = _FLOOR * (1.0 + max(weight.values()))
+    conditions = Conditions(target=", ".join(problem.name for problem in problems), grid="short steps", floor=floor)
+
+    @cache
+    def errors(n: int) -> list[np.ndarray]:
+        return [error(_short(solver, problem, 1.0 / n)) for problem in problems]
 
     @cache
     def known(n: int) -> np.ndarray:
-        return _largest(error(_short(solver, problem, 1.0 / n)) for problem in problems)
+        if not extrapolate:
+            return _largest(errors(n))
+        return _largest(one - weight[n] * other for one, other in zip(errors(n), errors(shorter[n]), strict=True))
 
     def of(component: int) -> OrderResult:
-        return measure_order(lambda n: float(known(n)[component]), conditions=conditions, steps=sizes[:3], finer=sizes[3:], finest=2)
+        tried = list(shorter)
+        return measure_order(lambda n: float(known(n)[component]), conditions=conditions, steps=tried[:3], finer=tried[3:], finest=2)
 
     return [of(i) for i in range(len(known(sizes[0])))]
 
