@@ -55,7 +55,7 @@ format: $(DEV) ## put the code in form, mend what the linter can mend
 	$(PY) -m ruff format .
 
 mutants: $(DEV) ## corrupt every coefficient of every solver by 1 % and see a property fail
-	$(SCOREBED) mutants
+	$(SCOREBED) mutants --store "$(OUT)/mutants.sqlite"
 
 claims: $(DEV) ## measure the claims of papers against closed form, each with a control that must fail
 	$(SCOREBED) claims --out "$(OUT)/claims"

@@ -8,14 +8,13 @@ the original's is no mutant. Every method has the two of ``sabotage`` too; the c
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import SOLVERS, NonFinite, Solver, methods_on, trace
+from scorebed.solvers import NonFinite, Solver, trace
 from scorebed.solvers.base import Step
 from scorebed.solvers.grid import uniform
 from scorebed.solvers.process import LINEAR, Point
@@ -27,7 +26,6 @@ from scorebed.solvers.schedule import VP
 from scorebed.toy.properties import PROPERTIES
 from scorebed.toy.properties.exact import other_values
 from scorebed.toy.properties.sabotage import caught, sabotaged
-from scorebed.toy.properties.survivors import EXPLAINED
 
 _OFF = 1.01
 PROCESSES: dict[str, Any] = {
@@ -211,41 +209,7 @@ def killer(mutant: Mutant) -> str | None:
     return None
 
 
-def judge(name: str, kind: str = "gaussian") -> dict[str, str | None]:
-    """For every mutant of a solver on one kind of process the property that kills it, or None."""
-    found = {mutant.what: killer(mutant) for mutant in mutants(SOLVERS[name], kind)}
-    return {what: by for what, by in found.items() if by != "same"}
-
-
-def main(names: list[str] | None = None, show: Callable[..., Any] | None = None) -> int:
-    """Show the table; the exit status is 1 if more mutants of a solver survive than are explained, or over 2 % of the whole catalogue."""
-    from concurrent.futures import ProcessPoolExecutor
-
-    from rich.console import Console
-    from rich.progress import track
-    from rich.table import Table
-
-    console, table = Console(stderr=True), Table(title="mutants: coefficients corrupted by 1 %")
-    table.caption, show = "killed by the first property that breaks", show or Console().print
-    for heading in ("solver", "mutants", "killed", "by"):
-        table.add_column(heading, justify="left" if heading in ("solver", "by") else "right")
-    allowed = 1.0 if names else 0.02  # the share is a property of the whole catalogue
-    pairs = [(name, kind) for kind in PROCESSES for name in methods_on(kind, aliases=False) if names is None or name in names]
-    total, survivors = 0, []
-    with ProcessPoolExecutor() as pool:
-        judged = track(pool.map(judge, *zip(*pairs, strict=True)), "mutants", len(pairs), console=console, transient=True)
-        for (method, kind), found in zip(pairs, judged, strict=True):
-            name = method if kind == "gaussian" else f"{method} on {kind}"
-            killers = Counter(by for by in found.values() if by is not None)
-            survivors += [(name, what) for what, by in found.items() if by is None]
-            total += len(found)
-            by = ", ".join(f"{which} {n}" for which, n in killers.most_common()) or "none"
-            table.add_row(name, str(len(found)), str(killers.total()), by)
-    show(table)
-    for name, what in survivors:
-        show(f"survivor: {what}: {EXPLAINED.get(name, (0, 'NOT EXPLAINED'))[1]}")
-    left = Counter(name for name, _ in survivors)
-    for name in (surplus := [name for name, n in left.items() if n > EXPLAINED.get(name, (0, ""))[0]]):
-        show(f"{name}: {left[name]} survivors, {EXPLAINED.get(name, (0, ''))[0]} explained")
-    show(f"{total - len(survivors)} of {total} mutants killed")
-    return int(len(survivors) > allowed * total or bool(surplus))
+def judge(solver: Solver, kind: str = "gaussian") -> list[dict[str, str | None]]:
+    """For every mutant of a solver on one kind of process ``what`` is wrong and the property it is killed ``by``, or None."""
+    found = [{"what": mutant.what, "by": killer(mutant)} for mutant in mutants(solver, kind)]
+    return [row for row in found if row["by"] != "same"]

@@ -1,8 +1,17 @@
-"""The mutants that no property notices, with the reason of each."""
+"""The table of mutants, and those that no property notices, with the reason of each."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scorebed.solvers import SOLVERS, methods_on
 from scorebed.solvers.process import LINEAR
+from scorebed.toy.properties.mutants import PROCESSES, judge
+from scorebed.toy.store.parts import Part, tabulate
+from scorebed.toy.store.tasks import Report
 
 _FIRST = "a splitting asks about states of no node's law; an evaluation 1 % of the step away moves its step by O(h²), order 1 stays"
 _UNREAD = "x does not depend on the prediction: nothing reads what is asked for it"
@@ -34,3 +43,45 @@ EXPLAINED = {
 }
 """How many mutants of a solver (on a kind of process, where that is no schedule) survive the properties, and why. By how much each of them
 moves one step, ``local.moves_a_step`` measures. Tests of their families, with identities and formulas, see each of them."""
+
+
+def main(
+    names: Sequence[str] | None,
+    show: Callable[..., Any],
+    report: Report | None = None,
+    *,
+    where: Path | None = None,
+    jobs: int | None = None,
+) -> int:
+    """Show what kills the mutants of every solver, or of ``names``, on every kind of process; what ``where`` keeps is not judged again.
+
+    Returns:
+        1 if more mutants of a solver survive than are explained, or over 2 % of the whole catalogue; else 0.
+
+    Raises:
+        StoreError: the store or the processes cannot be used.
+    """
+    from rich.table import Table
+
+    table = Table(title="mutants: coefficients corrupted by 1 %", caption="killed by the first property that breaks")
+    for heading in ("solver", "mutants", "killed", "by"):
+        table.add_column(heading, justify="left" if heading in ("solver", "by") else "right")
+    pairs = [(name, kind) for kind in PROCESSES for name in methods_on(kind, aliases=False) if names is None or name in names]
+    parts = [Part(judge, (SOLVERS[name], kind), f"{name} on {kind}") for name, kind in pairs]
+    total, survivors = 0, []
+    for (method, kind), rows in zip(pairs, tabulate("mutants", parts, where, report, jobs=jobs).values, strict=True):
+        name = method if kind == "gaussian" else f"{method} on {kind}"
+        killers = Counter(row["by"] for row in rows if row["by"] is not None)
+        survivors += [(name, row["what"]) for row in rows if row["by"] is None]
+        total += len(rows)
+        by = ", ".join(f"{which} {n}" for which, n in killers.most_common()) or "none"
+        table.add_row(name, str(len(rows)), str(killers.total()), by)
+    show(table)
+    for name, what in survivors:
+        show(f"survivor: {what}: {EXPLAINED.get(name, (0, 'NOT EXPLAINED'))[1]}")
+    left = Counter(name for name, _ in survivors)
+    for name in (surplus := [name for name, n in left.items() if n > EXPLAINED.get(name, (0, ""))[0]]):
+        show(f"{name}: {left[name]} survivors, {EXPLAINED.get(name, (0, ''))[0]} explained")
+    show(f"{total - len(survivors)} of {total} mutants killed")
+    allowed = 1.0 if names else 0.02  # the share is a property of the whole catalogue
+    return int(len(survivors) > allowed * total or bool(surplus))
