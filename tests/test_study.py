@@ -409,7 +409,7 @@ def test_the_catalogue_reports_every_line(run: Any) -> None:
 
 def test_version_and_missing_extra(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("--version").stdout.startswith("scorebed")
-    monkeypatch.setitem(__import__("sys").modules, "scorebed.toy.properties.mutants", None)
+    monkeypatch.setitem(__import__("sys").modules, "scorebed.toy.properties.survivors", None)
     done = run("mutants ddim")
     assert done.exit_code == 1
     assert "scorebed[dev]" in done.output
