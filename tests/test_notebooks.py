@@ -37,7 +37,7 @@ def test_a_notebook_runs_and_shows_what_is_committed(path: Path, monkeypatch: py
     for cell in code(fresh):
         cell.outputs, cell.execution_count = [], None
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
-    NotebookClient(fresh, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(fresh, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
     # pictures differ by platform, but each cell must show the kinds of things that the page shows
     assert [kinds(cell) for cell in code(fresh)] == [kinds(cell) for cell in code(committed)]
 
