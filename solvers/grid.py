@@ -20,7 +20,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any, TypeVar
 
-from scorebed.solvers.process import Point, Process
+from scorebed.solvers.process import Point, Process, Stepped
 from scorebed.solvers.schedule import Node, Schedule
 
 Spacing = Callable[..., list[Node]]
@@ -111,12 +111,12 @@ def _mix(a: float, b: float, r: float) -> float:
 
 def _near(process: Any, t: float) -> Any:
     """The node at t, or of the step nearest to it where a process has steps."""
-    return process.nearest(t) if hasattr(process, "nearest") else process.node(t)
+    return process.nearest(t) if isinstance(process, Stepped) else process.node(t)
 
 
 def _near_clock(point: Any, clock: float) -> Any:
     """The same by the clock, on the process of ``point``."""
-    return point.process.nearest(clock=clock) if hasattr(point.process, "nearest") else point.at(clock)
+    return point.process.nearest(clock=clock) if isinstance(point.process, Stepped) else point.at(clock)
 
 
 @spacing(everywhere=True)

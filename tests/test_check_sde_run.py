@@ -38,13 +38,16 @@ def test_the_interval_covers() -> None:
     rng, n = np.random.default_rng(0), np.array([4, 8, 16, 32])
     clean = n[:, None] ** -2.0 * np.array([1.0, -0.5, 0.2])
     root = np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 1.0]]) * 1e-3
-    covered, silent = 0, 0
+    covered, halved, silent = 0, 0, 0
     for _ in range(200):
         noise = rng.standard_normal((4, 3)) @ root.T
         order = profile_order([4, 8, 16, 32], list(clean + noise), [root @ root.T] * 4)
         covered += order is not None and order.low <= 2.0 <= order.high
+        half = profile_order([4, 8, 16, 32], list(clean + noise), [root @ root.T] * 4, miss=0.5)
+        halved += half is not None and half.low <= 2.0 <= half.high
         silent += profile_order([4, 8, 16, 32], list(noise), [root @ root.T] * 4) is None
     assert 180 <= covered < 200
+    assert 80 <= halved <= 120
     assert 180 <= silent < 200
     kinked = clean + 5.0 * n[:, None] ** -4.0
     order = profile_order([4, 8, 16, 32], list(kinked), [1e-12 * np.eye(3)] * 4)
@@ -81,6 +84,20 @@ def test_a_right_run_passes(step: Step, options: dict[str, Any]) -> None:
     result = check_sde_solver(drawing(step), kind="run", **{"paths": 6000, **options})
     assert result.passed, result
     assert result["the noise itself"].status == "pass"
+
+
+def test_the_intervals_of_a_check_hold_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each order has its share of what may be missed, against time and strong ones too."""
+    shares = list[float]()
+
+    def recorded(*args: Any, miss: float) -> Any:
+        shares.append(miss)
+        return profile_order(*args, miss=miss)
+
+    monkeypatch.setattr("scorebed.toy.check.sde_run.profile_order", recorded)
+    check_sde_solver(drawing(euler_maruyama), kind="run", paths=3000)
+    assert len(shares) > len(EQUATIONS)
+    assert abs(sum(shares) - 0.05) < 1e-12
 
 
 def one_noise(b: Any, s: Any, x: Any, t0: float, t1: float, steps: int, seed: int) -> Any:

@@ -23,6 +23,7 @@ import numpy as np
 from scorebed.solvers.model import Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.plan.pending import Pending, Value, within
+from scorebed.solvers.precision import resolution
 from scorebed.solvers.sample import Watched, WatchedNoise
 from scorebed.solvers.state import Array, State, bare, parts
 
@@ -232,7 +233,7 @@ def _check_range(left: float, like: tuple[Any, ...], where: str) -> None:
     if not left:
         return
     size = max(float(abs(part).max()) for part in like)
-    if left > (1e-8 if "64" in str(like[0].dtype) else 1e-3) * (1.0 + size):
+    if left > 0.5 * math.sqrt(resolution(like[0])) * (1.0 + size):
         raise ValueError(f"{where}: the part of the state that has no noise is off by {left:.2g}: this model cannot go there")
 
 

@@ -49,10 +49,10 @@ def check_sde_solver(
 ) -> Findings:
     """Measure a step, or a whole run, of a general SDE solver on equations with known answers.
 
-    A step is handed its noise, and its weak order is measured without Monte Carlo. A run draws its own: its orders come with 95 %
-    intervals. An order passes where its interval lies above claim − 0.5 and fails where it lies below claim − 0.15; else the report says
-    "too noisy" with a number of paths to give, and the check fails where no equation decides. Where a seed fixes the noise of a run, W_T
-    of its paths is read off with b = 0 and s = 1: it narrows the intervals and gives the strong order.
+    A step is handed its noise, and its weak order is measured without Monte Carlo. A run draws its own: its orders come with intervals,
+    all of which hold with 95 %. An order passes where its interval lies above claim − 0.5 and fails where it lies below claim − 0.15; else
+    the report says "too noisy" with a number of paths to give, and the check fails where no equation decides. Where a seed fixes the noise
+    of a run, W_T of its paths is read off with b = 0 and s = 1: it narrows the intervals and gives the strong order.
 
     Args:
         step: ``step(drift, diffusion, x, t0, t1, dw) -> x at t1``, with x and dw of shape (B, 1) and drift(x, t), diffusion(x, t)

@@ -11,7 +11,7 @@ error on the solver's own paths. Without such a seed the means are plain, and no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +28,8 @@ from scorebed.toy.problems.equations import SPAN, STARTS, Equation, Floats, obse
 _STEPS, _FINEST = (4, 8, 16, 32), 128
 _BELOW, _APART = 0.15, 0.5
 """An order fails where its interval lies below claim − 0.15, and passes where it lies above claim − 0.5, half way to the next one."""
+_MISS = 0.05
+"""How probable it may be that any of the intervals of one check does not hold its order: each has its share of it (Bonferroni)."""
 Estimate = tuple[Floats, Floats]
 
 
@@ -114,8 +116,10 @@ def judge_run(
     try:
         if not _seed(result, runs):
             return
-        for equation, direction in [(e, 1.0) for e in equations] + [(equations[-1], d) for d in directions[1:]]:
-            _orders(result, runs, equation, direction, weak, strong)
+        asked = [(e, 1.0) for e in equations] + [(equations[-1], d) for d in directions[1:]]
+        miss = _MISS / (len(asked) + sum(e.strong is not None for e in equations))
+        for equation, direction in asked:
+            _orders(result, runs, equation, direction, {"weak": weak, "strong": strong}, miss)
         _noise(result, runs)
         read_the_step(result, partial(_faults, runs), equations, directions)
     except Exception as problem:
@@ -147,17 +151,18 @@ def _seed(result: Findings, runs: Runs) -> bool:
     return not cause
 
 
-def _orders(result: Findings, runs: Runs, equation: Equation, direction: float, weak: float | None, strong: float | None) -> None:
+def _orders(result: Findings, runs: Runs, equation: Equation, direction: float, claims: Mapping[str, float | None], miss: float) -> None:
     levels: dict[int, tuple[Estimate, Estimate | None]] = {}
 
-    def judge(kind: str, claim: float | None) -> None:
+    def judge(kind: str) -> None:
+        claim = claims[kind]
         name = f"{kind} order{', against time' if direction < 0.0 else ''}: {equation.name}"
         n = list(_STEPS)
         while True:
             with np.errstate(all="ignore"):
                 levels.update({k: runs.level(equation, direction, k) for k in n if k not in levels})
             kept = {k: pair for k in n if (pair := levels[k][kind == "strong"]) is not None and np.isfinite(pair[0]).all()}
-            order = profile_order(list(kept), *zip(*kept.values(), strict=True)) if len(kept) > 1 and n[-1] in kept else None
+            order = profile_order(list(kept), *zip(*kept.values(), strict=True), miss=miss) if len(kept) > 1 and n[-1] in kept else None
             # a slope that has not settled is followed to finer steps before it is refused
             short = claim is not None and order is not None and claim - _APART < order.high < claim - _BELOW
             if not short or n[-1] >= _FINEST:
@@ -165,13 +170,13 @@ def _orders(result: Findings, runs: Runs, equation: Equation, direction: float, 
             n.append(2 * n[-1])
         result.findings.append(_verdict(name, n, kept, order, claim, runs.paths))
 
-    judge("weak", weak)
+    judge("weak")
     if equation.strong is not None and direction > 0.0:
         if levels[_STEPS[-1]][1] is None:
             why = "no W_T of a path is seen, or it is not normal: give a step that is handed its noise, or a run whose seed fixes it"
             result.findings.append(Finding(f"strong order: {equation.name}", "skip", "", why))
         else:
-            judge("strong", strong)
+            judge("strong")
 
 
 def _verdict(name: str, n: list[int], kept: dict[int, Estimate], order: Order | None, claim: float | None, paths: int) -> Finding:

@@ -57,16 +57,20 @@ def order_of(steps: Sequence[int], errors: Sequence[float], floor: float = 0.0, 
     return Order(float(-np.polyfit(n, e, 1)[0]), float(slopes.min()), float(slopes.max()))
 
 
-def profile_order(steps: Sequence[int], errors: Sequence[np.ndarray], covariances: Sequence[np.ndarray]) -> Order | None:
-    """The p of e_N = c N^{−p} + noise with its 95 % interval; None where no error exceeds the noise.
+def profile_order(
+    steps: Sequence[int], errors: Sequence[np.ndarray], covariances: Sequence[np.ndarray], miss: float = 0.05
+) -> Order | None:
+    """The p of e_N = c N^{−p} + noise with its interval, of 95 % by default; None where no error exceeds the noise.
 
-    The interval is that of the profile likelihood, {p : χ²(p) ≤ min χ² + 3.84}, χ²(p) = min_c Σ_N |e_N − c N^{−p}|² in the norm of the
-    covariances. Coarse N are dropped while the fit is refused (χ² beyond its 99 % point); what two N still miss widens the interval.
+    The interval is that of the profile likelihood, {p : χ²(p) ≤ min χ² + q}, q the 1 − ``miss`` point of χ² of one degree of freedom,
+    χ²(p) = min_c Σ_N |e_N − c N^{−p}|² in the norm of the covariances. Coarse N are dropped while the fit is refused (χ² beyond its 99 %
+    point); what two N still miss widens the interval.
 
     Args:
         steps: N, ascending; at least two.
         errors: of each N, shape (J,).
         covariances: of their noise, shape (J, J).
+        miss: how probable it may be that the interval does not hold p, and that noise alone is taken for an error.
 
     Returns:
         slope, and the ends of the interval; an end at 0 or ``STEEPEST`` is open.
@@ -74,7 +78,7 @@ def profile_order(steps: Sequence[int], errors: Sequence[np.ndarray], covariance
     n, e = np.asarray(steps, dtype=float), np.asarray(errors)
     precision = np.linalg.inv(np.asarray(covariances))
     whole = np.einsum("kj,kjl,kl->k", e, precision, e)
-    if whole.sum() < chdtri(e.size, 0.05):
+    if whole.sum() < chdtri(e.size, miss):
         return None
     for first in range(len(n) - 1):
         powers = (n[first:] / n[-1]) ** -_SLOPES[:, None]
@@ -85,7 +89,7 @@ def profile_order(steps: Sequence[int], errors: Sequence[np.ndarray], covariance
         if free < 1 or distance.min() <= chdtri(free, 0.01):
             break
     best = int(distance.argmin())
-    inside = _SLOPES[distance <= distance[best] + 3.84 * max(1.0, distance[best] / max(free, 1))]
+    inside = _SLOPES[distance <= distance[best] + chdtri(1, miss) * max(1.0, distance[best] / max(free, 1))]
     return Order(float(_SLOPES[best]), float(inside[0]), float(inside[-1]))
 
 
