@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scorebed.solvers.schedule import EDM, Node, _as_floats, _ordered, _positive
+from scorebed.solvers.process.base import as_floats, ordered, positive
+from scorebed.solvers.schedule import EDM, Node
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class FDM(EDM):
 
     def __post_init__(self) -> None:
         EDM.__post_init__(self)
-        _as_floats(self, "beta_min", "beta_max", "multiplier")
-        _positive("FDM", beta_min=self.beta_min, beta_max=self.beta_max)
-        _ordered("FDM", beta_min=self.beta_min, beta_max=self.beta_max)
+        as_floats(self, "multiplier")
+        positive(self, "beta_min", "beta_max")
+        ordered(self, "beta_min", "beta_max")
         if not (math.isfinite(self.multiplier) and self.multiplier >= 0.0):
             raise ValueError(f"FDM: multiplier = {self.multiplier!r} must be finite and not negative")
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from scorebed.solvers.process import SCALAR, Point, ScalarProcess
+from scorebed.solvers.process.base import as_floats, ordered, positive
 
 _SLACK = 1e-12  # relative round-off allowed at the ends of a schedule's range
 _HUGE = 1e300  # the largest sigma of EDM
@@ -35,7 +36,7 @@ class Node(Point):
     schedule: Schedule | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _as_floats(self, "t", "alpha", "sigma", "lam")
+        as_floats(self, "t", "alpha", "sigma", "lam")
 
     def __iter__(self) -> Iterator[float]:
         """(t, alpha, sigma, lam), so that a node unpacks like a tuple."""
@@ -84,14 +85,6 @@ class Schedule(Protocol):
     def g2(self, t: float) -> float: ...
 
 
-def _as_floats(made: Any, *names: str) -> None:
-    """Turn these fields of a frozen dataclass into Python floats: a NumPy scalar among them would spread to every coefficient."""
-    for name in names:
-        value = getattr(made, name)
-        if type(value) is not float:
-            object.__setattr__(made, name, float(value))
-
-
 def _softplus(z: float) -> float:
     return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
 
@@ -115,18 +108,6 @@ def _check_lam(name: str, lam: float) -> float:
     return lam
 
 
-def _positive(name: str, **values: float) -> None:
-    for key, value in values.items():
-        if not (math.isfinite(value) and value > 0.0):
-            raise ValueError(f"{name}: {key} = {value!r} must be positive and finite")
-
-
-def _ordered(name: str, **values: float) -> None:
-    (low_name, low), (high_name, high) = values.items()
-    if not low < high:
-        raise ValueError(f"{name}: {low_name} = {low!r} must lie below {high_name} = {high!r}")
-
-
 @dataclass(frozen=True)
 class VP(ScalarProcess):
     r"""Variance preserving, beta(t) = beta_min + (beta_max - beta_min) t, for t in [0, t_max].
@@ -141,10 +122,10 @@ class VP(ScalarProcess):
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
-        _as_floats(self, "beta_min", "beta_max", "t_min", "t_max")
-        _positive("VP", beta_min=self.beta_min, beta_max=self.beta_max, t_min=self.t_min, t_max=self.t_max)
-        _ordered("VP", t_min=self.t_min, t_max=self.t_max)
-        _positive("VP", beta_at_t_max=self.beta(self.t_max))
+        positive(self, "beta_min", "beta_max", "t_min", "t_max")
+        ordered(self)
+        if not 0.0 < self.beta(self.t_max) < math.inf:
+            raise ValueError(f"{type(self).__name__}: beta at t_max = {self.beta(self.t_max)!r} must be positive and finite")
 
     def beta(self, t: float) -> float:
         return self.beta_min + (self.beta_max - self.beta_min) * t
@@ -219,13 +200,11 @@ class Cosine(ScalarProcess):
     t_max: float = 0.999
 
     def __post_init__(self) -> None:
-        _as_floats(self, "s", "t_min", "t_max")
+        as_floats(self, "s")
         if not (math.isfinite(self.s) and self.s >= 0.0):
             raise ValueError(f"Cosine: s = {self.s!r} must be finite and not negative")
-        _positive("Cosine", t_min=self.t_min, t_max=self.t_max)
-        _ordered("Cosine", t_min=self.t_min, t_max=self.t_max)
-        if self.t_max > 1.0:
-            raise ValueError(f"Cosine: t_max = {self.t_max!r} must not exceed 1")
+        positive(self, "t_min", "t_max")
+        ordered(self, most=1.0)
 
     @property
     def _rate(self) -> float:
@@ -277,10 +256,10 @@ class VE(ScalarProcess):
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
-        _as_floats(self, "sigma_min", "sigma_max", "t_min", "t_max")
-        _positive("VE", sigma_min=self.sigma_min, sigma_max=self.sigma_max, t_max=self.t_max)
-        _ordered("VE", sigma_min=self.sigma_min, sigma_max=self.sigma_max)
-        _ordered("VE", t_min=self.t_min, t_max=self.t_max)
+        as_floats(self, "t_min")
+        positive(self, "sigma_min", "sigma_max", "t_max")
+        ordered(self, "sigma_min", "sigma_max")
+        ordered(self)
         if self.t_min < 0.0:
             raise ValueError(f"VE: t_min = {self.t_min!r} must not be negative")
 
@@ -314,9 +293,8 @@ class EDM(ScalarProcess):
     sigma_max: float = 80.0
 
     def __post_init__(self) -> None:
-        _as_floats(self, "sigma_min", "sigma_max")
-        _positive("EDM", sigma_min=self.sigma_min, sigma_max=self.sigma_max)
-        _ordered("EDM", sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        positive(self, "sigma_min", "sigma_max")
+        ordered(self, "sigma_min", "sigma_max")
 
     @property
     def t_min(self) -> float:
@@ -356,11 +334,8 @@ class RectifiedFlow(ScalarProcess):
     t_max: float = 0.999
 
     def __post_init__(self) -> None:
-        _as_floats(self, "t_min", "t_max")
-        _positive("RectifiedFlow", t_min=self.t_min, t_max=self.t_max)
-        _ordered("RectifiedFlow", t_min=self.t_min, t_max=self.t_max)
-        if self.t_max > 1.0:
-            raise ValueError(f"RectifiedFlow: t_max = {self.t_max!r} must not exceed 1")
+        positive(self, "t_min", "t_max")
+        ordered(self, most=1.0)
 
     def node(self, t: float) -> Node:
         t = _inside("RectifiedFlow", t, 0.0, 1.0)

@@ -29,6 +29,32 @@ LINEAR = ("gaussian", "phase", "bridge", "sequence")
 P = TypeVar("P", bound="Point")
 
 
+def as_floats(made: Any, *names: str) -> None:
+    """Turn these fields of a frozen dataclass into Python floats: a NumPy scalar among them would spread to every coefficient."""
+    for name in names:
+        value = getattr(made, name)
+        if type(value) is not float:
+            object.__setattr__(made, name, float(value))
+
+
+def positive(made: Any, *names: str) -> None:
+    """Turn these fields of a frozen dataclass into Python floats; what is not positive and finite is refused."""
+    as_floats(made, *names)
+    for name in names:
+        value = getattr(made, name)
+        if not (math.isfinite(value) and value > 0.0):
+            raise ValueError(f"{type(made).__name__}: {name} = {value!r} must be positive and finite")
+
+
+def ordered(made: Any, low: str = "t_min", high: str = "t_max", most: float = math.inf) -> None:
+    """Refuse fields of a dataclass that are not ``low`` < ``high`` <= ``most``."""
+    name, least, greatest = type(made).__name__, getattr(made, low), getattr(made, high)
+    if not least < greatest:
+        raise ValueError(f"{name}: {low} = {least!r} must lie below {high} = {greatest!r}")
+    if greatest > most:
+        raise ValueError(f"{name}: {high} = {greatest!r} must not exceed {most:g}")
+
+
 class Point:
     """One point of a process: its time ``t``, its ``clock`` and its ``process``. Grids, steps and keys of noise need no more."""
 

@@ -14,22 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from scorebed.solvers.process.base import ordered, positive
 from scorebed.solvers.process.two_ends import Shares, TwoEnds
-
-
-def _numbers(process: Any, *names: str) -> None:
-    for name in names:
-        value = float(getattr(process, name))
-        if not (math.isfinite(value) and value > 0.0):
-            raise ValueError(f"{type(process).__name__}: {name} = {value!r} must be positive and finite")
-        object.__setattr__(process, name, value)
-
-
-def _range(process: Any, most: float = math.inf) -> None:
-    if not process.t_min < process.t_max <= most:
-        bound = "" if most == math.inf else f" <= {most:g}"
-        name = type(process).__name__
-        raise ValueError(f"{name}: t_min = {process.t_min!r}, t_max = {process.t_max!r}: give 0 < t_min < t_max{bound}")
 
 
 @dataclass(frozen=True)
@@ -41,8 +27,8 @@ class BrownianBridge(TwoEnds):
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
-        _numbers(self, "kappa", "t_min", "t_max")
-        _range(self, 1.0)
+        positive(self, "kappa", "t_min", "t_max")
+        ordered(self, most=1.0)
 
     def shares(self, t: float) -> Shares:
         k = self.kappa**2
@@ -61,8 +47,8 @@ class DiffusionBridge(TwoEnds):
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
-        _numbers(self, "t_min", "t_max")
-        _range(self)
+        positive(self, "t_min", "t_max")
+        ordered(self)
         self.schedule.node(self.t_max)
 
     def end_ratio(self, t: float) -> float:
@@ -98,8 +84,8 @@ class I2SB(TwoEnds):
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
-        _numbers(self, "beta", "low", "t_min", "t_max")
-        _range(self, 1.0)
+        positive(self, "beta", "low", "t_min", "t_max")
+        ordered(self, most=1.0)
 
     def shares(self, t: float) -> Shares:
         var, all_of_it = self._integral(t), self._integral(1.0)
@@ -149,8 +135,8 @@ class Relay(TwoEnds):
     t_max: float = 0.5
 
     def __post_init__(self) -> None:
-        _numbers(self, "t_min", "t_max")
-        _range(self, self.schedule.t_max)
+        positive(self, "t_min", "t_max")
+        ordered(self, most=self.schedule.t_max)
 
     def decay(self, t: float) -> tuple[float, float]:
         alpha = float(self.schedule.node(t).alpha)
@@ -188,8 +174,8 @@ class Interpolant(TwoEnds):
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
-        _numbers(self, "spread", "t_min", "t_max")
-        _range(self, 1.0)
+        positive(self, "spread", "t_min", "t_max")
+        ordered(self, most=1.0)
         if self.path not in get_args(Path):
             raise ValueError(f"Interpolant: path = {self.path!r} must be one of {', '.join(map(repr, get_args(Path)))}")
 

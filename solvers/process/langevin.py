@@ -27,7 +27,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from scorebed.solvers.process.base import Instant
+from scorebed.solvers.process.base import Instant, ordered, positive
 from scorebed.solvers.process.general import GeneralProcess, forwards
 from scorebed.solvers.process.linear import Matrix, Transfer, cholesky, inverse, scaled, times, total, transposed
 
@@ -103,13 +103,8 @@ class CLD(GeneralProcess):
     draws = 2
 
     def __post_init__(self) -> None:
-        for name in ("beta", "mass", "gamma", "t_min", "t_max"):
-            value = float(getattr(self, name))
-            if not (math.isfinite(value) and value > 0.0):
-                raise ValueError(f"CLD: {name} = {value!r} must be positive and finite")
-            object.__setattr__(self, name, value)
-        if not self.t_min < self.t_max:
-            raise ValueError(f"CLD: t_min = {self.t_min!r} must lie below t_max = {self.t_max!r}")
+        positive(self, "beta", "mass", "gamma", "t_min", "t_max")
+        ordered(self)
 
     @property
     def rate(self) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scorebed.solvers.process.base import Instant
+from scorebed.solvers.process.base import Instant, ordered, positive
 from scorebed.solvers.process.general import GeneralProcess, floats
 from scorebed.solvers.process.linear import Matrix
 
@@ -37,13 +37,8 @@ class MomentumBridge(GeneralProcess):
     draws = 2
 
     def __post_init__(self) -> None:
-        for name in ("g", "t_min", "t_max"):
-            value = float(getattr(self, name))
-            if not (math.isfinite(value) and value > 0.0):
-                raise ValueError(f"MomentumBridge: {name} = {value!r} must be positive and finite")
-            object.__setattr__(self, name, value)
-        if not self.t_min < self.t_max <= 1.0:
-            raise ValueError(f"MomentumBridge: t_min = {self.t_min!r}, t_max = {self.t_max!r}: give 0 < t_min < t_max <= 1")
+        positive(self, "g", "t_min", "t_max")
+        ordered(self, most=1.0)
         begin = np.array(self.begin, dtype=float)
         if begin.shape != (2, 2) or not np.array_equal(begin, begin.T) or np.linalg.eigvalsh(begin).min() <= 0.0:
             raise ValueError(f"MomentumBridge: begin = {self.begin!r} must be a covariance of x and v")

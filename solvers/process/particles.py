@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scorebed.solvers.process.base import Instant
+from scorebed.solvers.process.base import Instant, ordered, positive
 from scorebed.solvers.process.general import forwards
 from scorebed.solvers.process.linear import LinearProcess, Matrix, Transfer
 
@@ -36,17 +36,12 @@ class Particles(LinearProcess):
     def __post_init__(self) -> None:
         if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
             raise ValueError(f"Particles: count = {self.count!r} must be an integer of at least 1")
-        for name in ("rate", "g", "t_min", "t_max"):
-            value = float(getattr(self, name))
-            if not (math.isfinite(value) and value > 0.0):
-                raise ValueError(f"Particles: {name} = {value!r} must be positive and finite")
-            object.__setattr__(self, name, value)
+        positive(self, "rate", "g", "t_min", "t_max")
         pull = float(self.interaction)
         if not (math.isfinite(pull) and pull > -self.rate):
             raise ValueError(f"Particles: interaction = {self.interaction!r} must be finite and above −rate, or they fly apart")
         object.__setattr__(self, "interaction", pull)
-        if not self.t_min < self.t_max:
-            raise ValueError(f"Particles: t_min = {self.t_min!r} must lie below t_max = {self.t_max!r}")
+        ordered(self)
 
     @property
     def state(self) -> tuple[str, ...]:  # type: ignore[override]

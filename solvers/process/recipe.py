@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from scorebed.solvers.process.base import Instant
+from scorebed.solvers.process.base import Instant, ordered, positive
 from scorebed.solvers.process.general import GeneralProcess, floats
 from scorebed.solvers.process.linear import Matrix
 
@@ -53,13 +53,8 @@ class Recipe(GeneralProcess):
         gamma = tuple(map(float, self.gamma))
         if len(gamma) != n - 1 or not all(math.isfinite(v) and v >= 0.0 for v in gamma):
             raise ValueError(f"Recipe: gamma = {gamma} must give a variance for each of {', '.join(_NAMES[1:n]) or 'nothing'}")
-        for name in ("rate", "t_min", "t_max"):
-            value = float(getattr(self, name))
-            if not (math.isfinite(value) and value > 0.0):
-                raise ValueError(f"Recipe: {name} = {value!r} must be positive and finite")
-            object.__setattr__(self, name, value)
-        if not self.t_min < self.t_max:
-            raise ValueError(f"Recipe: t_min = {self.t_min!r} must lie below t_max = {self.t_max!r}")
+        positive(self, "rate", "t_min", "t_max")
+        ordered(self)
         object.__setattr__(self, "force", floats(f))
         object.__setattr__(self, "diffusion", floats(d))
         object.__setattr__(self, "gamma", gamma)
