@@ -9,7 +9,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,42 +37,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 HEADLESS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 
 
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str] | None:
-    """``browser(page, fragment, width)``: a page after its scripts ran, in headless Chromium; None where no browser is installed: tests
-    then look at the text of the page alone, and say so."""
-    if CHROMIUM is None:
-        return None
-
-    def dom(page: Path, fragment: str = "", width: int = 1200) -> str:
-        profile = tmp_path_factory.mktemp("chromium")
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            f"--user-data-dir={profile}",
-            f"--window-size={width},1600",
-        ]
-        words = [str(CHROMIUM), *options, "--virtual-time-budget=20000", "--dump-dom", f"{page.resolve().as_uri()}#{fragment}"]
-        return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
-
-    return dom
-
-
 class Tab:
     """A page in headless Chromium, by its debugging protocol over a pipe: opened, clicked in, made narrow or dark."""
 
     def __init__(self, profile: Path) -> None:
         (theirs, ours), (back, answer) = os.pipe(), os.pipe()
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            f"--user-data-dir={profile}",
-            "--remote-debugging-pipe",
-        ]
+        options = [*HEADLESS, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
         words = ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{answer}', "-", str(CHROMIUM), *options, "about:blank"]
         silent = subprocess.DEVNULL
         self.process = subprocess.Popen(words, pass_fds=(theirs, answer), stdin=silent, stdout=silent, stderr=silent)

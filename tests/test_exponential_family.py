@@ -92,23 +92,6 @@ def test_unip_2_with_b2_is_dpmpp_2m_and_with_b1_is_not() -> None:
     assert np.abs(run(SOLVERS["unip_2"](b="B1"), nodes) - run("dpmpp_2m", nodes)).max() > 1e-4
 
 
-@pytest.mark.parametrize(
-    "name", ["dpm_solver_1", "dpmpp_1", "dpmpp_3s", "deis_rho_kutta", "deis_rho_rk4", "unic_dpmpp_2s", *ONE_EVALUATION]
-)
-def test_only_lam_matters(name: str) -> None:
-    """All but tAB-DEIS know the schedule through lam alone: x/alpha comes out the same on every schedule through the same lam."""
-    vp = warped(VP(), 8, 0.9, 0.05)
-    edm = [EDM().at_lam(node.lam) for node in vp]
-
-    def in_edm(y: np.ndarray, node: Node) -> np.ndarray:
-        there = VP().at_lam(node.lam)
-        return modes().denoised(there.alpha * y, there)
-
-    scaled = sample(SOLVERS[name], in_edm, X / vp[0].alpha, edm, terminal="none")
-    same = np.allclose(run(name, vp) / vp[-1].alpha, scaled, rtol=1e-10, atol=1e-10)
-    assert same != ("_tab" in name)
-
-
 @pytest.mark.parametrize("name", ONE_EVALUATION)
 def test_one_evaluation_per_step(name: str) -> None:
     """Every further step costs one evaluation, at a node of the grid where none was made before."""

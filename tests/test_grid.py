@@ -40,7 +40,8 @@ def spans(draw: st.DrawFn) -> tuple[Schedule, float, float]:
     return schedule, times[0], times[1]
 
 
-def check_law(grid: list[Node], kind: str, schedule: Schedule, n: int, start: float, end: float) -> None:
+def check_run(grid: list[Node], schedule: Schedule, n: int, start: float, end: float) -> None:
+    """n steps on the schedule, from one end to the other exactly, each of them onward."""
     assert len(grid) == n + 1
     assert grid[0] == schedule.node(start)
     assert grid[-1] == schedule.node(end)
@@ -48,6 +49,10 @@ def check_law(grid: list[Node], kind: str, schedule: Schedule, n: int, start: fl
     sign = 1.0 if start > end else -1.0
     assert np.all(np.diff([node.lam for node in grid]) * sign > 0.0)
     assert np.all(np.diff([node.t for node in grid]) * sign < 0.0)
+
+
+def check_law(grid: list[Node], kind: str, schedule: Schedule, n: int, start: float, end: float) -> None:
+    check_run(grid, schedule, n, start, end)
     values = np.array([VARIABLE[kind](node) for node in grid])
     even = np.linspace(values[0], values[-1], n + 1)
     np.testing.assert_allclose(values, even, rtol=0.0, atol=1e-12 * np.abs(values).max())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -53,7 +53,7 @@ def test_the_command_in_the_page_makes_the_study(study: Path, tmp_path: Path) ->
     assert (tmp_path / "results.csv").read_bytes() == (study / "results.csv").read_bytes()
 
 
-def test_in_a_browser(study: Path, tmp_path: Path, browser: Callable[..., str] | None) -> None:
+def test_in_a_browser(study: Path, tmp_path: Path, tab: Any) -> None:
     """Without a browser, or without plotly's library, the text is looked at, and the reason stands in the output."""
     try:
         library = page.plotly()
@@ -64,11 +64,12 @@ def test_in_a_browser(study: Path, tmp_path: Path, browser: Callable[..., str] |
     target.write_text(page.html(page.content(study), library), encoding="utf-8")
     text = target.read_text(encoding="utf-8")
     assert not re.search(r'<(script|link|img)[^>]*(src|href)="http', text.split("<script>")[0])
-    if browser is None:
+    if tab is None:
         print("looked at as text: no Chromium is installed")
         return
-    drawn = browser(target, "problem=product2d&method=heun&step=3&sort=results:error:-1")
-    assert 'data-ready="yes"' in drawn
+    tab.open(f"{target.resolve().as_uri()}#problem=product2d&method=heun&step=3&sort=results:error:-1")
+    tab.until("document.body.dataset.ready === 'yes'")
+    drawn = tab.js("document.documentElement.outerHTML")
     rows = re.findall(r"<tr>(<td.*?)</tr>", drawn)
     column = page.content(study)["tables"][0]["columns"].index("error")
     errors = [float(re.findall(r'<td(?: class="number" data-value="([^"]*)")?', row)[column] or "nan") for row in rows]
@@ -77,8 +78,9 @@ def test_in_a_browser(study: Path, tmp_path: Path, browser: Callable[..., str] |
         assert "node 3 of 6" in drawn
         assert drawn.count("main-svg") >= 4  # two plots of two layers
         assert "scatterlayer" in drawn
-    small = browser(target, width=400)
-    assert 'data-ready="yes"' in small
+    tab.open(target.resolve().as_uri(), width=400)
+    tab.until("document.body.dataset.ready === 'yes'")
+    assert not tab.thrown
 
 
 def test_text_of_a_table_is_no_markup(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from scorebed.solvers.spacing import (
     transfer,
 )
 from scorebed.toy.properties.strategies import schedules
+from tests.test_grid import check_run
 
 Error = Literal["kl", "w2"]
 ERRORS: tuple[Error, ...] = ("kl", "w2")
@@ -61,13 +62,7 @@ def make(kind: str, schedule: Schedule, n: int, start: float | None = None, end:
 
 
 def check_law(grid: list[Node], kind: str, schedule: Schedule, n: int, start: float, end: float) -> None:
-    assert len(grid) == n + 1
-    assert grid[0] == schedule.node(start)
-    assert grid[-1] == schedule.node(end)
-    assert all(node.schedule is schedule for node in grid)
-    sign = 1.0 if start > end else -1.0
-    assert np.all(np.diff([node.lam for node in grid]) * sign > 0.0)
-    assert np.all(np.diff([node.t for node in grid]) * sign < 0.0)
+    check_run(grid, schedule, n, start, end)
     if kind in VARIABLE:
         values = np.array([VARIABLE[kind](node, [grid[0], grid[-1]]) for node in grid])
         even = np.linspace(values[0], values[-1], n + 1)

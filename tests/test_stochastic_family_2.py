@@ -13,7 +13,7 @@ from scipy.integrate import quad
 
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.output.moments import moments
-from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, RectifiedFlow, Schedule, Solver, SubVP, sample, trace
+from scorebed.solvers import EDM, SOLVERS, VE, VP, Node, Schedule, Solver, sample, trace
 from scorebed.solvers.base import solver as make
 from scorebed.solvers.grid import karras, uniform
 from scorebed.solvers.methods.centred import MeanReverting, ResidualShift, about
@@ -26,22 +26,9 @@ from scorebed.toy.properties import PROPERTIES, Broken
 from scorebed.toy.properties.cases import ellipsoid, jagged, modes, warped
 from scorebed.toy.properties.mixtures import mixture_error
 from scorebed.toy.properties.paths import path_errors
+from tests.test_stochastic_family import RUNS, X, label, of, still
 
-X = np.linspace(-2.0, 2.0, 9)[:, None]
-RUNS = ((VP(), 0.9, 0.05), (SubVP(), 0.8, 0.1), (RectifiedFlow(), 0.9, 0.1), (EDM(), 20.0, 0.05))
 STEPS = (64, 128, 256)
-
-
-def of(name: str, **options: Any) -> Solver:
-    return SOLVERS[name](**options)
-
-
-def label(value: Any) -> str:
-    return value.name if isinstance(value, Solver) else str(value)
-
-
-def still(x: np.ndarray) -> Noise:
-    return lambda s, t: 0.0 * x
 
 
 def same_runs(one: Solver, two: Solver, runs: tuple[tuple[Schedule, float, float], ...] = RUNS) -> None:
