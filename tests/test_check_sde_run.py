@@ -90,9 +90,9 @@ def test_the_intervals_of_a_check_hold_together(monkeypatch: pytest.MonkeyPatch)
     """Each order has its share of what may be missed, against time and strong ones too."""
     shares = list[float]()
 
-    def recorded(*args: Any, miss: float) -> Any:
+    def recorded(steps: Any, errors: Any, covariances: Any, miss: float) -> Any:
         shares.append(miss)
-        return profile_order(*args, miss=miss)
+        return profile_order(steps, errors, covariances, miss)
 
     monkeypatch.setattr("scorebed.toy.check.sde_run.profile_order", recorded)
     check_sde_solver(drawing(euler_maruyama), kind="run", paths=3000)

@@ -162,7 +162,8 @@ def _orders(result: Findings, runs: Runs, equation: Equation, direction: float, 
             with np.errstate(all="ignore"):
                 levels.update({k: runs.level(equation, direction, k) for k in n if k not in levels})
             kept = {k: pair for k in n if (pair := levels[k][kind == "strong"]) is not None and np.isfinite(pair[0]).all()}
-            order = profile_order(list(kept), *zip(*kept.values(), strict=True), miss=miss) if len(kept) > 1 and n[-1] in kept else None
+            means, covariances = [pair[0] for pair in kept.values()], [pair[1] for pair in kept.values()]
+            order = profile_order(list(kept), means, covariances, miss) if len(kept) > 1 and n[-1] in kept else None
             # a slope that has not settled is followed to finer steps before it is refused
             short = claim is not None and order is not None and claim - _APART < order.high < claim - _BELOW
             if not short or n[-1] >= _FINEST:

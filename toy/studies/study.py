@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scorebed.solvers import GRIDS, SOLVERS, Solver
 from scorebed.solvers.grid import kinds_on
@@ -55,8 +55,7 @@ def pick(wanted: Sequence[str | T] | None, known: Mapping[str, T], what: str) ->
     unknown = [w for w in wanted if isinstance(w, str) and w not in known and w not in made]
     if unknown:
         raise ValueError(f"{what} {', '.join(map(repr, unknown))} not known; known: all, {', '.join(known)}")
-    found = [(method_of(w, known) if w in made else known[w]) if isinstance(w, str) else w for w in dict.fromkeys(wanted)]  # type: ignore
-    return cast("list[T]", found)
+    return [(method_of(w, known) if w in made else known[w]) if isinstance(w, str) else w for w in dict.fromkeys(wanted)]
 
 
 def pairs(
