@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scorebed import SOLVERS, VP, Plan, advise, trace, tune
-from scorebed.solvers import methods_on
+from scorebed.solvers import methods_on, predicts
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.cli import main
 from scorebed.toy.tuning.advise import auto, candidates, measured
@@ -202,3 +202,21 @@ def test_the_commands(tmp_path: Path) -> None:
     assert Plan.load(out).nfe <= 3
     assert "exists" in run.invoke(main, made).output
     assert run.invoke(main, ["advise", "--model", "x.py:f", "--nfe", "4"]).exit_code == 2
+
+
+def test_a_network_of_ones_own_may_have_weights_that_ask_for_gradients() -> None:
+    """As any plain module has; a state that asks for them keeps its graph, and marks of the function are seen."""
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(2, 2)
+
+    def predict(x: Any, node: Any) -> Any:
+        return 0.1 * net(x)
+
+    setting = own(predict, schedule=VP(), shape=(2,), prediction="eps", library="torch")
+    assert len(advise(setting, 3, states=4, methods=["ddim"], grids=["uniform_lam"]).best.errors) == 4
+    node = VP().node(0.5)
+    x = torch.ones(1, 2)
+    assert not setting.denoise(x, node).requires_grad
+    assert setting.denoise(x.requires_grad_(), node).requires_grad
+    with pytest.raises(ValueError, match="predicts 'v'"):
+        own(predicts("v")(predict), schedule=VP(), shape=(2,), prediction="eps", library="torch")

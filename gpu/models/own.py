@@ -30,6 +30,22 @@ class Called(nn.Module):
         return self.function(x, node)
 
 
+class GradFree:
+    """A function (x, node) that keeps no graph of its weights; of a state that asks for gradients it keeps that of the state."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "function" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.function, name)  # what it is marked with
+
+    def __call__(self, x: torch.Tensor, node: Any) -> Any:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+            return self.function(x, node)
+
+
 def own(function: Callable[..., Any], *, schedule: Schedule, shape: Sequence[int], prediction: str = "eps", name: str = "own") -> Own:
     """A network of one's own.
 
@@ -46,7 +62,7 @@ def own(function: Callable[..., Any], *, schedule: Schedule, shape: Sequence[int
     Raises:
         ValueError: an unknown prediction.
     """
-    denoise = denoiser(function, prediction)
+    denoise = denoiser(GradFree(function), prediction)
     network = function if isinstance(function, nn.Module) and any(True for _ in function.parameters()) else Called(function)
     about: Any = {"what": "a network of your own", "package": "your own", "licence": "yours", "spacing": "uniform_lam"}
     shown: Any = {"schedule": schedule, "prediction": prediction, "shape": tuple(shape), "denoise": denoise}

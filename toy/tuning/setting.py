@@ -110,6 +110,10 @@ def own(
     if library not in ("numpy", "torch"):
         raise ValueError(f"library = {library!r} is not known: give numpy or torch")
     top = schedule.node(schedule.t_max)
+    if library == "torch":
+        from scorebed.gpu.models.own import GradFree
+
+        function = GradFree(function)
 
     def draw(n: int, seed: int) -> Array:
         x = top.sigma * np.random.default_rng(seed).standard_normal((n, *shape))
