@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from scorebed.solvers import SOLVERS
 from scorebed.toy.cli import main
-from scorebed.toy.figures import plots, style
+from scorebed.toy.figures import guided, likelihood, plots, schedules, style
 from scorebed.toy.figures.budget import figure as budget_figure
 from scorebed.toy.figures.plots import by_grid, looks
 from scorebed.toy.figures.scenes import trajectory
@@ -114,3 +114,36 @@ def test_convergence_is_drawn_against_evaluations() -> None:
     assert list(curve.get_xdata()) == [10, 20, 40]
     assert "NFE" in axis.get_xlabel()
     assert "heun on mixture1d" in plots.work_precision(rows_of(("karras",))).get_suptitle()
+
+
+def test_a_headline_is_broken_to_the_width_of_its_figure() -> None:
+    """Before it is saved too: a page that shows a figure as it is must not be as wide as its sentence."""
+    figure = Figure(figsize=(4.0, 3.0), layout="constrained")
+    style.headline(figure, "What was measured, in a sentence that is far longer than four inches are wide, " + "and goes on. " * 5)
+    lines = figure.get_suptitle().splitlines()
+    assert len(lines) > 2
+    assert figure.get_figheight() > 3.0
+    figure.draw_without_rendering()
+    assert figure._suptitle.get_window_extent().width <= figure.bbox.width  # type: ignore[attr-defined]
+
+
+def test_headlines_follow_the_numbers() -> None:
+    """Other numbers, another sentence: none of them is written down beforehand."""
+    row = {"rule": "cfg", "solver": "ddim", "scale": 2.0, "bias": 0.1}
+    table = pd.DataFrame([row | {"steps": n, "discretisation": 1.0 / n} for n in (5, 20, 80)])
+    assert "from 20 steps on with ddim" in guided.bias_and_steps(table).get_suptitle().replace("\n", " ")
+    assert "not up to 80 steps" in guided.bias_and_steps(table.assign(bias=0.001)).get_suptitle().replace("\n", " ")
+    makes = {"schedule": "a", "nfe": 5, "train": 1.0, "error": 1.0, "low": 0.9, "high": 1.1, "lams": [0.0, 1.0]}
+    usual = makes | {"kind": "usual", "ratio": 1.0, "ratio low": 1.0, "ratio high": 1.0}
+    made = makes | {"kind": "made", "schedule": "b", "ratio": 0.5, "ratio low": 0.4, "ratio high": 0.6}
+    assert "b, 0.50 [0.40, 0.60]" in schedules.draw(pd.DataFrame([usual, made]), "").get_suptitle().replace("\n", " ")
+    assert "1 of 1 are better beyond doubt" in schedules.draw(pd.DataFrame([usual, made]), "").get_suptitle().replace("\n", " ")
+    assert "0 of 1" in schedules.draw(pd.DataFrame([usual, made | {"ratio high": 1.2}]), "").get_suptitle().replace("\n", " ")
+    parts = [
+        {"solver": "heun", "steps": n, "part": p, "rms": r / n}
+        for n in (8, 64)
+        for p, r in (("prior", 8.0), ("probes", n), ("total", 99.0))
+    ]
+    said = likelihood.figure([pd.DataFrame(parts)]).get_suptitle().replace("\n", " ")
+    assert said.count("probes (heun)") == 1
+    assert "in 64 steps probes" in said

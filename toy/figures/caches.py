@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
+from scorebed.toy.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, headline, look
 
 KINDS = (
     (", hold", "held", VERMILLION, "o"),
@@ -46,4 +46,12 @@ def draw(table: pd.DataFrame, title: str) -> Figure:
         for axis in (left, right):
             axis.grid(visible=True, which="major")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        gains = table[table.wins]
+        said = f"{len(gains)} of {len(table)} caches have less error than the same solver with fewer steps and none"
+        if len(gains):
+            best = gains.loc[(gains.error / gains["fewer steps"]).idxmin()]
+            said += (
+                f"; most is gained by {best.cache}, {best.error / best['fewer steps']:.2g} of that error with {best.nfe:.0f} evaluations"
+            )
+        headline(figure, f"{said}.")
     return figure

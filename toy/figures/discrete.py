@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scorebed.solvers import Solver
-from scorebed.toy.figures.style import BLACK, BLUE, GREEN, INK, LINES, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
+from scorebed.toy.figures.style import BLACK, BLUE, GREEN, INK, LINES, MUTED, ORANGE, PURPLE, SKY, VERMILLION, headline, look, named
 from scorebed.toy.problems.jump import JumpProblem
 from scorebed.toy.studies.discrete import FLOOR, profile
 
@@ -50,7 +50,21 @@ def convergence(table: pd.DataFrame) -> Figure:
             axes.minorticks_off()
             axes.grid(visible=True)
             axes.legend(title="method, order", loc="lower left", fontsize=8)
+        headline(figure, _least(table))
     return figure
+
+
+def _least(table: pd.DataFrame) -> str:
+    """Who is nearest to the exact law in the most steps, on each problem, and who is exact."""
+    most = int(table["steps"].max())
+    last = table[table["steps"] == most]
+    exact = list(dict.fromkeys(last[last["tv"] <= FLOOR]["method"]))
+    some = last[last["tv"] > FLOOR]
+    best = some.loc[some.groupby("problem", sort=False)["tv"].idxmin()]
+    worst = some.loc[some.groupby("problem", sort=False)["tv"].idxmax()].set_index("problem")["tv"]
+    said = [f"{r.method} on {r.problem} (1/{worst[r.problem] / r.tv:.0f} of the worst)" for r in best.itertuples()]
+    text = f"Least total variation in {most} steps: {named(said)}." if said else ""
+    return (text + (f" Exact, where it has a row: {named(exact)}." if exact else "")).strip()
 
 
 def where(methods: Sequence[Solver], problem: JumpProblem, steps: int) -> Figure:
@@ -58,10 +72,12 @@ def where(methods: Sequence[Solver], problem: JumpProblem, steps: int) -> Figure
     with look():
         figure = Figure(figsize=(7.6, 5.2), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        late: dict[str, float] = {}
         for i, method in enumerate(methods):
             rows = profile(method, problem, steps)
             some = rows[rows["tv"] > FLOOR]
             if len(some):
+                late[method.name] = float(some["tv"][some["t"] < rows["t"].median()].sum() / some["tv"].sum())
                 upper.plot(0.5 * (some["s"] + some["t"]), some["tv"], label=method.name, **_look(i))
         middle = 0.5 * (rows["s"] + rows["t"])
         lower.fill_between(middle, rows["correlation"], color=SKY, alpha=0.5, linewidth=0)
@@ -72,4 +88,8 @@ def where(methods: Sequence[Solver], problem: JumpProblem, steps: int) -> Figure
         lower.set_ylim(bottom=0.0)
         for axes in (upper, lower):
             axes.grid(visible=True)
+        if late:
+            high, low = (f(late, key=lambda name: late[name]) for f in (max, min))
+            said = f"Of the errors of single steps the later half, next to the data, makes {late[high]:.0%} for {high}"
+            headline(figure, said + (f" and {late[low]:.0%} for {low}." if low != high else "."))
     return figure

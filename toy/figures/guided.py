@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 
 from scorebed.solvers import SOLVERS, Solver
 from scorebed.solvers.guide import guided
-from scorebed.toy.figures.style import BLUE, EXACT, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
+from scorebed.toy.figures.style import BLUE, EXACT, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, headline, look
 from scorebed.toy.measure.guided_law import output
-from scorebed.toy.measure.guided_plane import carried
+from scorebed.toy.measure.guided_plane import apart, carried
 from scorebed.toy.problems.guided import GuidedPlane, GuidedProblem
 from scorebed.toy.studies.guided import PLANE_RULES
+from scorebed.toy.studies.hacking import hacked
 
 _COLOURS = (GREEN, BLUE, SKY, ORANGE, VERMILLION, PURPLE)
 
@@ -46,14 +47,25 @@ def bias_and_steps(table: pd.DataFrame) -> Figure:
         handles, labels = panels[0].get_legend_handles_labels()
         handles.append(panels[0].plot([], [], color=MUTED, linestyle=(0, (5, 1.5)))[0])
         figure.legend(handles, [*labels, "bias: no steps mend it"], loc="outside lower center", ncols=len(labels) + 1)
+        headline(figure, _enough(table))
     return figure
+
+
+def _enough(table: pd.DataFrame) -> str:
+    """From how many steps on the bias of guidance is the larger part, at the largest scale."""
+    w, said = table.scale.max(), []
+    for (rule, solver), part in table[table.scale == w].groupby(["rule", "solver"], sort=False):
+        below = sorted(part[part.discretisation < part.bias].steps)
+        name = f"{rule} by {solver}" if table.rule.nunique() > 1 else str(solver)
+        said.append(f"from {below[0]} steps on with {name}" if below else f"not up to {part.steps.max()} steps with {name}")
+    return f"At w = {w:g} the bias of guidance is the larger part of the error {', '.join(said)}."
 
 
 def laws(
     problem: GuidedProblem, solvers: Sequence[str | Solver] = ("ddim", "ddpm"), scale: Sequence[float] = (1.0, 3.0, 8.0), steps: int = 40
 ) -> Figure:
     """What was meant and what is sampled, on the line: densities, a panel for each scale."""
-    x = problem.points
+    x, off = problem.points, dict[float, float]()
     with look():
         figure = Figure(figsize=(3.6 * len(scale), 3.0), layout="constrained")
         for axes, w in zip(figure.subplots(1, len(scale), squeeze=False)[0], scale, strict=True):
@@ -62,10 +74,15 @@ def laws(
             model = guided(problem.given.denoised, problem.null.denoised, w)
             for colour, given in zip((BLUE, VERMILLION, GREEN), solvers, strict=False):
                 one = SOLVERS[given] if isinstance(given, str) else given
-                axes.plot(x, np.gradient(output(problem, model, one, steps).cdf(x), x), color=colour, label=one.name)
+                found = output(problem, model, one, steps).cdf(x)
+                axes.plot(x, np.gradient(found, x), color=colour, label=one.name)
+                off.setdefault(w, float(np.trapezoid(np.abs(found - meant.distribution), x)))
             low, high = (x[np.searchsorted(meant.distribution, p)] for p in (1e-4, 1.0 - 1e-4))
             axes.set(title=f"w = {w:g}", yticks=[], xlim=(low - 0.8, high + 0.8))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(solvers) + 1)
+        first = solvers[0] if isinstance(solvers[0], str) else solvers[0].name
+        said = ", ".join(f"{value:.2g} at w = {w:g}" for w, value in off.items())
+        headline(figure, f"What is sampled is apart from what was meant by W1 = {said} ({first}, {steps} steps).")
     return figure
 
 
@@ -91,6 +108,10 @@ def by_rule(table: pd.DataFrame) -> Figure:
             axes.grid(visible=True, which="major")
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        strongest = table[table.scale == largest].drop_duplicates(["rule", "solver"])
+        best, worst = (strongest.loc[i()] for i in (strongest.bias.idxmin, strongest.bias.idxmax))
+        said = f"At w = {largest:g} the bias is least with {best.rule} ({best.bias:.2g})"
+        headline(figure, f"{said} and largest with {worst.rule} ({worst.bias:.2g})." if len(strongest) > 1 else f"{said}.")
     return figure
 
 
@@ -110,12 +131,17 @@ def samples(
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         for axes in panels[len(rules) :]:
             axes.set_visible(False)
+        meant, off = place.meant_states(scale, points), dict[str, float]()
         for axes, rule in zip(panels, rules, strict=False):
             out = carried(place, PLANE_RULES[rule](place.given.denoised, place.null.denoised, scale), solver, steps, points)
+            off[rule] = apart(np.asarray(out), np.asarray(meant))
             axes.contour(x, y, density.T, levels=levels, colors=EXACT, linewidths=0.9)
             axes.scatter(out[:, 0], out[:, 1], s=5, color=BLUE, alpha=0.5, linewidths=0.0)
             axes.set(title=rule, aspect="equal", xlim=limits[0], ylim=limits[1])
-        figure.suptitle(f"{place.description}: meant at w = {scale:g} (lines), {getattr(solver, 'name', solver)} of {steps} steps (points)")
+        best, by = min(off, key=lambda rule: off[rule]), getattr(solver, "name", solver)
+        text = place.description
+        said = f"{text[0].upper()}{text[1:]}: meant at w = {scale:g} (lines), {by} of {steps} steps (points)"
+        headline(figure, f"{said}. Nearest to it: {best}, {off[best]:.2g} off in W1.")
     return figure
 
 
@@ -131,4 +157,8 @@ def hacking(table: pd.DataFrame) -> Figure:
             axes.set(title=title, xlabel="KL to the model, nats", ylabel="mean reward" if column == "proxy" else None)
             axes.grid(visible=True, which="major")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        lost = {str(method): hacked(part) for method, part in table.groupby("method", sort=False)}
+        said = ", ".join(f"{paid:.2g} nats ({name}, {loss:.2g} lost since)" for name, (paid, loss) in lost.items() if loss > 0.0)
+        none = "The true reward never falls while the proxy grows."
+        headline(figure, f"The proxy grows on, the true reward falls from a KL of {said} on." if said else none)
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scorebed.toy.figures.style import BLUE, INK, MUTED, PURPLE, VERMILLION, look
+from scorebed.toy.figures.style import BLUE, INK, MUTED, PURPLE, VERMILLION, headline, look
 from scorebed.toy.studies.learned import PARTS
 
 COLOURS = dict(zip(PARTS, (MUTED, BLUE, VERMILLION, PURPLE), strict=True))
@@ -37,4 +37,9 @@ def figure(budgets: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
         right.set(xscale="log", yscale="log", xlabel="sigma", ylabel="nats of a step", title="Where the score is wrong")
         right.legend(fontsize=8)
         right.grid(visible=True, which="major")
+        tables = {name: table.set_index("part").nats for name, (table, _) in budgets.items()}
+        said = ", ".join(
+            f"{nats[list(PARTS)].idxmax()} ({name}, {nats[list(PARTS)].max() / nats['total']:.0%})" for name, nats in tables.items()
+        )
+        headline(result, f"The largest part of what is lost: {said}.")
     return result

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scorebed.toy.figures.style import BLUE, INK, MUTED, ORANGE, VERMILLION, look
+from scorebed.toy.figures.style import BLUE, INK, MUTED, ORANGE, VERMILLION, headline, look
 
 COLOURS = {"prior": MUTED, "discretisation": BLUE, "score error": VERMILLION, "probes": ORANGE, "total": INK}
 
@@ -32,4 +32,17 @@ def figure(tables: Sequence[pd.DataFrame]) -> Figure:
         axes[0].set_ylabel("error of log p, nats")
         handles = {h.get_label(): h for axis in axes for h in axis.get_legend_handles_labels()[0]}
         result.legend(handles=list(handles.values()), loc="outside lower center", ncols=len(handles))
+        headline(result, _largest(tables))
     return result
+
+
+def _largest(tables: Sequence[pd.DataFrame]) -> str:
+    """Whose the largest part is in the fewest and in the most steps."""
+    said = []
+    for pick in (min, max):
+        n, whose = pick(tables[0].steps), dict[str, list[str]]()
+        for table in tables:
+            rows = table[(table.steps == n) & (table.part != "total")]
+            whose.setdefault(str(rows.part[rows.rms.idxmax()]), []).append(str(table.solver.iloc[0]))
+        said.append(f"in {n} steps " + ", ".join(f"{part} ({', '.join(names)})" for part, names in whose.items()))
+    return f"The largest part of the error of log p: {'; '.join(dict.fromkeys(said))}."

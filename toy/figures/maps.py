@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scorebed.analytic import GaussianMixture
 from scorebed.analytic.process.maps import FlowMap
 from scorebed.solvers import SOLVERS
-from scorebed.toy.figures.style import BLUE, EXACT, GREEN, INK, LINES, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
+from scorebed.toy.figures.style import BLUE, EXACT, GREEN, INK, LINES, MUTED, ORANGE, PURPLE, SKY, VERMILLION, headline, look
 from scorebed.toy.measure.distil import affine, chain, trained
 from scorebed.toy.studies.maps import training_grid
 
@@ -41,6 +41,18 @@ def errors(table: pd.DataFrame) -> Figure:
             axes.annotate(words, (0.02, 0.03), xycoords="axes fraction", fontsize=8, color=INK)
             axes.set_ylim(bottom=0.25 * axes.get_ylim()[0])
         axes.legend(ncols=1, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        inexact = table[table.group != "exact"]
+        said = []
+        for n in dict.fromkeys((counts[0], counts[-1])):
+            here = inexact[inexact.steps == n]
+            if len(here):
+                best, worst = here.loc[here.w1.idxmin()], here.loc[here.w1.idxmax()]
+                said.append(
+                    f"in {n} step{'s' * (n > 1)} {best.family} is nearest ({best.w1:.1e}), {worst.family} furthest ({worst.w1:.1e})"
+                )
+        if said:
+            text = "; ".join(said)
+            headline(figure, f"{text[0].upper()}{text[1:]}.")
     return figure
 
 
@@ -75,4 +87,8 @@ def maps(law: GaussianMixture, teachers: Sequence[int] = (4, 16)) -> Figure:
             axes.grid(visible=True, which="major")
         left.legend(fontsize=7.5)
         right.legend()
+        exact = np.asarray(law.quantile(u))
+        off = {label: float(np.trapezoid(np.abs(np.sort(y) - exact), u)) for label, y, *_ in rows[1:]}
+        best, worst = (f(off, key=lambda label: off[label]) for f in (min, max))
+        headline(figure, f"The law of one step is off by W1 = {off[best]:.2g} for {best}, and by {off[worst]:.2g} for {worst}.")
     return figure

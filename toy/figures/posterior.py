@@ -9,10 +9,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scorebed.solvers.inverse import Method, Sequential, posterior
-from scorebed.toy.figures.style import BLUE, DENSITY, EXACT, GREEN, INK, LINES, MUTED, ORANGE, PURPLE, SKY, VERMILLION, look
+from scorebed.toy.figures.style import (
+    BLUE,
+    DENSITY,
+    EXACT,
+    GREEN,
+    INK,
+    LINES,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    headline,
+    look,
+    named,
+)
 from scorebed.toy.measure.calibration import Calibration, shape
 from scorebed.toy.problems.inverse import InverseProblem
-from scorebed.toy.studies.posterior import profile
+from scorebed.toy.studies.posterior import law_distance, profile
 
 _COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, MUTED)
 
@@ -36,7 +51,7 @@ def samples(methods: Sequence[Method], problem: InverseProblem, steps: int, n: i
     density = np.exp(np.asarray(truth.log_prob(points)))
     before = np.exp(np.asarray(prior.log_prob(points)))
     columns = min(4, len(methods) + 1)
-    rows = -(-(len(methods) + 1) // columns)
+    rows, off, chance = -(-(len(methods) + 1) // columns), dict[str, float](), 0.0
     with look():
         figure = Figure(figsize=(2.75 * columns, 2.9 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -50,6 +65,8 @@ def samples(methods: Sequence[Method], problem: InverseProblem, steps: int, n: i
                 with np.errstate(all="ignore"):
                     x = posterior(method, c, problem.start_states(n, seed), problem.nodes(steps), Sequential(seed, shape_of))
                 title = method.name
+                finite = np.isfinite(x).all()
+                off[title], chance = law_distance(x, truth, problem.bandwidth, seed) if finite else (np.inf, chance)
             inside = np.isfinite(x).all(1) & (np.abs(x - centre).max(1) < reach)
             axes.plot(*x[inside].T, "o", color=EXACT if method is None else VERMILLION, markersize=1.6, alpha=0.45, markeredgewidth=0)
             if not inside.all():
@@ -59,7 +76,17 @@ def samples(methods: Sequence[Method], problem: InverseProblem, steps: int, n: i
             axes.set_ylim(centre[1] - reach, centre[1] + reach)
         for axes in panels[len(methods) + 1 :]:
             axes.set_axis_off()
+        headline(figure, _nearest(off, chance, steps))
     return figure
+
+
+def _nearest(off: dict[str, float], chance: float, steps: int) -> str:
+    """Who draws the posterior best, and who worst, in what exact draws are from it."""
+    near, far = (f(off, key=lambda name: off[name]) for f in (min, max))
+    said = f"In {steps} steps {near} is nearest to the posterior, {off[near] / chance:.1f} times as far from it as exact draws are"
+    if far == near:
+        return f"{said}."
+    return f"{said}; {far} diverges." if not np.isfinite(off[far]) else f"{said}; {far} is furthest, {off[far] / chance:.1f} times."
 
 
 def along_t(methods: Sequence[Method], problem: InverseProblem, points: int = 25, samples: int = 400) -> Figure:
@@ -84,6 +111,10 @@ def along_t(methods: Sequence[Method], problem: InverseProblem, points: int = 25
         for axes in (left, right):
             axes.grid(visible=True, which="major")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        worst = table.groupby("method", sort=False).relative.max()
+        bad = [str(name) for name, value in worst.items() if value >= 1.0]
+        said = f"The best of these guides, {worst.idxmin()}, is off by {worst.min():.0%} of the likelihood score where it is worst."
+        headline(figure, f"{said} As wrong as no guidance at some t: {named(bad)}." if bad else said)
     return figure
 
 
@@ -105,4 +136,12 @@ def calibration(result: Sequence[tuple[str, Calibration]], bins: int = 10) -> Fi
             axes.set_xlabel(shape(one, bins), fontsize=8)
         for axes in panels[len(result) :]:
             axes.set_axis_off()
+        kinds: dict[str, list[str]] = {}
+        for name, one in result:
+            kinds.setdefault(shape(one, bins), []).append(name)
+        flat = kinds.pop("flat", [])
+        said = [
+            f"{len(flat)} of {len(result)} are calibrated, as far as {result[0][1].n} pairs tell" + (f": {named(flat)}" if flat else "")
+        ]
+        headline(figure, ". ".join(said + [f"{kind[0].upper()}{kind[1:]}: {named(names)}" for kind, names in kinds.items()]) + ".")
     return figure

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from scorebed.toy.figures.style import SKY, look
+from scorebed.toy.figures.style import SKY, headline, look
 
 
 def images(moments: dict[str, tuple[np.ndarray, np.ndarray]], seen: np.ndarray, y: Any, shape: tuple[int, ...]) -> Figure:
@@ -46,4 +46,13 @@ def images(moments: dict[str, tuple[np.ndarray, np.ndarray]], seen: np.ndarray, 
         panels[1, 1].set_ylabel("std")
         for axes in panels.ravel():
             axes.set(xticks=[], yticks=[])
+        first, *others = moments
+        hidden = np.setdiff1d(np.arange(first_mean.size), seen)
+        unit = float(np.sqrt(np.mean(first_std[hidden] ** 2)))
+        off = {name: float(np.sqrt(np.mean((moments[name][0] - first_mean)[hidden] ** 2))) / unit for name in others}
+        if off:
+            best = min(off, key=lambda name: off[name])
+            spread = float(np.sqrt(np.mean(moments[best][1][hidden] ** 2))) / unit
+            said = f"Where nothing is seen, {best} is nearest to the {first}: its mean is off by {off[best]:.2g} of the std there"
+            headline(figure, f"{said}, its own std is {spread:.2g} times that.")
     return figure

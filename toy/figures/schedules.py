@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from scorebed.toy.figures.style import BLUE, GREEN, MUTED, VERMILLION, look
+from scorebed.toy.figures.style import BLUE, GREEN, MUTED, VERMILLION, headline, look
 
 COLOURS = {"usual": MUTED, "made": BLUE, "per step": GREEN}
 
@@ -29,4 +29,16 @@ def draw(table: pd.DataFrame, title: str) -> Figure:
         right.xaxis.set_minor_formatter(NullFormatter())
         for axis in (left, right):
             axis.grid(visible=True, which="major", axis="x")
+        headline(figure, _won(table))
     return figure
+
+
+def _won(table: pd.DataFrame) -> str:
+    """Whether one that was made beats the best usual one on states never used."""
+    made = table[table["kind"] != "usual"]
+    if made.empty:
+        return f"Best of the usual ones: {table.loc[table['error'].idxmin(), 'schedule']}."
+    best = made.loc[made["ratio"].idxmin()]
+    sure = made[made["ratio high"] < 1.0]
+    said = f"Best of those made for the model: {best['schedule']}, {best['ratio']:.2f} [{best['ratio low']:.2f}, {best['ratio high']:.2f}] "
+    return f"{said}of the error of the best usual one. {len(sure)} of {len(made)} are better beyond doubt on states never used."

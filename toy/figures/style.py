@@ -133,8 +133,21 @@ def appearance(colour: str, marker: str, turn: int) -> dict[str, Any]:
 
 
 def headline(figure: Figure, text: str) -> None:
-    """What a figure says, in one or two sentences above it; lines are broken to its width when it is saved."""
-    figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, color=INK)
+    """What a figure says, in one or two sentences above it, in lines of its width; they are broken anew when it is saved at another."""
+    lines = fill(text, _letters(figure, 9.5)) if "$" not in text else text
+    figure.set_figheight(figure.get_figheight() + 0.17 * max(0, lines.count("\n") - 1))
+    figure.suptitle(lines, x=0.01, ha="left", fontsize=9.5, color=INK)
+
+
+def named(names: Iterable[Any], most: int = 4) -> str:
+    """Names in a sentence: the first few, and how many more."""
+    all_of = [str(name) for name in names]
+    return ", ".join(all_of[:most]) + (f" and {len(all_of) - most} more" if len(all_of) > most else "")
+
+
+def _letters(figure: Figure, size: float, share: float = 0.54) -> int:
+    """How many letters of a size fit beside each other; ``share`` is the width of one by its height."""
+    return max(20, int(0.97 * figure.get_figwidth() / (share * size / 72)))
 
 
 PURPOSES: dict[str, tuple[float, int, tuple[str, ...]]] = {
@@ -164,8 +177,8 @@ def fit(figure: Figure) -> None:
     for text in figure.texts:
         said = text.get_text()
         if len(said) > 40 and "$" not in said:
-            letter = (0.62 if text.get_fontweight() == "bold" else 0.54) * float(text.get_fontsize()) / 72
-            text.set_text(fill(" ".join(said.split()), max(20, int(0.97 * figure.get_figwidth() / letter))))
+            share = 0.62 if text.get_fontweight() == "bold" else 0.54
+            text.set_text(fill(" ".join(said.split()), _letters(figure, float(text.get_fontsize()), share)))
             more = text.get_text().count("\n") - max(said.count("\n"), 1)
             figure.set_figheight(figure.get_figheight() + 0.17 * max(0, more))
     figure.draw_without_rendering()

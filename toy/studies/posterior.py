@@ -86,7 +86,7 @@ def evaluate(
         bad = dict.fromkeys(("mean", "covariance", "error", "modes"), math.inf)
         return row | bad | {"measure": "diverged", "noise": math.nan, "coverage": math.nan}
     mean, covariance = x.mean(0), np.atleast_2d(np.cov(x.T))
-    measure, error, noise = "mmd", *_mmd(x, truth, problem.bandwidth, seed)
+    measure, error, noise = "mmd", *law_distance(x, truth, problem.bandwidth, seed)
     if truth.k == 1 and not method.particles:
         try:
             law = affine_law(method, problem.conditioned, nodes, problem.d)
@@ -109,7 +109,7 @@ def moments(mean: np.ndarray, covariance: np.ndarray, truth: GaussianMixture) ->
     }
 
 
-def _mmd(x: np.ndarray, truth: GaussianMixture, bandwidth: float, seed: int) -> tuple[float, float]:
+def law_distance(x: np.ndarray, truth: GaussianMixture, bandwidth: float, seed: int) -> tuple[float, float]:
     """MMD of the samples, and of as many exact draws."""
     law = _kept(truth)
     pairs = (x, law.sample(len(x), np.random.default_rng([seed, 7])))
