@@ -77,6 +77,7 @@ figures: $(DEV) ## draw every picture again: the studies into out/, the README's
 	cp "$(OUT)/stability/heat_map.png" docs/stability.png
 	cp "$(OUT)/peers/scoreboard.png" docs/peers.png
 	$(PY) -m jupyter execute --inplace notebooks/*.ipynb
+	$(PY) docs/palette.py notebooks/*.ipynb
 
 clean: ## remove results, builds and caches
 	rm -rf "$(OUT)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -54,3 +57,9 @@ def test_a_committed_notebook_is_executed_small_and_clean(path: Path) -> None:
     assert len(text) < 400_000
     assert not re.search(r"/(home|root|Users|tmp|work)/", text)
     assert not any(output.get("name") == "stderr" for cell in code(notebook) for output in cell.outputs)
+    for cell in code(notebook):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                with Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"]))) as picture:
+                    assert min(picture.info["dpi"]) >= 90, "figure.dpi of the notebook"
+                    assert picture.mode == "P", "python docs/palette.py " + path.name
