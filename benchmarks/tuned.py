@@ -22,7 +22,7 @@ from scorebed.toy.tuning.tune import tune
 NETWORKS = {"galaxy-hsc-32": 48, "21cm": 16, "crystals": 96}
 """How many states a call is best given on a CPU, whose caches are small."""
 BUDGETS = (8, 20, 10, 5)
-STATES = {"galaxy-hsc-32": (256, 48, 96), "21cm": (48, 24, 32), "crystals": (160, 32, 48)}
+STATES = {"galaxy-hsc-32": (512, 64, 128), "21cm": (64, 24, 32), "crystals": (512, 64, 128)}
 """States that move the numbers, decide what is kept, and tell how good it is."""
 WANTED = {5: 0.7, 8: 0.4, 10: 0.4, 20: 0.6}
 
@@ -73,7 +73,7 @@ def remembered(setting: Setting, file: Path, rows: int) -> Setting:
     return made
 
 
-def one(model: str, nfe: int, out: Path, iterations: int) -> dict[str, Any]:
+def one(model: str, nfe: int, out: Path, iterations: int | None) -> dict[str, Any]:
     """Tune, and tell what came of it."""
     began = time.process_time()
 
@@ -107,7 +107,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--models", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     asked.add_argument("--nfe", nargs="+", type=int, choices=BUDGETS, default=list(BUDGETS))
-    asked.add_argument("--iterations", type=int, default=40)
+    asked.add_argument("--iterations", type=int)
     asked.add_argument("--out", type=Path, default=Path("out/tuned"))
     asked.add_argument("--show", action="store_true")
     options = asked.parse_args()

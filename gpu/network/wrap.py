@@ -211,6 +211,12 @@ class Wrapped:
         part.conditions = self.conditions.take(rows)
         return part
 
+    def keeping(self) -> Wrapped:
+        """The same denoiser, which keeps its graph."""
+        made = copy(self)
+        made.grad = True
+        return made
+
     def fuses(self, dtype: torch.dtype) -> bool:
         """Whether the state's dtype holds what the network computes, so that nothing is lost by combining in it."""
         return self.dtype is None or torch.promote_types(self.dtype, dtype) == dtype

@@ -120,7 +120,10 @@ def tune(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the Plan goes, as plain JSON.")] = Path("out/plan.json"),
     parameters: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="nodes, times, weights; all by default.")] = None,
     states: Annotated[int | None, typer.Option(metavar="N", min=2, help="States that move the numbers.")] = None,
-    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="At most.")] = 30,
+    gradient: Annotated[
+        bool | None, typer.Option("--gradient/--differences", help="How the numbers are moved; by default as suits the model.")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most; by default 120 by gradient, else 30.")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", min=0.0, help="At most; what was reached by then is judged.")] = math.inf,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the states.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the checkpoint of a broken-off search, and write over the file.")] = False,
@@ -159,7 +162,7 @@ def tune(
     except OSError as problem:
         raise typer.BadParameter(f"{out} cannot be written: {problem}", param_hint="--out") from None
     setting = setting_of(model, shape, schedule, prediction, library)
-    options: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "seed": seed, "states": states}
+    options: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "seed": seed, "states": states, "gradient": gradient}
     moved = tuple(parameters or PARTS)
     what, study = keyed("tune", setting=setting, nfe=nfe, moved=moved, code=code.digest(make.__module__), versions=numerical(), **options)
     with Store(out.parent) as store:

@@ -11,6 +11,7 @@ from scorebed.analytic import GaussianMixture, RotatedProduct
 from scorebed.solvers import VP
 from scorebed.toy.problems.euclidean import diagonal, line
 from scorebed.toy.problems.products import rotated
+from scorebed.toy.tuning.pull import law_pull
 from scorebed.toy.tuning.setting import Setting
 
 
@@ -82,4 +83,12 @@ def member(family: str, seed: int) -> Setting:
     def draw(n: int, seed: int) -> Any:
         return law.sample(n, seed, first)
 
-    return Setting(name=f"{family} {seed}", denoise=law.denoised, schedule=schedule, draw=draw, exact=exact, variances=tuple(variances))
+    return Setting(
+        name=f"{family} {seed}",
+        denoise=law.denoised,
+        schedule=schedule,
+        draw=draw,
+        exact=exact,
+        variances=tuple(variances),
+        pull=law_pull(law.denoised),
+    )

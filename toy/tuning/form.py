@@ -87,12 +87,15 @@ class Form:
         """(output, evaluations) from the state ``x``; the first evaluations may be known, which saves them."""
         made = list(known)
         for i in range(len(made), self.m):
-            u = self._mixed(self.schedule.at_lam(float(self.lams[i])), self.weights[i, :i], x, made) if i else x
-            made.append(denoise(u, self.schedule.at_lam(float(self.told[i]))))
-        return self._mixed(self.last, self.weights[self.m], x, made), made
+            made.append(denoise(self.mixed(i, x, made), self.schedule.at_lam(float(self.told[i]))))
+        return self.mixed(self.m, x, made), made
 
-    def _mixed(self, node: Node, row: np.ndarray, x: Array, made: Sequence[Array]) -> Array:
-        (_, scale), *terms = self._sum(node, row, range(1, len(row) + 1)).terms
+    def mixed(self, i: int, x: Array, made: Sequence[Array]) -> Array:
+        """The input of evaluation i from the state and the evaluations before it; for i = m the output."""
+        if i == 0:
+            return x
+        node = self.last if i == self.m else self.schedule.at_lam(float(self.lams[i]))
+        (_, scale), *terms = self._sum(node, self.weights[i, :i], range(1, i + 1)).terms
         return total([(scale, x), *((c, made[register - 1]) for register, c in terms)])
 
     def touches(self, parts: Sequence[str]) -> list[int]:

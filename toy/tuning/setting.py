@@ -11,6 +11,7 @@ import numpy as np
 from scorebed.solvers import SOLVERS, Denoiser, Node, Schedule, denoiser, sample
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.problems.registry import PROBLEMS
+from scorebed.toy.tuning.pull import Pull, law_pull, network_pull
 
 Array = Any
 _TEACHER, _LEVELS, _AGREE = "dpmpp_3m", (80, 160, 320), 7e-4
@@ -28,6 +29,7 @@ class Setting:
         draw: (n, seed) -> states at the first node.
         exact: (x, first, last) -> where the flow takes x, where that is closed; None: a long run answers.
         variances: eigenvalues of the covariance of the data, for grids that fit themselves to it; None where nobody knows.
+        pull: (x, node) -> (D, v -> Jᵀ v) with J = ∂D/∂x, for a search by gradient; None where nobody can tell.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Setting:
     end: float | None = None
     exact: Callable[[Array, Node, Node], Array] | None = None
     variances: Sequence[float] | None = None
+    pull: Pull | None = None
 
     @property
     def ends(self) -> tuple[Node, Node]:
@@ -123,7 +126,9 @@ def own(
 
         return torch.from_numpy(x).float()
 
-    return Setting(name=name, denoise=denoiser(function, prediction), schedule=schedule, draw=draw)
+    denoise = denoiser(function, prediction)
+    pull = network_pull(denoise) if library == "torch" else None
+    return Setting(name=name, denoise=denoise, schedule=schedule, draw=draw, pull=pull)
 
 
 def named(name: str, end: float | None = None) -> Setting:
@@ -153,6 +158,7 @@ def named(name: str, end: float | None = None) -> Setting:
             end=last.t if end is None else end,
             exact=lambda x, s, t: problem.exact(x, s, t).x,
             variances=tuple(map(float, np.linalg.eigvalsh(np.asarray(problem.target.covariance())))),
+            pull=law_pull(problem.model),
         )
     from scorebed.gpu import models
 
@@ -161,4 +167,5 @@ def named(name: str, end: float | None = None) -> Setting:
             f"model = {name!r} is not known: give a problem ({', '.join(PROBLEMS)}) or a network ({', '.join(models.names())})"
         )
     network = models.load(name)
-    return Setting(name=name, denoise=network.denoise, schedule=network.schedule, draw=network.start, end=end)
+    pull = network_pull(network.denoise.keeping() if hasattr(network.denoise, "keeping") else network.denoise)
+    return Setting(name=name, denoise=network.denoise, schedule=network.schedule, draw=network.start, end=end, pull=pull)

@@ -1,0 +1,185 @@
+"""The walk back through a form is the derivative of its run; steps by it lead further than differences, and a wrong one leads nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scorebed import SOLVERS, VP, trace, tune
+from scorebed.solvers.grid import uniform_lam
+from scorebed.toy.tuning.adjoint import taped
+from scorebed.toy.tuning.descent import Descent
+from scorebed.toy.tuning.families import FAMILIES, member
+from scorebed.toy.tuning.form import PARTS, Form, form_of
+from scorebed.toy.tuning.pull import network_pull
+from scorebed.toy.tuning.setting import Setting, named, own
+
+SUBSETS = [PARTS, ("nodes",), ("times",), ("weights",), ("nodes", "weights")]
+
+
+def shaken(setting: Setting, method: str = "dpmpp_3m", n: int = 4) -> Form:
+    """A form with every number off its usual place."""
+    first, last = setting.ends
+    form = form_of(trace(SOLVERS[method], uniform_lam(setting.schedule, n, first.t, last.t)))
+    theta = form.free(PARTS)
+    moved = form.moved(PARTS, theta + 0.05 * np.random.default_rng(0).standard_normal(len(theta)))
+    return replace(moved, told=np.clip(moved.told, first.lam + 0.05, last.lam - 0.05))
+
+
+def difference(setting: Setting, form: Form, x: Any, v: Any, parts: tuple[str, ...], h: float) -> np.ndarray:
+    theta, out = form.free(parts), []
+    for k in range(len(theta)):
+        up, down = theta.copy(), theta.copy()
+        up[k], down[k] = theta[k] + h, theta[k] - h
+        gap = np.asarray(form.moved(parts, up).run(setting.denoise, x)[0] - form.moved(parts, down).run(setting.denoise, x)[0])
+        out.append((gap * np.asarray(v)).reshape(len(x), -1).sum(1) / (2.0 * h))
+    return np.array(out).T
+
+
+@pytest.mark.parametrize("parts", SUBSETS, ids="+".join)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_walk_back_is_the_derivative(family: str, parts: tuple[str, ...]) -> None:
+    setting = member(family, 3)
+    form, x = shaken(setting), setting.draw(4, 0)
+    v = np.random.default_rng(1).standard_normal(x.shape)
+    found = taped(setting, form, x, parts, 1e-5).back(v, parts)
+    expected = difference(setting, form, x, v, parts, 1e-5)
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5 * float(np.abs(expected).max()))
+
+
+def test_a_wrong_jacobian_is_seen() -> None:
+    """The model's Jacobian off by a hundredth makes another derivative, so that the comparison above can fail."""
+    setting = member("products", 3)
+    right = setting.pull
+    assert right is not None
+    wrong = replace(setting, pull=lambda x, node: (right(x, node)[0], lambda v: 1.01 * right(x, node)[1](v)))
+    form, x = shaken(setting), setting.draw(4, 0)
+    v = np.random.default_rng(1).standard_normal(x.shape)
+    expected = difference(setting, form, x, v, PARTS, 1e-5)
+    found = taped(wrong, form, x, PARTS, 1e-5).back(v, PARTS)
+    assert np.abs(found - expected).max() > 1e-3 * np.abs(expected).max()
+
+
+def test_through_a_network() -> None:
+    torch = pytest.importorskip("torch")
+    from scorebed.gpu.network.wrap import wrap
+
+    torch.manual_seed(0)
+    layer = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3)).double().requires_grad_(False)
+    denoise = wrap(lambda x, t: layer(x) * t[:, None].cos(), VP(), "eps")
+    setting = own(lambda x, node: x, schedule=VP(), shape=(3,), library="torch")
+    setting = replace(setting, denoise=denoise, pull=network_pull(denoise.keeping()))
+    form, x = shaken(setting), setting.draw(5, 0).double()
+    v = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = difference(setting, form, x, v, PARTS, 1e-5)
+    found = taped(setting, form, x, PARTS, 1e-5).back(v, PARTS)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * float(np.abs(expected).max()))
+    assert not denoise.grad, "the network that runs elsewhere keeps no graph"
+    with pytest.raises(ValueError, match="does not hang on x"):
+        taped(replace(setting, pull=network_pull(denoise)), form, x, PARTS, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["galaxy-hsc-32", "crystals", "21cm"])
+def test_through_the_packaged_networks(name: str) -> None:
+    """In single precision, where differences are good to a hundredth."""
+    pytest.importorskip("torch")
+    from scorebed.gpu import models
+
+    try:
+        setting = named(name)
+    except (models.Missing, ModuleNotFoundError) as absent:
+        pytest.skip(str(absent))
+    first, last = setting.ends
+    form = form_of(trace(SOLVERS["dpmpp_2m"], uniform_lam(setting.schedule, 3, first.t, last.t)))
+    x, parts = setting.draw(2, 0), ("weights",)
+    v = setting.draw(2, 1) / first.sigma
+    expected = difference(setting, form, x, v, parts, 1e-2)
+    found = taped(setting, form, x, parts, 1e-2).back(v, parts)
+    np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05 * float(np.abs(expected).max()))
+
+
+def begun(model: str, n: int) -> Any:
+    setting = named(model)
+    first, last = setting.ends
+    return trace(SOLVERS["dpmpp_2m"](start="ddim"), uniform_lam(setting.schedule, n, first.t, last.t))
+
+
+def test_by_gradient_it_is_better_on_states_never_used() -> None:
+    plan = tune("product2d", 5, gradient=True, start=begun("product2d", 5), states=160, held_out=60, test=120, iterations=40)
+    assert plan.record["gradient"]
+    assert plan.record["kept"] == "tuned"
+    assert plan.record["ratio interval"][1] < 0.5
+
+
+def test_along_a_wrong_gradient_nothing_is_gained() -> None:
+    """The slope turned round: what was there before the search is what comes back."""
+    setting = named("product2d")
+    search = Descent(setting, PARTS, states=80, held_out=40, seed=0, say=lambda line: None)
+    right, form = search.slopes, form_of(begun("product2d", 5))
+
+    def turned(*given: Any) -> Any:
+        found = right(*given)
+        return found and (found[0], -found[1], found[2])
+
+    search.slopes = turned  # type: ignore[method-assign]
+    best, history = search.run(form, iterations=15, seconds=1e9, saved=None, keep=lambda made: None)
+    assert search.judge(best) == search.judge(form)
+    assert history[-1]["held out"] > search.judge(form)
+    search.slopes = right  # type: ignore[method-assign]
+    better, _ = search.run(form, iterations=15, seconds=1e9, saved=None, keep=lambda made: None)
+    assert search.judge(better) < search.judge(form) - 0.5
+
+
+def test_a_search_by_gradient_goes_on_where_it_was(tmp_path: Path) -> None:
+    common: dict[str, Any] = {"start": begun("mixture1d", 4), "states": 40, "held_out": 20, "test": 20, "iterations": 30, "gradient": True}
+    file, lines = tmp_path / "search.json", list[str]()
+    stopped = tune("mixture1d", 4, seconds=0.0, checkpoint=file, **common)
+    assert stopped.record["iterations"] == 0
+
+    class Broken(Exception):
+        pass
+
+    def report(line: str) -> None:
+        lines.append(line)
+        if line.startswith("10:"):
+            raise Broken
+
+    file.unlink()
+    with pytest.raises(Broken):
+        tune("mixture1d", 4, checkpoint=file, report=report, **common)
+    again = tune("mixture1d", 4, checkpoint=file, report=lines.append, **common)
+    assert any("going on after" in line for line in lines)
+    assert again.record["iterations"] == 30
+    with pytest.raises(ValueError, match="another search"):
+        tune("mixture1d", 4, checkpoint=file, **{**common, "gradient": False})
+
+
+def test_where_there_is_no_gradient_it_goes_by_differences() -> None:
+    start = begun("mixture1d", 4)
+    setting = replace(named("mixture1d"), pull=None)
+    few: dict[str, Any] = {"start": start, "states": 20, "held_out": 10, "test": 10, "iterations": 2}
+    assert tune(setting, 4, **few).record["gradient"] is False
+    assert tune("mixture1d", 4, gradient=False, **few).record["gradient"] is False
+    assert tune("mixture1d", 4, **few).record["gradient"] is False, "with few entries differences are cheap"
+    with pytest.raises(ValueError, match="has no pull"):
+        tune(setting, 4, gradient=True, **few)
+    with pytest.raises(ValueError, match="has no pull"):
+        Descent(setting, PARTS, states=20, held_out=10, seed=0, say=print).run(
+            form_of(start), iterations=2, seconds=1.0, saved=None, keep=lambda made: None
+        )
+
+
+def test_a_start_that_goes_back_and_forth_moves() -> None:
+    """Stages of Runge–Kutta methods have levels that are in no order: these may stay so, between the ends."""
+    setting = named("product2d")
+    first, last = setting.ends
+    form = form_of(trace(SOLVERS["heun"], uniform_lam(setting.schedule, 3, first.t, last.t)))
+    assert not form.ordered  # two evaluations at one level
+    search = Descent(setting, PARTS, states=80, held_out=40, seed=0, say=lambda line: None)
+    better, _ = search.run(form, iterations=20, seconds=1e9, saved=None, keep=lambda made: None)
+    assert search.judge(better) < search.judge(form) - 0.3
+    assert np.all((better.lams >= first.lam) & (better.lams < last.lam))
