@@ -119,17 +119,17 @@ def test_along_a_wrong_gradient_nothing_is_gained() -> None:
     """The slope turned round: what was there before the search is what comes back."""
     setting = named("product2d")
     search = Descent(setting, PARTS, states=80, held_out=40, seed=0, say=lambda line: None)
-    right, form = search.slopes, form_of(begun("product2d", 5))
+    right, form = search.tell, form_of(begun("product2d", 5))
 
     def turned(*given: Any) -> Any:
         found = right(*given)
         return found and (found[0], -found[1], found[2])
 
-    search.slopes = turned  # type: ignore[method-assign]
+    search.tell = turned  # type: ignore[method-assign]
     best, history = search.run(form, iterations=15, seconds=1e9, saved=None, keep=lambda made: None)
     assert search.judge(best) == search.judge(form)
     assert history[-1]["held out"] > search.judge(form)
-    search.slopes = right  # type: ignore[method-assign]
+    search.tell = right  # type: ignore[method-assign]
     better, _ = search.run(form, iterations=15, seconds=1e9, saved=None, keep=lambda made: None)
     assert search.judge(better) < search.judge(form) - 0.5
 

@@ -41,7 +41,7 @@ _FIRST, _BATCHES, _SEEN = 5, 3, 3
 class Descent(Search):
     """The states, and the steps on them: what ``Search`` has, by gradient. The setting has ``pull``."""
 
-    def slopes(
+    def tell(
         self, form: Form, rows: np.ndarray, vectors: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """(log |r_s|, g_s, the c_s of so many vectors v) of some states; None where a run is not finite."""
@@ -90,7 +90,7 @@ class Descent(Search):
         self.say(f"{done}: held out {best_score:.3f}; {len(theta)} numbers, {len(self.x)} states, by gradient")
         losses: list[float] = []
         while done < iterations and stale < _PATIENCE and time.monotonic() - began < seconds:
-            found = self.slopes(form.moved(self.parts, theta), self._rows(done), int(done % _SEEN == 0), rng)
+            found = self.tell(form.moved(self.parts, theta), self._rows(done), int(done % _SEEN == 0), rng)
             done += 1
             if found is None:  # a form too far: back to the best one, and smaller steps from there
                 theta, slope, first, cut = best.free(self.parts), 0.0 * slope, done, cut / 2.0
@@ -125,7 +125,7 @@ class Descent(Search):
 
     def _curve(self, form: Form, rng: np.random.Generator) -> np.ndarray:
         """H at the first form."""
-        found = [self.slopes(form, self._rows(k), _FIRST, rng) for k in range(_BATCHES)]
+        found = [self.tell(form, self._rows(k), _FIRST, rng) for k in range(_BATCHES)]
         if any(one is None for one in found):
             raise ValueError("the start diverges on this model: give another one")
         seen = np.concatenate([one[2] for one in found if one is not None])

@@ -20,10 +20,9 @@ def law_pull(denoise: Denoiser) -> Pull | None:
     Returns:
         the function, or None where this is no law's ``denoised``, or of one that gives no ``vjp``.
     """
-    law = getattr(denoise, "__self__", None)
-    if getattr(denoise, "__name__", "") != "denoised" or not hasattr(law, "vjp"):
+    vjp = getattr(getattr(denoise, "__self__", None), "vjp", None)
+    if getattr(denoise, "__name__", "") != "denoised" or vjp is None:
         return None
-    vjp = law.vjp
 
     def pull(x: Array, node: Node) -> tuple[Array, Callable[[Array], Array]]:
         return denoise(x, node), lambda v: vjp(x, node, v)
