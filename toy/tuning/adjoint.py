@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scorebed.solvers import Node
-from scorebed.solvers.ops import total
+from scorebed.solvers.plan.ops import total
 from scorebed.toy.tuning.form import Form
 from scorebed.toy.tuning.setting import Array, Setting
 
