@@ -43,6 +43,12 @@ from scorebed.toy.measure.runs import order_on
 result = order_on(PROBLEMS[0], SOLVERS["dpmpp_2m"])
 assert result.inside(2.0), result
 """,
+    "problem on a space": """
+from scorebed.solvers import SOLVERS
+from scorebed.toy.measure.runs import order_on
+result = order_on(PROBLEMS[0], SOLVERS["geodesic_heun"])
+assert result.inside(2.0), result
+""",
     "guide": """
 from scorebed import check_guided
 print(check_guided(fading(2.0), scale=3.0))
