@@ -114,14 +114,15 @@ def test_a_scheduler_refuses_what_it_cannot_run(file: Path, tmp_path: Path) -> N
         ScorebedScheduler(plan=str(tmp_path / "absent.json"))
 
 
-def test_the_page_shows_what_is_kept() -> None:
-    """The table of the page is the one that ``--show`` prints of the figures that are kept."""
+@pytest.mark.parametrize("name", ["tuned", "relatives"])
+def test_the_page_shows_what_is_kept(name: str) -> None:
+    """The tables of the page are those that ``--show`` prints of the figures that are kept."""
     import json
     import runpy
 
     root = Path(__file__).resolve().parent.parent
-    made = runpy.run_path(str(root / "benchmarks" / "tuned.py"))
-    rows = json.loads((root / "benchmarks" / "tuned.json").read_text(encoding="utf-8"))
+    made = runpy.run_path(str(root / "benchmarks" / f"{name}.py"))
+    rows = json.loads((root / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
     assert rows
     assert made["table"](rows) in (root / "docs" / "tuned.md").read_text(encoding="utf-8")
     assert all(row["ratio interval"][0] <= row["ratio"] <= row["ratio interval"][1] for row in rows)

@@ -83,6 +83,21 @@ def test_through_a_network() -> None:
         taped(replace(setting, pull=network_pull(denoise)), form, x, PARTS, 1e-5)
 
 
+def test_a_network_of_ones_own_is_tuned_by_gradient() -> None:
+    """Also where its weights ask for gradients; one that cuts its graph is tuned by differences."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layer = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.Tanh(), torch.nn.Linear(8, 64))
+    start = trace(SOLVERS["dpmpp_2m"], uniform_lam(VP(), 3))
+    few: dict[str, Any] = {"start": start, "states": 8, "held_out": 4, "test": 4, "iterations": 2}
+    mine = own(lambda x, node: layer(x), schedule=VP(), shape=(64,), library="torch")
+    assert tune(mine, 3, **few).record["gradient"] is True
+    cut = own(lambda x, node: layer(x).detach(), schedule=VP(), shape=(64,), library="torch")
+    assert tune(cut, 3, **few).record["gradient"] is False
+    with pytest.raises(ValueError, match="does not hang on x"):
+        tune(cut, 3, gradient=True, **few)
+
+
 @pytest.mark.parametrize("name", ["galaxy-hsc-32", "crystals", "21cm"])
 def test_through_the_packaged_networks(name: str) -> None:
     """In single precision, where differences are good to a hundredth."""

@@ -112,10 +112,11 @@ def own(
     """
     if library not in ("numpy", "torch"):
         raise ValueError(f"library = {library!r} is not known: give numpy or torch")
-    top = schedule.node(schedule.t_max)
+    top, pull = schedule.node(schedule.t_max), None
     if library == "torch":
         from scorebed.gpu.models.own import GradFree
 
+        pull = network_pull(denoiser(function, prediction))
         function = GradFree(function)
 
     def draw(n: int, seed: int) -> Array:
@@ -126,9 +127,7 @@ def own(
 
         return torch.from_numpy(x).float()
 
-    denoise = denoiser(function, prediction)
-    pull = network_pull(denoise) if library == "torch" else None
-    return Setting(name=name, denoise=denoise, schedule=schedule, draw=draw, pull=pull)
+    return Setting(name=name, denoise=denoiser(function, prediction), schedule=schedule, draw=draw, pull=pull)
 
 
 def named(name: str, end: float | None = None) -> Setting:
