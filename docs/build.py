@@ -17,6 +17,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,13 @@ def methods(out: Path) -> list[Any]:
     ]
 
 
+def _end(node: Any) -> str:
+    """A node in four figures, where it has numbers."""
+    numbers = {name: getattr(node, name, None) for name in ("t", "alpha", "sigma", "lam")}
+    said = ", ".join(f"{name} = {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float))
+    return said or str(node)
+
+
 def problems(out: Path) -> list[Any]:
     """A page for each problem and each schedule."""
     folder = out / "problems"
@@ -158,8 +166,8 @@ def problems(out: Path) -> list[Any]:
         rows = [
             ["dimension", problem.d],
             ["process", problem.process],
-            ["from", s],
-            ["to", t],
+            ["from", _end(s)],
+            ["to", _end(t)],
             ["exact answer", "closed in form" if problem.closed else "an integration with its own error"],
             ["states of a study", problem.samples],
             ["finest run", f"{problem.finest} steps"],
@@ -178,7 +186,7 @@ def problems(out: Path) -> list[Any]:
 def claims(out: Path) -> str:
     """Claims of papers as one table."""
     rows = [
-        [c.id, c.paper, c.reference, c.statement, c.expected, c.when, c.control]
+        [c.id, c.paper, c.reference, f'<span class="wide">{_cell(c.statement)}</span>', c.expected, c.when, c.control]
         for c in registry.load().values()
     ]  # fmt: skip
     intro = (
@@ -186,7 +194,7 @@ def claims(out: Path) -> str:
         "mechanism is broken and which must fail. `scorebed claims` measures them again.\n\n"
     )
     heads = ["id", "paper", "source", "statement", "verdict", "true when", "control breaks"]
-    (out / "claims.md").write_text(intro + table(heads, rows) + "\n", encoding="utf-8")
+    (out / "claims.md").write_text("---\nhide: [toc]\n---\n\n" + intro + table(heads, rows) + "\n", encoding="utf-8")
     return "claims.md"
 
 
@@ -209,11 +217,19 @@ def conventions(out: Path) -> str:
     return "conventions.md"
 
 
+def _first(module: Any) -> str:
+    """The first sentence of a module's docstring."""
+    return (inspect.getdoc(module) or "").partition("\n\n")[0].replace("``", "`")
+
+
 def reference(out: Path) -> list[Any]:
     """Pages of the public names, from their docstrings."""
     folder = out / "reference"
     folder.mkdir(parents=True)
-    nav = []
+    nav: list[Any] = [{"All": "reference/index.md"}]
+    rows = [[f"[scorebed.{name}]({name}.md)", _first(import_module(f"scorebed.{name}"))] for name in REFERENCE]
+    intro = "# Reference\n\nThe public names, module by module; those of `scorebed` itself are listed in `docs/api.txt`.\n\n"
+    (folder / "index.md").write_text(intro + table(["module", "what is in it"], rows) + "\n", encoding="utf-8")
     for name in REFERENCE:
         (folder / f"{name}.md").write_text(f"# scorebed.{name}\n\n::: scorebed.{name}\n", encoding="utf-8")
         nav.append({name: f"reference/{name}.md"})
@@ -299,6 +315,9 @@ def main(folder: Path) -> None:
         "CHANGELOG.md": "changes.md",
     }.items():
         kept(out, source, target, moved)
+    board, caption = out / "scoreboard.md", json.loads((ROOT / "docs" / "captions.json").read_text(encoding="utf-8"))["peers"]
+    title, _, rest = board.read_text(encoding="utf-8").partition("\n")
+    board.write_text(f"{title}\n\n![{caption}](docs/peers.png)\n{rest}", encoding="utf-8")
     config = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text(encoding="utf-8"))
     config |= {"docs_dir": "pages", "site_dir": "html", "nav": nav}
     config["plugins"][1]["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]

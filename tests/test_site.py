@@ -40,7 +40,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_there_is_a_page_for_everything(site: Path) -> None:
     missing = [name for name in SOLVERS if not (site / "methods" / name / "index.html").is_file()]
     missing += [name for name in PROBLEMS if not (site / "problems" / name / "index.html").is_file()]
-    missing += [name for name in ("claims", "conventions", "scoreboard", "architecture") if not (site / name / "index.html").is_file()]
+    missing += [
+        name for name in ("claims", "conventions", "scoreboard", "architecture", "reference") if not (site / name / "index.html").is_file()
+    ]
     assert not missing
     assert len(list(site.rglob("index.html"))) >= 150
 
