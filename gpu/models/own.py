@@ -16,6 +16,11 @@ from scorebed.solvers.schedule import Schedule
 class Own(Pretrained):
     """A network of one's own; it goes to another process as it is pickled, not by a name."""
 
+    @property
+    def about(self) -> str:
+        """That it is one's own: what it has learned is not seen from outside."""
+        return self.what
+
 
 class Called(nn.Module):
     """A function (x, node) as a module, with a number that has its device."""

@@ -63,6 +63,11 @@ class Pretrained:
         """How many numbers the network has learned."""
         return sum(p.numel() for p in self.network.parameters())
 
+    @property
+    def about(self) -> str:
+        """What it is, how large, whose and under which licence, in a line."""
+        return f"{self.what}; {self.parameters:,} parameters. Weights of {self.package}, licence: {self.licence}"
+
     def to(self, device: str | torch.device) -> Pretrained:
         """Move the network, in place as ``nn.Module.to`` does; its condition follows the states."""
         self.network.to(device)

@@ -73,7 +73,7 @@ def sample(
         chosen = [SOLVERS[name](start=begin) if begin else SOLVERS[name]]
     method = chosen[0]
     steps = _steps(network, method, nfe, grid)
-    typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
+    typer.echo(f"{model}: {network.about}")
     began = time.perf_counter()
     with bar() as report, torch.no_grad():
         x = network.start(n, seed)

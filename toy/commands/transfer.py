@@ -85,7 +85,7 @@ def transfer(
     known(targets, TARGETS, "target", "--targets")
     network = network_named(model, shape, schedule, prediction)
     folder = out or Path("out") / "transfer" / network.name
-    typer.echo(f"{model}: {network.what}; {network.parameters:,} parameters. Weights of {network.package}, licence: {network.licence}")
+    typer.echo(f"{model}: {network.about}")
     began = time.perf_counter()
     how: dict[str, Any] = {"fresh": fresh, "force": force, "jobs": jobs, "backend": backend, "scheduler": scheduler}
     with keeping(folder), bar() as report:
