@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorebed.analytic.gaussian.line_quadrature import nodes, panels
-from scorebed.analytic.gaussian.mixture import CLEAN, GaussianMixture
+from scorebed.analytic.gaussian.mixture import GaussianMixture
 from scorebed.solvers.schedule import Node
 
 Floats = NDArray[np.float64]
@@ -84,8 +84,3 @@ def total_variation(p: GaussianMixture, q: GaussianMixture, node: Node | None = 
     """½ ∫ |p − q| at a node."""
     x, w = points(p, q, node=node)
     return 0.5 * float(w @ np.abs(np.exp(np.asarray(p.log_prob(x, node))) - np.exp(np.asarray(q.log_prob(x, node)))))
-
-
-def law_at(law: GaussianMixture, node: Node = CLEAN) -> GaussianMixture:
-    """The law of x_t/alpha: the target convolved with N(0, rho²)."""
-    return GaussianMixture(law.weights, law.means, np.asarray(law.structure.along(np.ones((1, 1)))[0]) + (node.sigma / node.alpha) ** 2)

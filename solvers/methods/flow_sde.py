@@ -16,16 +16,13 @@ import math
 from typing import Any, Literal
 
 from scorebed.solvers.base import solver
+from scorebed.solvers.methods.rectified import tau
 from scorebed.solvers.methods.runge_kutta import DISCRETISED
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.ranges import within
 from scorebed.solvers.schedule import Node
 from scorebed.solvers.weights.exponential import eps_of
-
-
-def _tau(node: Node) -> float:
-    return node.sigma / (node.alpha + node.sigma)
 
 
 def _sent(denoise: Denoiser, x: Array, s: Node, t: Node, noise: Noise, c: float, std: float) -> tuple[Array, None]:
@@ -39,8 +36,8 @@ def _sent(denoise: Denoiser, x: Array, s: Node, t: Node, noise: Noise, c: float,
 @within(a="[0, inf)")
 def flow_sde(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise: Noise, *, a: float = 0.7) -> tuple[Array, Any]:
     r"""z_t = (1 − τ_t) D + (τ_t − ς²/2τ_s) ε̂ + ς ξ,  ς = a sqrt(τ_s/(1 − τ_s)) sqrt(τ_s − τ_t)."""
-    std = a * math.sqrt(s.rho * (_tau(s) - _tau(t)))
-    return _sent(denoise, x, s, t, noise, _tau(t) - std * std / (2.0 * _tau(s)), std)
+    std = a * math.sqrt(s.rho * (tau(s) - tau(t)))
+    return _sent(denoise, x, s, t, noise, tau(t) - std * std / (2.0 * tau(s)), std)
 
 
 @solver(order=1, weak=1, strong=1, reference="arXiv:2505.07818, eq. 7", inexact=DISCRETISED)
@@ -53,8 +50,8 @@ def flow_dance(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noise
     Returns:
         (x_t of the shape of x, None for no memory).
     """
-    std = eta * math.sqrt(_tau(s) - _tau(t))
-    return _sent(denoise, x, s, t, noise, _tau(t) - std * std / (2.0 * _tau(s)), std)
+    std = eta * math.sqrt(tau(s) - tau(t))
+    return _sent(denoise, x, s, t, noise, tau(t) - std * std / (2.0 * tau(s)), std)
 
 
 @solver(order=1, weak=1, strong=1, reference="arXiv:2509.05952, eq. 15, its angle by sqrt(h)")
@@ -71,7 +68,7 @@ def flow_cps(
         (x_t of the shape of x, None for no memory).
     """
     angle = 0.5 * math.pi * eta * (1.0 if per == "step" else min(1.0, math.sqrt(t.lam - s.lam)))
-    return _sent(denoise, x, s, t, noise, _tau(t) * math.cos(angle), _tau(t) * math.sin(angle))
+    return _sent(denoise, x, s, t, noise, tau(t) * math.cos(angle), tau(t) * math.sin(angle))
 
 
 @solver(order=1, weak=1, strong=1, reference="arXiv:2605.23522, noise of the released code")
@@ -85,4 +82,4 @@ def flow_precise(denoise: Denoiser, x: Array, s: Node, t: Node, carry: None, noi
         (x_t of the shape of x, None for no memory).
     """
     turn = eta * eta * (t.lam - s.lam)
-    return _sent(denoise, x, s, t, noise, _tau(t) * math.exp(-0.5 * turn), _tau(t) * math.sqrt(-math.expm1(-turn)))
+    return _sent(denoise, x, s, t, noise, tau(t) * math.exp(-0.5 * turn), tau(t) * math.sqrt(-math.expm1(-turn)))

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 Law = Callable[[np.ndarray], np.ndarray]
 """Density at points (n, *shape)."""
 PIXELS = 330
-EDGE = "#c4c4c4"
 HALO = "#ffffff"
 
 

@@ -22,7 +22,6 @@ from scorebed.toy.foreign.draws import Draws, replaced
 Denoise = Callable[[Any, Node], Any]
 Flow = Callable[[np.ndarray, Node, Node], np.ndarray]
 CLEAN = Node(t=0.0, alpha=1.0, sigma=0.0, lam=math.inf)
-DTYPES = ("float64", "float64 state", "float32")
 
 
 class Own(list[Node]):

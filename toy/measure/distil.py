@@ -164,14 +164,7 @@ def _student(nodes: Sequence[Node], made: list[Function]) -> Student:
     return Student(tuple(nodes), tuple(made))
 
 
-def one_step_w2(f: Function, law: GaussianMixture, s: Node, n: int = 4001) -> float:
-    """W2 between the law of f(x_s), x_s of the exact marginal at s, and the data, on n equally likely points (f may fall)."""
-    u = (np.arange(n) + 0.5) / n
-    x = np.asarray(law.marginal(s).quantile(u))
-    return float(np.sqrt(np.mean((np.sort(f(x)) - np.asarray(law.quantile(u))) ** 2)))
-
-
 def prior_w2(f: Function, law: GaussianMixture, sigma: float, n: int = 4001) -> float:
-    """The same from N(0, sigma²)."""
+    """W2 between the law of f(x), x ~ N(0, sigma²), and the data, on n equally likely points (f may fall)."""
     u = (np.arange(n) + 0.5) / n
     return float(np.sqrt(np.mean((np.sort(f(sigma * ndtri(u))) - np.asarray(law.quantile(u))) ** 2)))

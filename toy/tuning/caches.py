@@ -20,7 +20,7 @@ from scorebed.solvers import NonFinite, NotLinear, Plan, Solver, trace
 from scorebed.solvers.cache_rules import Threshold, expected, scaled
 from scorebed.solvers.grid import make
 from scorebed.solvers.parallel import late, picard, rounds
-from scorebed.solvers.reuse import Cache, cached, reuse
+from scorebed.solvers.reuse import cached, reuse
 from scorebed.toy.measure.cost import most_steps
 from scorebed.toy.studies.stability import real_interval
 from scorebed.toy.tuning.setting import Setting, distances
@@ -102,12 +102,6 @@ def threshold_for(
             break
         best = (float(threshold), keep, cost)
     return best
-
-
-def measured_rule(setting: Setting, plan: Plan, rule: Threshold, x: Any, **how: Any) -> tuple[list[bool], Any]:
-    """What a rule decides on the model itself, on these states together, and where the run ends."""
-    cache = Cache(setting.denoise, rule.fresh(), **how)
-    return cache.made, plan.run(cache, x, noise=0)
 
 
 def twin_error(plan: Plan, variances: np.ndarray, states: int, seed: int = 0) -> float:
