@@ -68,6 +68,13 @@ def test_problems_of_spaces_are_registered_and_run_only_when_named() -> None:
     assert [p.name for p, _ in pairs(["all"])] == list(PROBLEMS)
 
 
+def test_a_problem_that_names_no_methods_has_those_that_belong() -> None:
+    bare = replace(PROBLEMS["sphere"], name="bare", solvers=())
+    ((_, methods),) = pairs([bare])
+    assert methods == pairs([bare], ["all"])[0][1]
+    assert {"geodesic_heun", "rkmk_3"} <= {s.name for s in methods}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_problem_has_its_own_methods_of_every_kind(name: str) -> None:
     problem = PROBLEMS[name]

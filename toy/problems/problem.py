@@ -119,7 +119,7 @@ class BaseProblem:
         closed: whether ``target.flow`` is closed in form; otherwise the reference is an integration with its own error estimate.
         samples: how many initial states a study draws.
         finest: the most steps that a study refines to.
-        solvers: the names of the methods of a study that names none; none takes the study's own.
+        solvers: the names of the methods of a study that names none; none takes the study's own, or all that belong there.
     """
 
     name: str

@@ -61,7 +61,8 @@ def pick(wanted: Sequence[str | T] | None, known: Mapping[str, T], what: str) ->
 def pairs(
     problems: Sequence[str | Problem] | None = None, solvers: Sequence[str | Solver] | None = None
 ) -> list[tuple[Problem, list[Solver]]]:
-    """The problems of a study and the solvers of each: as named, by default those of R^d with ``DEFAULT``, and on spaces their own.
+    """The problems of a study and the solvers of each: as named, by default those of R^d with ``DEFAULT``, others with their own, or with
+    all that belong there.
 
     Of ``["all"]`` each problem has the solvers that belong there. A solver that is named is kept wherever it is refused, so that the rows
     say so, if there is another problem for it and another solver for the problem.
@@ -74,7 +75,7 @@ def pairs(
     """
     chosen = pick(problems or PLAIN, PROBLEMS, "problem")
     if not solvers:
-        return [(p, pick(p.solvers or DEFAULT, SOLVERS, "solver")) for p in chosen]
+        return [(p, pick(p.solvers, SOLVERS, "solver") if p.solvers else _usual(p)) for p in chosen]
     methods = pick(solvers, AT_CHOICE, "solver")
     why = {(p, s): refusal(p, s) for p in chosen for s in methods}
     if list(solvers) == ["all"]:
@@ -86,6 +87,14 @@ def pairs(
         if all(why[p, s] for s in methods):
             raise ValueError(why[p, methods[0]])
     return [(p, methods) for p in chosen]
+
+
+def _usual(problem: Problem) -> list[Solver]:
+    """``DEFAULT``, or where none of it belongs all that do."""
+    usual: list[Solver] = pick(DEFAULT, SOLVERS, "solver")
+    if all(refusal(problem, s) for s in usual):
+        return [s for s in AT_CHOICE.values() if not refusal(problem, s)]
+    return usual
 
 
 def grids_of(problem: Problem, grids: Sequence[str] | None) -> list[str]:
