@@ -24,7 +24,7 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 
 from scorebed.solvers.grid import _interior, spacing
 from scorebed.solvers.schedule import Node, Schedule
@@ -59,7 +59,9 @@ def _equidistribute(
         rest, (low, high) = r * below[-1] - below[i], edges[i : i + 2]
         if abs(rest) >= abs(below[i + 1] - below[i]):  # at a node of the table, to round-off
             return schedule.at_lam(float(high))
-        return schedule.at_lam(float(brentq(lambda lam: _integral(density, low, lam) - rest, low, high, xtol=1e-14, rtol=1e-14)))
+        return schedule.at_lam(
+            float(scipy.optimize.brentq(lambda lam: _integral(density, low, lam) - rest, low, high, xtol=1e-14, rtol=1e-14))
+        )
 
     return _interior(schedule, n, start, end, between)
 

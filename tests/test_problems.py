@@ -18,6 +18,7 @@ from scorebed.toy import problems
 from scorebed.toy.measure.cost import affordable, cost, most_steps
 from scorebed.toy.measure.runs import case, order_on, path_error
 from scorebed.toy.problems import registry
+from scorebed.toy.problems.digits import handwritten
 from scorebed.toy.problems.euclidean import EuclideanProblem, diagonal
 from scorebed.toy.problems.gaussians import GAUSSIANS, GUIDED, STIFF
 from scorebed.toy.problems.inverse import INVERSE
@@ -154,3 +155,11 @@ def test_a_problem_is_the_same_where_it_says_the_same() -> None:
     assert replace(a) == a
     assert hash(replace(a)) == hash(a)
     assert replace(a, end=0.1).ends != a.ends
+
+
+def test_the_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = handwritten()
+    assert np.array_equal(pixels, load_digits().data)
+    assert np.array_equal(labels, load_digits().target)

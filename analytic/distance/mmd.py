@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import cdist
+import scipy
 
 from scorebed.analytic.gaussian.arrays import finite
 from scorebed.analytic.gaussian.covariance import Covariance, LowRank
@@ -77,7 +77,7 @@ def _mean_kernel(a: GaussianMixture | np.ndarray, b: GaussianMixture | np.ndarra
         return float(np.mean(_smoothed(b, np.asarray(a), h, h)))
     x, total, step = np.asarray(a), 0.0, max(1, _BLOCK // len(b))
     for i in range(0, len(x), step):
-        total += float(np.exp(-0.5 / h**2 * cdist(x[i : i + step], b, "sqeuclidean")).sum())
+        total += float(np.exp(-0.5 / h**2 * scipy.spatial.distance.cdist(x[i : i + step], b, "sqeuclidean")).sum())
     return total / (len(x) * len(b))
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.integrate import solve_ivp
+import scipy
 
 from scorebed.solvers.base import Carry, Solver, solver
 from scorebed.solvers.methods.runge_kutta import schedule_of, velocity
@@ -108,7 +108,7 @@ def _system(ask: Ask, denoise: Denoiser, x: Array, s: Node, t: Node) -> Array:
         z = _alike(y, x)
         return velocity(y, _flat(denoise(z, node)), node)
 
-    solved = solve_ivp(right_side, (s.t, t.t), _flat(x), method=ask.method, rtol=ask.rtol, atol=ask.atol)
+    solved = scipy.integrate.solve_ivp(right_side, (s.t, t.t), _flat(x), method=ask.method, rtol=ask.rtol, atol=ask.atol)
     if not solved.success:
         raise IntegratorFailed(f"scipy's {ask.method} stopped at t = {solved.t[-1]} on the way from {s} to {t}: {solved.message}")
     return _alike(solved.y[:, -1], x)

@@ -16,8 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog, nnls
-from scipy.spatial import ConvexHull, HalfspaceIntersection
+import scipy
 
 from scorebed.solvers.model import Array
 from scorebed.solvers.space.box import Rule
@@ -58,7 +57,7 @@ class Polytope(Faces):
         """The centre of a largest ball inside, of radius at most the size of the offsets."""
         size = 1.0 + float(np.abs(self.b).max())
         ends: list[tuple[float | None, float | None]] = [(None, None)] * self.dim + [(0.0, size)]
-        ball = linprog(np.eye(self.dim + 1)[-1] * -1.0, np.c_[self.A, np.ones(len(self.b))], self.b, bounds=ends)
+        ball = scipy.optimize.linprog(np.eye(self.dim + 1)[-1] * -1.0, np.c_[self.A, np.ones(len(self.b))], self.b, bounds=ends)
         if ball.status != 0 or not (self.b - self.A @ ball.x[:-1] > 0.0).all():
             raise ValueError("A x ≤ b has no interior points: give faces that enclose some volume")
         return np.asarray(ball.x[:-1])
@@ -97,7 +96,7 @@ class Polytope(Faces):
         h = self.A @ x - self.b
         scale = float(h.max())
         h = h / scale
-        u, _ = nnls(np.vstack([-self.A.T, h]), np.eye(self.dim + 1)[-1], maxiter=100 * len(h))
+        u, _ = scipy.optimize.nnls(np.vstack([-self.A.T, h]), np.eye(self.dim + 1)[-1], maxiter=100 * len(h))
         r = np.vstack([-self.A.T, h]) @ u - np.eye(self.dim + 1)[-1]
         z = -r[:-1] / r[-1]
         active = u > 1e-12 * u.max()
@@ -119,7 +118,7 @@ class Polytope(Faces):
     @cached_property
     def _bounded(self) -> bool:
         axes = np.vstack([np.eye(self.dim), -np.eye(self.dim)])
-        return all(linprog(c, self.A, self.b, bounds=(None, None)).status == 0 for c in axes)
+        return all(scipy.optimize.linprog(c, self.A, self.b, bounds=(None, None)).status == 0 for c in axes)
 
     @cached_property
     def vertices(self) -> np.ndarray:
@@ -133,7 +132,7 @@ class Polytope(Faces):
         if self.dim == 1:
             sign = self.A[:, 0]
             return np.array([[np.max((self.b / sign)[sign < 0.0])], [np.min((self.b / sign)[sign > 0.0])]])
-        return np.unique(HalfspaceIntersection(np.c_[self.A, -self.b], self.centre).intersections, axis=0)
+        return np.unique(scipy.spatial.HalfspaceIntersection(np.c_[self.A, -self.b], self.centre).intersections, axis=0)
 
     @cached_property
     def _fan(self) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +140,7 @@ class Polytope(Faces):
         corners = self.vertices
         if self.dim == 1:
             return corners[None], np.array([corners[1, 0] - corners[0, 0]])
-        hull = ConvexHull(corners)
+        hull = scipy.spatial.ConvexHull(corners)
         parts = np.concatenate([np.broadcast_to(self.centre, (len(hull.simplices), 1, self.dim)), corners[hull.simplices]], axis=1)
         return parts, np.abs(np.linalg.det(parts[:, 1:] - parts[:, :1])) / float(np.prod(np.arange(1, self.dim + 1)))
 

@@ -29,6 +29,8 @@ from scorebed.toy.console import (
 from scorebed.toy.options import Dark, For
 
 BUDGETS = (5, 10, 20, 40)
+READY = ("scorebed.toy.studies.cell", "scorebed.toy.problems.registry")
+"""What every row needs."""
 
 
 def _budget(text: str | int) -> int:
@@ -83,6 +85,7 @@ def study(
     check_engine(backend, scheduler)
     from scorebed.solvers import GRIDS
     from scorebed.toy.problems.registry import PROBLEMS
+    from scorebed.toy.store.engines import engine
     from scorebed.toy.studies.study import AT_CHOICE, grids_of, pairs, run_study
 
     known(problems, PROBLEMS, "problem", "--problems")
@@ -93,21 +96,21 @@ def study(
     except ValueError as apart:
         raise typer.BadParameter(str(apart), param_hint="--solvers") from None
     try:
-        for problem, _ in pairs(problems, solvers):
-            grids_of(problem, grids)
+        cells = sum(len(grids_of(problem, grids)) * len(methods) for problem, methods in pairs(problems, solvers))
     except ValueError as unfit:
         raise typer.BadParameter(str(unfit), param_hint="--grids") from None
     began, budgets = time.perf_counter(), sorted(set(nfe or BUDGETS))
-    how: dict[str, Any] = {"store": store, "fresh": fresh, "force": force, "jobs": jobs, "backend": backend, "scheduler": scheduler}
-    Thread(target=import_module, args=("scorebed.toy.figures.report",), daemon=True).start()  # while the processes work
-    with keeping(store or out), bar() as report:
-        table = run_study(problems, solvers, grids, budgets, seed, out, report, **how)
-    took = time.perf_counter() - began
-    from scorebed.toy.figures import report as pictures
+    how: dict[str, Any] = {"store": store, "fresh": fresh, "force": force}
+    with keeping(store or out), engine(backend, jobs, scheduler, cells, READY) as who:
+        Thread(target=import_module, args=("scorebed.toy.figures.report",), daemon=True).start()  # while others work
+        with bar() as report:
+            table = run_study(problems, solvers, grids, budgets, seed, out, report, backend=who, **how)
+        took = time.perf_counter() - began
+        from scorebed.toy.figures import report as pictures
 
-    with bar() as report:
         pages = pictures.tables(table, budgets, out, screen().print)
-        drawn = pictures.figures(table, out, seed, report, dark) if figures else []
+        with bar() as report:
+            drawn = pictures.figures(table, out, seed, report, dark, who if who.near else "local", jobs) if figures else []
     files = [out / "results.csv", *pages, *(path for path in drawn if path.suffix == ".png")]
     typer.echo(f"{table.attrs['kept']} rows kept, {table.attrs['made']} measured in {took:.0f} s", nl=False)
     typer.echo(f", {time.perf_counter() - began:.0f} s with tables and figures; seed {seed}. Written to {out}:")

@@ -15,6 +15,7 @@ from scorebed.analytic.heat import HeatMixture
 from scorebed.analytic.heat.wrapped import wrapped
 from scorebed.solvers import EDM
 from scorebed.solvers.space import Torus
+from scorebed.toy.problems.digits import handwritten
 
 Floats = NDArray[np.float64]
 
@@ -72,9 +73,7 @@ class Domain:
 
 def digits() -> GaussianMixture:
     """200 of scikit-learn's digits, 64 pixels in [−1, 1], centred, each the centre of a Gaussian of deviation 0.25."""
-    from sklearn.datasets import load_digits
-
-    data = load_digits().data[:200] / 8.0 - 1.0
+    data = handwritten()[0][:200] / 8.0 - 1.0
     return from_data(data - data.mean(0), 0.25)
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.integrate import solve_ivp
+import scipy
 
 from scorebed.analytic.distance import gaussian_w2
 from scorebed.analytic.output.moments import moments
@@ -83,7 +83,7 @@ def integrated(process: LinearProcess, model: Denoiser, x: State, s: Point, t: P
         return np.concatenate([part.ravel() for part in parts(Transfer(rates.a, rates.b, rates.c)(z, model(z, node)))])
 
     begin = np.concatenate([part.ravel() for part in parts(x)])
-    done = solve_ivp(slope, (s.t, t.t), begin, method="DOP853", rtol=tolerance, atol=tolerance)
+    done = scipy.integrate.solve_ivp(slope, (s.t, t.t), begin, method="DOP853", rtol=tolerance, atol=tolerance)
     if not done.success:
         raise RuntimeError(f"the reference integration from {s} to {t} failed: {done.message}")
     return split(done.y[:, -1])

@@ -25,8 +25,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.polynomial import chebyshev
-from scipy.interpolate import CubicSpline
 from scipy.special import roots_genlaguerre, roots_jacobi
 
 from scorebed.analytic.heat import HeatMixture
@@ -238,7 +238,7 @@ def length(off: np.ndarray) -> float:
 
 
 @lru_cache(maxsize=512)
-def _slope(chain: RadialChain, node: Node) -> CubicSpline:
+def _slope(chain: RadialChain, node: Node) -> scipy.interpolate.CubicSpline:
     """(p'/p)/r as a function of r."""
     r = np.linspace(0.0, min(chain.radial.end, 1.5 * _REACH), 900)
     x = chain.states(r[1:])
@@ -246,7 +246,7 @@ def _slope(chain: RadialChain, node: Node) -> CubicSpline:
     score = chain.target.score(x, node)
     slope = -chain.space.inner(x, score, chain.space.log(x, pole)) / r[1:] ** 2
     first = slope[0] + (slope[0] - slope[1]) / 3.0  # even in r
-    return CubicSpline(r, np.append(first, slope))
+    return scipy.interpolate.CubicSpline(r, np.append(first, slope))
 
 
 def count_draws(solver: Solver, target: HeatMixture, x: np.ndarray, s: Node, t: Node) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.integrate import solve_ivp
+import scipy
 
 from scorebed.solvers import Denoiser, Node, Schedule
 
@@ -47,7 +47,7 @@ def _run(denoise: Denoiser, x: np.ndarray, s: Node, t: Node, tolerance: float) -
         return ((node.alpha / scale) * denoised - (node.alpha / scale) ** 2 * u).ravel()
 
     u = (x / math.hypot(s.alpha, s.sigma)).ravel()
-    done = solve_ivp(slope, (s.lam, t.lam), u, method="DOP853", rtol=tolerance, atol=tolerance)
+    done = scipy.integrate.solve_ivp(slope, (s.lam, t.lam), u, method="DOP853", rtol=tolerance, atol=tolerance)
     if not done.success:
         raise RuntimeError(f"the reference integration from {s} to {t} failed: {done.message}")
     return math.hypot(t.alpha, t.sigma) * done.y[:, -1].reshape(x.shape)
@@ -77,7 +77,7 @@ def integrate_on(target: Any, x: np.ndarray, s: Node, t: Node, tolerance: float 
             node = s if sigma == s.sigma else t if sigma == t.sigma else schedule.at_lam(-math.log(sigma))
             return (-sigma * target.score(target.space.project(y.reshape(x.shape)), node)).ravel()
 
-        done = solve_ivp(slope, (s.sigma, t.sigma), x.ravel(), method="DOP853", rtol=tolerance, atol=tolerance)
+        done = scipy.integrate.solve_ivp(slope, (s.sigma, t.sigma), x.ravel(), method="DOP853", rtol=tolerance, atol=tolerance)
         if not done.success:
             raise RuntimeError(f"the reference integration from {s} to {t} failed: {done.message}")
         return np.asarray(target.space.project(done.y[:, -1].reshape(x.shape)))

@@ -24,6 +24,7 @@ from scorebed.solvers import SOLVERS, VP, Solver, grid, sample
 from scorebed.solvers.guide import guided
 from scorebed.toy.measure.guided_law import Split
 from scorebed.toy.measure.guided_plane import Compared
+from scorebed.toy.problems.digits import handwritten
 from scorebed.toy.studies.hacking import COUNTS, best_of_means
 
 Floats = np.ndarray
@@ -73,10 +74,8 @@ def digits(which: int = 0, bandwidth: float = BANDWIDTH) -> Digits:
     Returns:
         the Digits: data, labels, the class, its law, the law of all, and axes.
     """
-    from sklearn.datasets import load_digits  # here, for it takes a second
-
-    found = load_digits()
-    data, labels = found.data / 8.0 - 1.0, found.target
+    pixels, labels = handwritten()
+    data = pixels / 8.0 - 1.0
     axes = np.linalg.svd(data - data.mean(0), full_matrices=False)[2][:AXES]
     return Digits(data, labels, which, from_data(data[labels == which], bandwidth), from_data(data, bandwidth), axes)
 

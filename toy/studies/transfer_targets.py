@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorebed.solvers import Denoiser
+from scorebed.toy.problems.digits import handwritten
 
 Points = NDArray[np.float64]
 ITEMS, RANK, CLUSTERS = 1500, 24, 8
@@ -152,9 +153,7 @@ def _pictures(pictures: Points, shape: tuple[int, ...]) -> Points:
 
 @lru_cache(maxsize=4)
 def _digit_items(shape: tuple[int, ...]) -> tuple[Points, float]:
-    from sklearn.datasets import load_digits
-
-    items = _pictures(load_digits().images[:ITEMS] / 8.0 - 1.0, shape)
+    items = _pictures(handwritten()[0][:ITEMS].reshape(-1, 8, 8) / 8.0 - 1.0, shape)
     return items, bandwidth(items)
 
 
