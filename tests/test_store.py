@@ -29,6 +29,7 @@ from scorebed.toy.store.files import StoreError, ready, replace_text, whole
 from scorebed.toy.store.key import key, keyed
 from scorebed.toy.store.tables import chosen, compare, conditions, everything, export, table
 from scorebed.toy.store.tasks import Chain, Task, run
+from scorebed.toy.store.work import work
 from scorebed.toy.studies.cell import measure
 
 # Keys
@@ -341,6 +342,19 @@ def test_the_engine_and_the_order_change_nothing(tmp_path: Path) -> None:
     assert said[-1][:2] == (12, 12)
     with Store(tmp_path) as store:
         assert run([powers(n, None) for n in numbers], store, Here()).values == wanted
+
+
+def test_chains_begin_in_the_order_asked_for_on_an_engine_that_stays_open() -> None:
+    began: list[int] = []
+
+    def noted(n: int) -> dict[str, Any]:
+        began.append(n)
+        return square(n)
+
+    with engine(jobs=1) as who, engine(who, jobs=0) as same:
+        assert same is who
+        done = work([powers(n, noted, most=4) for n in (2, 3)], backend=who, order=(1, 0))
+    assert (began, done.values) == ([3, 2], [[4], [9]])
 
 
 def test_what_is_finished_is_kept_when_one_fails(tmp_path: Path) -> None:

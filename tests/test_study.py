@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from scorebed.solvers import SOLVERS, VP, methods_on, sample, solver, trace
 from scorebed.toy.cli import main
 from scorebed.toy.console import spread
-from scorebed.toy.figures import plots, report, scenes
+from scorebed.toy.figures import plots, report, scenes, style
 from scorebed.toy.figures.style import FAMILIES, LINES, appearances, family, save
 from scorebed.toy.measure.cost import affordable, cost
 from scorebed.toy.problems.reference import integrate
@@ -274,6 +274,15 @@ def test_tables_and_figures_are_written(table: pd.DataFrame, folder: Path) -> No
     assert all(p.stat().st_size > 10_000 for p in drawn)
     again = save(plots.convergence(table), folder / "again", "convergence")
     assert [p.read_bytes() for p in again] == [(folder / p.name).read_bytes() for p in again]
+
+
+def test_figures_of_other_processes_are_the_same_files(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "_chosen", "slide")
+    rows = table[(table["problem"] == "mixture1d") & (table["kind"] == "path")]
+    here, there = (report.figures(rows, tmp_path / str(jobs), dark=True, jobs=jobs) for jobs in (1, 2))
+    assert [p.name for p in here] == [p.name for p in there]
+    assert {"convergence-dark.png", "work_precision.svg"} <= {p.name for p in there}
+    assert [p.read_bytes() for p in here] == [p.read_bytes() for p in there]
 
 
 def test_figures_of_single_runs(tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from scorebed.solvers.process import LINEAR
 from scorebed.toy.figures import plots, process_scenes, scenes, space_scenes
-from scorebed.toy.figures.style import save
+from scorebed.toy.figures.style import chosen, purpose, save
 from scorebed.toy.problems.problem import Problem
 from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.store.files import replace_text
+from scorebed.toy.store.tasks import Chain, Engine, Task
+from scorebed.toy.store.work import work
+from scorebed.toy.studies.sent import Sent
 from scorebed.toy.studies.tables import Summary, markdown, overview, summarise, terminal
 
 LEGEND = (
@@ -81,15 +85,50 @@ def pictures(problem: Problem) -> list[tuple[str, Callable[..., Any]]]:
 
 
 def figures(
-    table: pd.DataFrame, out: Path, seed: int = 0, report: Callable[[int, int, str], Any] | None = None, dark: bool = False
+    table: pd.DataFrame,
+    out: Path,
+    seed: int = 0,
+    report: Callable[[int, int, str], Any] | None = None,
+    dark: bool = False,
+    backend: str | Engine = "local",
+    jobs: int | None = 1,
 ) -> list[Path]:
-    """Draw what the rows give: convergence and work-precision, or the grids where there are several; weak order; those on spaces in
-    ``spaces_….png``; and ``pictures``.
+    """Draw what the rows give, each figure by itself, in the processes of a machine that sees ``out``.
+
+    Args:
+        report, backend, jobs: as ``toy.store.work.work`` says.
 
     Returns:
         paths of the figures written.
     """
-    jobs: list[tuple[str, Callable[[], Any]]] = []
+    chains = [_chain(name, make, out, dark) for name, make in offered(table, seed)]
+    order = range(len(chains))[::-1]  # pictures of single runs, which run them, before curves
+    return [path for paths in work(chains, report=report, backend=backend, jobs=jobs, order=order).values for path in paths]
+
+
+def _chain(name: str, make: Callable[[], Figure], out: Path, dark: bool) -> Chain:
+    args = (make, out, name, dark, chosen())
+    done = yield Task(f"figure {name}", "", _drawn, args, f"drawing {name}", counted=False)
+    return done["paths"]
+
+
+def _drawn(make: Callable[[], Figure], out: Path, name: str, dark: bool, what_for: str) -> Mapping[str, list[Path]]:
+    purpose(what_for)  # of the command, in whichever process this is
+    return {"paths": save(make(), out, name, dark=dark)}
+
+
+def _single(draw: Callable[..., Figure], problem: Sent[Problem], seed: int) -> Figure:
+    return draw(problem.value, seed=seed)
+
+
+def offered(table: pd.DataFrame, seed: int = 0) -> list[tuple[str, Callable[[], Figure]]]:
+    """The figures that the rows give: convergence and work-precision, or the grids where there are several; weak order; those on spaces
+    as ``spaces_…``; and ``pictures``.
+
+    Returns:
+        the name of each, and what makes it, which another process may do.
+    """
+    jobs: list[tuple[str, Callable[[], Figure]]] = []
     known = [PROBLEMS[name] for name in dict.fromkeys(table["problem"]) if name in PROBLEMS]
     good = table[table["status"] == "ok"]
     on_space = good["problem"].isin([p.name for p in known if p.space is not None])
@@ -102,10 +141,4 @@ def figures(
             jobs += [(f"{prefix}convergence", partial(plots.convergence, path))] if (path["steps"] >= 5).any() else []
             jobs += [(f"{prefix}work_precision", partial(plots.work_precision, path))] if (path["nfe"] <= 100).any() else []
         jobs += [(f"{prefix}weak_order", partial(plots.convergence, law, kind=weak))] if (law["steps"] >= 5).any() else []
-    jobs += [(f"{what}_{p.name}", partial(draw, p, seed=seed)) for p in known for what, draw in pictures(p)]
-    paths = []
-    for i, (name, draw) in enumerate(jobs):
-        if report is not None:
-            report(i, len(jobs), f"drawing {name}")
-        paths += save(draw(), out, name, dark=dark)
-    return paths
+    return jobs + [(f"{what}_{p.name}", partial(_single, draw, Sent(p), seed)) for p in known for what, draw in pictures(p)]

@@ -172,6 +172,11 @@ def purpose(name: str) -> None:
     _chosen = name
 
 
+def chosen() -> str:
+    """What figures are for now, as ``purpose`` was told."""
+    return _chosen
+
+
 def fit(figure: Figure) -> None:
     """Break lines of text over the figure to its width, labels to the height of their axes, and rows of its legends."""
     for text in figure.texts:
@@ -222,6 +227,8 @@ def save(figure: Figure, folder: str | Path, name: str, dark: bool = False) -> l
     with look():
         figure.set_size_inches(size * figure.get_figwidth(), size * figure.get_figheight())
         fit(figure)
+        engine = figure.get_layout_engine()
+        figure.set_layout_engine(None)  # it is laid out: once is enough for all files, and each is drawn once
     for one, stem in [(figure, name), *([(darkened(figure), f"{name}-dark")] if dark else [])]:
         for kind in kinds:
             path = folder / f"{stem}.{kind}"
@@ -229,5 +236,6 @@ def save(figure: Figure, folder: str | Path, name: str, dark: bool = False) -> l
             with look(), whole(path) as part:
                 one.savefig(part, format=kind, metadata=metadata, facecolor=one.get_facecolor(), dpi=dots)
             paths.append(path)
+    figure.set_layout_engine(engine)
     figure.set_size_inches(figure.get_figwidth() / size, figure.get_figheight() / size)
     return paths

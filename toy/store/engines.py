@@ -6,13 +6,16 @@ the number of workers and the order.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
+from importlib import import_module
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from scorebed.toy.store import code
 from scorebed.toy.store.files import StoreError
@@ -34,12 +37,17 @@ def cores() -> int:
 class Here:
     """This process, one task after the other."""
 
-    width = 1
+    width, near = 1, True
     deaths: tuple[type[BaseException], ...] = ()
 
+    def __init__(self) -> None:
+        self._loaded, self._pools = 0, ThreadpoolController()
+
     def submit(self, task: Task) -> Future[Row]:
+        if len(sys.modules) != self._loaded:  # another library may have come with threads of its own
+            self._loaded, self._pools = len(sys.modules), ThreadpoolController()
         future: Future[Row] = Future()
-        with threadpool_limits(1):
+        with self._pools.limit(limits=1):
             future.set_result(task.call(*task.args))
         return future
 
@@ -49,16 +57,21 @@ class Here:
 
 
 class Processes:
-    """``width`` processes of this machine, started by joblib's loky."""
+    """``width`` processes of this machine, started by joblib's loky; each loads the modules ``ready`` at once, while this one goes on."""
 
-    def __init__(self, width: int) -> None:
-        self.width, self.deaths = width, (BrokenExecutor,)
+    near = True
+
+    def __init__(self, width: int, ready: Sequence[str] = ()) -> None:
+        self.width, self.deaths, self._ready = width, (BrokenExecutor,), tuple(ready)
         self._start()
 
     def _start(self) -> None:
         from joblib.externals.loky import ProcessPoolExecutor
 
-        self._pool = ProcessPoolExecutor(max_workers=self.width, timeout=_IDLE, env=_ONE_THREAD, initializer=_quietly)
+        how = {"timeout": _IDLE, "env": _ONE_THREAD, "initializer": _begin, "initargs": (self._ready,)}
+        self._pool = ProcessPoolExecutor(self.width, **how)
+        if self._ready:
+            self._pool.submit(os.getpid)  # the first task starts all of them
 
     def submit(self, task: Task) -> Future[Row]:
         try:
@@ -75,13 +88,17 @@ class Processes:
         self._pool.shutdown(wait=True, kill_workers=True)
 
 
-def _quietly() -> None:
+def _begin(ready: tuple[str, ...]) -> None:
     """Ctrl-C is for the process that the user sees; it ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ready:
+        import_module(name)
 
 
 class Cluster:
     """The workers of a dask scheduler, as many threads as they have; a worker that dies has its tasks done by another."""
+
+    near = False
 
     def __init__(self, address: str) -> None:
         try:
@@ -137,19 +154,29 @@ def remotely(task: Task, versions: dict[str, str], digest: str) -> Row:
 
 
 @contextmanager
-def engine(backend: str = "local", jobs: int | None = None, scheduler: str | None = None, chains: int | None = None) -> Iterator[Engine]:
+def engine(
+    backend: str | Engine = "local",
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    chains: int | None = None,
+    ready: Sequence[str] = (),
+) -> Iterator[Engine]:
     """Who computes, for the time of a ``with``.
 
     Args:
-        backend: ``local`` or ``dask``.
+        backend: ``local`` or ``dask``; or an engine that is open already, which stays open: all else is then its own.
         jobs: processes of this machine; None takes a process for each core, and 1 none but this one.
         scheduler: the address of a dask scheduler.
         chains: how many there are: no more processes than that are started.
+        ready: names of modules that the processes of this machine load as they start.
 
     Raises:
         ValueError: an unknown backend, jobs below 1, or a scheduler that does not go with the backend.
         StoreError: dask is not installed, or nobody answers at the address.
     """
+    if not isinstance(backend, str):
+        yield backend
+        return
     if backend not in BACKENDS:
         raise ValueError(f"backend = {backend!r} is not known: give one of {', '.join(BACKENDS)}")
     if (backend == "dask") != (scheduler is not None):
@@ -157,7 +184,7 @@ def engine(backend: str = "local", jobs: int | None = None, scheduler: str | Non
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs = {jobs!r}: give at least 1 process")
     width = min(jobs or cores(), chains or 1 << 30)
-    chosen = Cluster(scheduler) if scheduler is not None else Processes(width) if width > 1 else Here()
+    chosen = Cluster(scheduler) if scheduler is not None else Processes(width, ready) if width > 1 else Here()
     try:
         yield chosen
     finally:

@@ -51,10 +51,12 @@ Chain = Generator[Task, Row, Any]
 
 
 class Engine(Protocol):
-    """Who computes: ``width`` tasks at once.
+    """Who computes: ``width`` tasks at once, on this machine where it is ``near``.
 
     ``deaths`` are the errors that say that a process died. ``watch`` is called while nothing comes back.
     """
+
+    near: bool
 
     @property
     def width(self) -> int: ...
@@ -77,9 +79,16 @@ class Run:
     """Chains under way."""
 
     def __init__(
-        self, chains: Sequence[Chain], store: Store | None, engine: Engine, report: Report | None = None, patience: float | None = None
+        self,
+        chains: Sequence[Chain],
+        store: Store | None,
+        engine: Engine,
+        report: Report | None = None,
+        patience: float | None = None,
+        order: Sequence[int] = (),
     ) -> None:
         self.chains, self.store, self.engine, self.report, self.patience = chains, store, engine, report, patience
+        self.order = order or range(len(chains))
         self.outcome, self.done = Outcome([None] * len(chains)), 0
         self.flight: dict[Future[Row], Task] = {}
         self.waiting: dict[str, list[int]] = {}  # chains, by the key that they wait for
@@ -89,7 +98,7 @@ class Run:
 
     def all(self) -> Outcome:
         """Follow every chain to its end; what is finished when this is interrupted is kept."""
-        chains = iter(range(len(self.chains)))
+        chains = iter(self.order)
         try:
             self._start(chains)
             heard = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scorebed.toy.store.database import Store, set_aside
 from scorebed.toy.store.engines import engine
-from scorebed.toy.store.tasks import Chain, Outcome, Report, Run
+from scorebed.toy.store.tasks import Chain, Engine, Outcome, Report, Run
 
 
 def work(
@@ -18,9 +18,10 @@ def work(
     *,
     fresh: bool = False,
     jobs: int | None = None,
-    backend: str = "local",
+    backend: str | Engine = "local",
     scheduler: str | None = None,
     patience: float | None = None,
+    order: Sequence[int] = (),
 ) -> Outcome:
     """Follow every chain to its end; their rows are kept in a store, and what it has is not computed.
 
@@ -30,6 +31,7 @@ def work(
         fresh: begin a new store; the one that is there is set aside.
         jobs, backend, scheduler: who computes, as ``engines.engine`` says.
         patience: seconds without any row after which the rest is given up.
+        order: in which the chains are begun, the dear ones first so that none is left for the end; nothing else depends on it.
 
     Returns:
         the Outcome: values of every chain, with counts of kept and made rows.
@@ -42,4 +44,4 @@ def work(
         if fresh and where is not None:
             set_aside(where)
         with nullcontext() if where is None else Store(where) as store:
-            return Run(chains, store, who, report, patience).all()
+            return Run(chains, store, who, report, patience, order).all()

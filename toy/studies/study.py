@@ -15,7 +15,7 @@ from scorebed.toy.store import code
 from scorebed.toy.store.files import replace_text
 from scorebed.toy.store.key import key, keyed
 from scorebed.toy.store.owner import begin, sign
-from scorebed.toy.store.tasks import Chain, Task
+from scorebed.toy.store.tasks import Chain, Engine, Task
 from scorebed.toy.store.versions import numerical
 from scorebed.toy.store.work import work
 from scorebed.toy.studies import cell
@@ -184,7 +184,7 @@ def run_study(
     fresh: bool = False,
     force: bool = False,
     jobs: int | None = None,
-    backend: str = "local",
+    backend: str | Engine = "local",
     scheduler: str | None = None,
 ) -> pd.DataFrame:
     """Run the study and return its tidy rows (the columns are those of ``toy.studies.rows.Row``).
@@ -217,13 +217,14 @@ def run_study(
         raise ValueError(f"nfe = {bad[0]!r} is not a number of evaluations: give integers of at least 1")
     spaced = {p: grids_of(p, grids) for p, _ in chosen}
     names = list(dict.fromkeys(g for p in spaced for g in spaced[p])) if grids else []
-    chains = [chain(p, s, g, nfe, seed) for p, methods in chosen for g in spaced[p] for s in methods]
+    cells = [(p, s, g) for p, methods in chosen for g in spaced[p] for s in methods]
+    heavy = sorted(range(len(cells)), key=lambda i: (cells[i][0].closed, -cells[i][0].d))  # a reference to be integrated, many dimensions
     arguments: dict[str, Any] = {"problems": [p.name for p, _ in chosen]}
     arguments["solvers"] = list(dict.fromkeys(s.name for _, methods in chosen for s in methods))
     arguments |= {"grids": names, "nfe": list(nfe), "seed": seed}
     folder = None if out is None else begin(out, "results.csv", "study.json", arguments, force)
-    how: dict[str, Any] = {"fresh": fresh, "jobs": jobs, "backend": backend, "scheduler": scheduler}
-    outcome = work(chains, store or folder, report, **how)
+    how: dict[str, Any] = {"fresh": fresh, "jobs": jobs, "backend": backend, "scheduler": scheduler, "order": heavy}
+    outcome = work([chain(*cell, nfe, seed) for cell in cells], store or folder, report, **how)
     table = frame(row for rows in outcome.values for row in rows)
     table.attrs.update(kept=outcome.kept, made=outcome.made)
     if folder is not None:
