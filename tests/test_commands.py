@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from typer.testing import CliRunner
 
-from scorebed.toy.cli import main
+from scorebed.toy.cli import PANELS, main
 from scorebed.toy.console import ManyValues, screen
 from scorebed.toy.options import each
 from scorebed.toy.tables import document
@@ -146,6 +146,15 @@ def test_a_method_of_ones_own_runs(words: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [n for n, options in OPTIONS.items() if "--dark" in options])
 def test_whatever_draws_can_draw_for_a_slide_or_a_paper(name: str) -> None:
     assert "--for" in OPTIONS[name]
+
+
+def test_help_has_every_command_under_what_one_comes_for() -> None:
+    names = [name for names in PANELS.values() for name in names]
+    assert len(names) == len(set(names))
+    assert set(names) == {name.partition(" ")[0] for name in COMMANDS}
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert [shown.index(panel) for panel in PANELS] == sorted(shown.index(panel) for panel in PANELS)
+    assert shown.index("Which method?") < shown.index("advise") < shown.index("Is it right?") < shown.index("check-grid")
 
 
 QUICK = ("check-grid", "conform", "report", "vectors", "results compare", "results delete", "results export", "results list")
