@@ -172,6 +172,19 @@ def test_scipy_refuses_gradients() -> None:
         assert not sample(SOLVERS["scipy_rk45"], lambda y, node: 0.5 * y, x, NODES).requires_grad
 
 
+def test_scipy_refuses_derivatives_of_the_network_and_forward_ones() -> None:
+    run = lambda x, slope=0.5: sample(SOLVERS["scipy_rk45"], lambda y, node: slope * y, x, NODES)  # noqa: E731
+    x, slope = torch.ones(2, 1, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match="what the denoiser returns requires one"):
+        run(x, slope)
+    with torch.no_grad():
+        assert torch.equal(run(x, slope), run(x))
+    with pytest.raises(ValueError, match="x requires one"):
+        torch.func.jvp(run, (x,), (x,))
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(ValueError, match="x requires one"):
+        run(torch.autograd.forward_ad.make_dual(x, x))
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_our_own_adaptive_methods_have_the_gradient_of_the_flow(name: str) -> None:
     def bent(y: torch.Tensor, node: Node) -> torch.Tensor:

@@ -32,6 +32,7 @@ from scorebed.solvers.precision import is_half, resolution
 from scorebed.solvers.ranges import within
 from scorebed.solvers.rows import of_rows
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.space.xp import namespace
 
 BLACK_BOX = "black box: SciPy chooses the steps"
 MOST_CALLS = 20_000
@@ -64,11 +65,7 @@ def integrate(ask: Ask, denoise: Denoiser, x: Array, s: Node, t: Node, together:
         IntegratorFailed: the integrator gave up, the message is its own; or ``MOST_CALLS`` was reached.
     """
     _check_resolution(ask, x)
-    if getattr(x + 0.0, "requires_grad", False):
-        raise ValueError(
-            f"scipy's {ask.method} works on the host and gives no gradient, but x requires one: give x.detach(), or a method of our own, "
-            "dormand_prince for one"
-        )
+    _refuse_gradients(ask, x, "x requires one: give x.detach()")
     if s.t == t.t:
         return x, None
     if together or x.ndim == 1:
@@ -77,6 +74,15 @@ def integrate(ask: Ask, denoise: Denoiser, x: Array, s: Node, t: Node, together:
     for i in range(x.shape[0]):
         x_t[i : i + 1] = _system(ask, of_rows(denoise, [i], x.shape[0]), x[i : i + 1], s, t)
     return x_t, None
+
+
+def _refuse_gradients(ask: Ask, x: Array, why: str) -> None:
+    """Refuse an array through which a derivative is wanted, backward or forward: on the host it would be lost without a word."""
+    xp = namespace(x)
+    if xp is not np and ((x + 0.0).requires_grad or xp.autograd.forward_ad.unpack_dual(x).tangent is not None):
+        raise ValueError(
+            f"scipy's {ask.method} works on the host and gives no gradient, but {why}, or take a method of our own, dormand_prince for one"
+        )
 
 
 def _check_resolution(ask: Ask, x: Array) -> None:
@@ -105,8 +111,9 @@ def _system(ask: Ask, denoise: Denoiser, x: Array, s: Node, t: Node) -> Array:
                 f"{ask.atol!r} are too small for this denoiser; does it give the same answer twice?"
             )
         node = schedule.node(time)
-        z = _alike(y, x)
-        return velocity(y, _flat(denoise(z, node)), node)
+        denoised = denoise(_alike(y, x), node)
+        _refuse_gradients(ask, denoised, "what the denoiser returns requires one: run under torch.no_grad()")
+        return velocity(y, _flat(denoised), node)
 
     solved = scipy.integrate.solve_ivp(right_side, (s.t, t.t), _flat(x), method=ask.method, rtol=ask.rtol, atol=ask.atol)
     if not solved.success:
