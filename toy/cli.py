@@ -28,7 +28,7 @@ def _arrange() -> None:
     for group in (main.registered_commands, main.registered_groups):
         for one in group:
             one.rich_help_panel = place.get(_name(one), ("Others", 0))[0]
-        group.sort(key=lambda one: place.get(_name(one), ("Others", len(place)))[1])  # type: ignore[attr-defined]
+        group.sort(key=lambda one: place.get(_name(one), ("Others", len(place)))[1])
 
 
 def _name(one: Any) -> str:

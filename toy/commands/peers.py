@@ -71,11 +71,13 @@ def peers(
         from scorebed.toy.peers.report import confirm, reached, write
 
         values = confirm(chosen)
-        paths = [*write(out, results, values), *draw(results, out)]
+        page = []
         if "diffusers" in chosen:
             from scorebed.toy.peers.guiders_report import write_guiders
 
-            paths.append(write_guiders(out, report))
+            page = [write_guiders(out, report)]
+        guiders = "".join(path.read_text(encoding="utf-8") for path in page)
+        paths = [*write(out, results, values, guiders), *draw(results, out), *page]
         if check:
             from scorebed.toy.peers.agreement import compare_all
 

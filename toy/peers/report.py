@@ -175,8 +175,8 @@ def labelled(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def markdown(results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence[float]]) -> str:
-    """The whole report."""
+def markdown(results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence[float]], guiders: str = "") -> str:
+    """The whole report; ``guiders`` is a page of its own that becomes a section."""
     versions = peer_versions()
     shown = ", ".join(f"{k} {v}" for k, v in versions.items() if k not in ("platform", "scorebed"))
     below = [r for r in results if reached(r) is False]
@@ -205,6 +205,7 @@ def markdown(results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence
     for kind, title in (("defect", "## Defects"), ("limit", "## Limits, documented or of the published methods")):
         found = [d for d in DEFECTS.values() if d.kind == kind and d.library in libraries]
         lines += [title, "", *_summary(found, values), *(section(d, values) for d in found)]
+    lines += [f"#{guiders}"] if guiders else []
     lines += ["## Left off, and why", "", *(f"- {name}: {why}." for name, why in APART.items()), ""]
     return "\n".join(lines)
 
@@ -214,11 +215,11 @@ def confirm(libraries: Sequence[str] = LIBRARIES) -> dict[str, list[float]]:
     return {d.key: [d.trial.value(), d.mended_trial().value()] for d in DEFECTS.values() if d.library in libraries}
 
 
-def write(folder: Path, results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence[float]]) -> list[Path]:
-    """``scoreboard.md`` and ``scoreboard.json``, each whole or not at all."""
+def write(folder: Path, results: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence[float]], guiders: str = "") -> list[Path]:
+    """``scoreboard.md`` and ``scoreboard.json``, each whole or not at all; ``guiders`` as ``markdown`` takes it."""
     results = labelled(results)
     page, data = folder / "scoreboard.md", folder / "scoreboard.json"
-    replace_text(page, markdown(results, values))
+    replace_text(page, markdown(results, values, guiders))
     found = {
         key: {"where": DEFECTS[key].where, "kind": DEFECTS[key].kind, "measures": DEFECTS[key].trial.what, "shipped": v[0], "mended": v[1]}
         for key, v in values.items()

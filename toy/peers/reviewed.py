@@ -44,8 +44,8 @@ samplers use, so they were installed with `--no-deps` and only the files of thei
 - deepinv 0.5.0 asks for torchvision, whose builds on the registry do not fit a CPU build of torch ("operator torchvision::nms does not
   exist"); `sampling/sde_solver.py` needs torch and tqdm. Its `EDMDiffusionSDE` hands the network float32 whatever the state is.
 - physicsnemo 2.2.2 asks for warp, onnx, s3fs, timm and torchvision; its solvers need jaxtyping and tensordict.
-- skrample 0.7.0 is of Python 3.12 and asks for NumPy alone. On 3.11 it was measured with its type parameters struck out and
-  `math.sumprod` given as the sum of products, which changes no formula.
+- skrample 0.7.0 is of Python 3.12 and asks for NumPy alone. On 3.11 it was measured with its type parameters struck out, `math.sumprod`
+  given as the sum of products, and its read-only tables as dictionaries that have a hash, which changes no formula.
 - torchcfm 1.0.7 asks for torchdyn; with POT alone it imports. It has no sampler: its examples call torchdiffeq.
 - JAX 0.10.2 and diffrax 0.7.2 are no samplers: functions of JAX arrays are taken by `library="jax"`, methods of diffrax by
   `scorebed.toy.foreign.sde.diffrax_step`.
