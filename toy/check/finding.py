@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,3 +40,9 @@ class Finding:
 def judged(kept: bool, name: str, tried: str, measured: str, expected: str = "", detail: str = "", otherwise: str = "fail") -> Finding:
     """A finding that passes where ``kept`` and is ``otherwise`` where not; the detail is for the second case."""
     return Finding(name, "pass" if kept else otherwise, tried, measured, expected, "" if kept else detail)
+
+
+def one_digit_up(value: float) -> int:
+    """The next integer of one significant digit: 41 200 is 50 000."""
+    digits = 10 ** math.floor(math.log10(value))
+    return math.ceil(value / digits) * digits

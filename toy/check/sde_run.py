@@ -1,7 +1,7 @@
 r"""``check_sde_solver(run, kind="run")``: a solver that draws its own noise, by Monte Carlo with intervals.
 
 The error of E f(X_T) at N steps is a mean over paths with a covariance; those of several N are fitted by c h^p, and p has the interval of
-its profile likelihood (``profile_order``).
+its profile likelihood (``profile_order``); all intervals of one check hold with 95 %, each with its share of what may be missed.
 
 A run whose seed fixes its noise shows that noise: with b = 0 and s = 1 it returns x0 + W_T of each path. From it come control variates
 whose means are known (Hermite polynomials of W_T, and f(X_T) where X_T is a function of W_T), which narrow the interval, and the strong
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kstest
 
-from scorebed.toy.check.finding import Finding, judged
+from scorebed.toy.check.finding import Finding, judged, one_digit_up
 from scorebed.toy.check.findings import Findings
 from scorebed.toy.check.sde_causes import Fields, known_faults, near_within, read_the_step
 from scorebed.toy.measure.convergence import STEEPEST, Order, profile_order
@@ -28,8 +28,6 @@ from scorebed.toy.problems.equations import SPAN, STARTS, Equation, Floats, obse
 _STEPS, _FINEST = (4, 8, 16, 32), 128
 _BELOW, _APART = 0.15, 0.5
 """An order fails where its interval lies below claim − 0.15, and passes where it lies above claim − 0.5, half way to the next one."""
-_MISS = 0.05
-"""How probable it may be that any of the intervals of one check does not hold its order: each has its share of it (Bonferroni)."""
 Estimate = tuple[Floats, Floats]
 
 
@@ -117,7 +115,7 @@ def judge_run(
         if not _seed(result, runs):
             return
         asked = [(e, 1.0) for e in equations] + [(equations[-1], d) for d in directions[1:]]
-        miss = _MISS / (len(asked) + sum(e.strong is not None for e in equations))
+        miss = 0.05 / (len(asked) + sum(e.strong is not None for e in equations))
         for equation, direction in asked:
             _orders(result, runs, equation, direction, {"weak": weak, "strong": strong}, miss)
         _noise(result, runs)
@@ -162,8 +160,8 @@ def _orders(result: Findings, runs: Runs, equation: Equation, direction: float, 
             with np.errstate(all="ignore"):
                 levels.update({k: runs.level(equation, direction, k) for k in n if k not in levels})
             kept = {k: pair for k in n if (pair := levels[k][kind == "strong"]) is not None and np.isfinite(pair[0]).all()}
-            means, covariances = [pair[0] for pair in kept.values()], [pair[1] for pair in kept.values()]
-            order = profile_order(list(kept), means, covariances, miss) if len(kept) > 1 and n[-1] in kept else None
+            seen = list(kept), [mean for mean, _ in kept.values()], [covariance for _, covariance in kept.values()]
+            order = profile_order(*seen, miss) if len(kept) > 1 and n[-1] in kept else None
             # a slope that has not settled is followed to finer steps before it is refused
             short = claim is not None and order is not None and claim - _APART < order.high < claim - _BELOW
             if not short or n[-1] >= _FINEST:
@@ -188,11 +186,13 @@ def _verdict(name: str, n: list[int], kept: dict[int, Estimate], order: Order | 
     spread = float(np.sqrt(np.trace(covariance)))
     wanted = "" if claim is None else f"{claim:g}"
     if order is None:
-        detail = f"too noisy: no error is seen above {2.0 * spread:.1e}; give paths={_round(16 * paths)}, or nothing where it is exact"
+        detail = (
+            f"too noisy: no error is seen above {2.0 * spread:.1e}; give paths={one_digit_up(16 * paths)}, or nothing where it is exact"
+        )
         return Finding(name, "note", tried, f"below {2.0 * spread:.1e}", wanted, detail)
     size = f"error {float(np.linalg.norm(mean)):.1e} ± {2.0 * spread:.0e}"
     if order.high >= STEEPEST:  # a small term of lower order may hide below the noise
-        detail = f"too noisy: only coarse steps show an error; give paths={_round(16 * paths)}"
+        detail = f"too noisy: only coarse steps show an error; give paths={one_digit_up(16 * paths)}"
         return Finding(name, "note", tried, f"above {order.low:.2f}, {size}", wanted, detail)
     text = f"{order}, {size}"
     if order.high < 0.3:
@@ -206,12 +206,7 @@ def _verdict(name: str, n: list[int], kept: dict[int, Estimate], order: Order | 
     up, down = order.slope - claim + _APART, claim - _BELOW - order.slope
     widths = [(order.slope - order.low) / up if up > 0.0 else math.inf, (order.high - order.slope) / down if down > 0.0 else math.inf]
     more = min(max(min(widths) ** 2, 2.0), 100.0)
-    return Finding(name, "note", tried, text, wanted, f"too noisy: give paths={_round(more * paths)}")
-
-
-def _round(paths: float) -> int:
-    digits = 10 ** math.floor(math.log10(paths))
-    return int(math.ceil(paths / digits) * digits)
+    return Finding(name, "note", tried, text, wanted, f"too noisy: give paths={one_digit_up(more * paths)}")
 
 
 def _noise(result: Findings, runs: Runs) -> None:
