@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scorebed.solvers.model import Array
+from scorebed.solvers.state import alike
 
 
 class Draw(Protocol):
@@ -57,11 +58,6 @@ def _first_bad(p: Array) -> str:
     total = rows.sum(-1)
     bad = np.flatnonzero(~((rows >= 0).all(-1) & (total > 0) & np.isfinite(total)))
     return f"row {bad[0]} is {np.array2string(rows[bad[0]], threshold=8)}" if len(bad) else "shape " + str(tuple(p.shape))
-
-
-def alike(a: Any, p: Array) -> Array:
-    """A NumPy array in the library, device and dtype of p."""
-    return p.new_tensor(np.ascontiguousarray(a)) if hasattr(p, "new_tensor") else np.asarray(a).astype(p.dtype, copy=False)
 
 
 def onehot(k: Array, n: int, p: Array) -> Array:

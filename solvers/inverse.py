@@ -17,14 +17,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
-
 from scorebed.solvers.base import SOLVERS, Solver
 from scorebed.solvers.model import Array, Denoiser, predicts
 from scorebed.solvers.noise import BrownianNoise, fresh_seed
 from scorebed.solvers.operator import Linear, Operator
 from scorebed.solvers.sample import sample
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.state import alike
 
 
 class Draws(Protocol):
@@ -45,7 +44,7 @@ class Sequential(BrownianNoise):
         self.count += 1
         if self._like is None:
             return values
-        return values.astype(self._like.dtype, copy=False) if isinstance(self._like, np.ndarray) else self._like.new_tensor(values)
+        return alike(values, self._like)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ def bare(values: tuple[Any, ...]) -> State:
     return values[0] if len(values) == 1 else values
 
 
+def alike(values: Any, x: Array) -> Array:
+    """A NumPy array in the library, dtype and device of x."""
+    return x.new_tensor(np.ascontiguousarray(values)) if hasattr(x, "new_tensor") else np.asarray(values).astype(x.dtype, copy=False)
+
+
 class NonFinite(FloatingPointError, ValueError):
     """A nan or an infinity appeared. ``run`` holds what was computed before it, a ``solvers.Run``."""
 

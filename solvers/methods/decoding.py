@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers.decode import DECODERS, decoder
-from scorebed.solvers.draws import Draw, alike, onehot
-from scorebed.solvers.state import Array
+from scorebed.solvers.draws import Draw, onehot
+from scorebed.solvers.state import Array, alike
 
 
 def first(score: Array, hidden: Array, count: Any, p: Array) -> Array:

@@ -27,6 +27,7 @@ from scorebed.solvers.base import Carry, Solver, remade, solver
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.noise import Noise
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.state import alike
 from scorebed.solvers.weights.exponential import flow_by_denoised
 from scorebed.solvers.weights.lagrange import lagrange
 
@@ -121,7 +122,7 @@ def _as_coefficient(value: np.ndarray, x: Array) -> Any:
     """A float, or where each coordinate has its own an array of the kind and dtype of ``x``."""
     if value.size == 1:
         return float(value[0])
-    return x.new_tensor(value) if hasattr(x, "new_tensor") else value.astype(x.dtype)
+    return alike(value, x)
 
 
 def residual(statistics: Statistics, x: Array, denoised: Array, node: Node) -> Array:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers.base import solver
-from scorebed.solvers.draws import alike, onehot
+from scorebed.solvers.draws import onehot
 from scorebed.solvers.methods.jump import DRAWS
-from scorebed.solvers.state import Array
+from scorebed.solvers.state import Array, alike
 
 TIMES = "draws times, which is not linear in the state"
 

@@ -50,6 +50,7 @@ from scorebed.solvers.model import Array
 from scorebed.solvers.noise.philox import normals, uniforms
 from scorebed.solvers.process import Point
 from scorebed.solvers.schedule import Node
+from scorebed.solvers.state import alike
 
 _BITS = 120  # of lam behind the binary point; a path ends where the bits of lam end, so that more of them cost nothing
 _KEY_BITS = 30  # of lam that name an interval without refinement: far above the round-off of lam, far below any step
@@ -133,7 +134,7 @@ class BrownianNoise:
         values = values.reshape(self.shape)
         if self._like is None:
             return values
-        return values.astype(self._like.dtype, copy=False) if isinstance(self._like, np.ndarray) else self._like.new_tensor(values)
+        return alike(values, self._like)
 
     def uniforms(self, s: Point, t: Point, n: int, ask: int = 0) -> NDArray[np.float64]:
         """The n uniform numbers of each sample, (B, n), for question ``ask`` of the interval; errors as for normals."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scorebed.solvers.model import Array
 from scorebed.solvers.noise.base import BrownianNoise, fresh_seed
 from scorebed.solvers.process import Point
+from scorebed.solvers.state import alike
 
 
 class NoiseBySample:
@@ -37,11 +38,7 @@ class NoiseBySample:
     def __call__(self, s: Point, t: Point, part: int = 0) -> Array:
         """The unit normals of the interval between ``s`` and ``t``, in either direction; arguments and errors as ``BrownianNoise``."""
         values = np.concatenate([one(s, t, part) for one in self._each])
-        if self._like is None:
-            return values
-        if isinstance(self._like, np.ndarray):
-            return values.astype(self._like.dtype, copy=False)
-        return self._like.new_tensor(values)
+        return values if self._like is None else alike(values, self._like)
 
     def uniforms(self, s: Point, t: Point, n: int, ask: int = 0) -> NDArray[np.float64]:
         """Uniform numbers, as ``BrownianNoise.uniforms``."""

@@ -25,11 +25,10 @@ from typing import Any
 import numpy as np
 from scipy.linalg import expm
 
-from scorebed.solvers.draws import alike
 from scorebed.solvers.process.base import Instant
 from scorebed.solvers.process.share import share_of
 from scorebed.solvers.process.tokens import TokenProcess, apart, over
-from scorebed.solvers.state import Array
+from scorebed.solvers.state import Array, alike
 
 Matrix = tuple[tuple[float, ...], ...]
 

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers.draws import KeyedDraws, alike, onehot
+from scorebed.solvers.draws import KeyedDraws, onehot
 from scorebed.solvers.process.base import Instant
-from scorebed.solvers.state import Array, is_finite
+from scorebed.solvers.state import Array, alike, is_finite
 
 
 class TokenProcess:

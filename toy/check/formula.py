@@ -24,6 +24,7 @@ import numpy as np
 
 from scorebed.analytic import GaussianMixture
 from scorebed.solvers import VP, Node, Schedule
+from scorebed.solvers.state import alike
 from scorebed.toy.foreign.candidate import Candidate
 from scorebed.toy.measure.manners import no_draws
 from scorebed.toy.measure.sampler import affine
@@ -72,7 +73,7 @@ def response(candidate: Candidate, schedule: Schedule, h: float, uneven: bool = 
         calls.append((node, np.array([float(v) for v in x[:, 0]])))
         u = node.lam - s.lam
         column = np.array([[0.0], [1.0], [u], [u * u]])
-        return x.new_tensor(column) if hasattr(x, "new_tensor") else column.astype(x.dtype)
+        return alike(column, x)
 
     start = np.array([[1.0], [0.0], [0.0], [0.0]])
     run: dict[str, Any] = {"draws": no_draws if candidate.stochastic else None, "end": "none", "dtype": "float64"}

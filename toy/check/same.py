@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers import SOLVERS, VP, Node, Schedule, Solver
+from scorebed.solvers.state import alike
 from scorebed.toy.check.finding import Finding
 from scorebed.toy.foreign.candidate import Candidate
 from scorebed.toy.foreign.solvers import SolverCandidate
@@ -66,7 +67,7 @@ def read(candidate: Candidate, grid: Sequence[Node]) -> Reading:
             raise ValueError(f"more than {_CALLS} evaluations on {_STEPS} steps")
         unit = np.zeros((len(x), 1))
         unit[len(lams)] = 1.0
-        return y.new_tensor(unit) if hasattr(y, "new_tensor") else unit.astype(y.dtype)
+        return alike(unit, y)
 
     done = candidate.run(denoise, x, grid, draws=no_draws, dtype="float64", end="none")
     return Reading(tuple(lams), np.array(inputs)[:, : len(lams) + 1], done.x[: len(lams) + 1, 0] / done.end.alpha)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from scorebed.solvers import Node
 from scorebed.solvers.guide import mix
+from scorebed.solvers.state import alike
 from scorebed.toy.problems import lines
 from scorebed.toy.problems.euclidean import diagonal, line, typical
 from scorebed.toy.problems.products import product2d
@@ -60,7 +61,7 @@ class Target:
             y = y if self.rotation is None else y @ self.rotation
             out = np.concatenate([_line(y[..., i : i + 1], node, *part) for i, part in enumerate(self.parts)], axis=-1)
             out = out if self.rotation is None else out @ self.rotation.T
-        return _like(out, x)
+        return alike(out, x)
 
 
 def _line(y: np.ndarray, node: Node, log_weights: np.ndarray, means: np.ndarray, variances: np.ndarray) -> np.ndarray:
@@ -126,14 +127,10 @@ class Affine:
         if self.strength != 1.0:
             slope0, shift0 = self.parts(node, 0.0 * self.mean, self.wide**2 * self.variance)
             slope, shift = mix(slope, slope0, self.strength), mix(shift, shift0, self.strength)
-        return x * _like(slope, x) + _like(shift, x)
+        return x * alike(slope, x) + alike(shift, x)
 
     @staticmethod
     def parts(node: Node, mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slope and constant of E[x0 | x] in x, of the unguided Gaussian."""
         c = node.alpha**2 * variance + node.sigma**2
         return node.alpha * variance / c, node.sigma**2 / c * mean
-
-
-def _like(values: np.ndarray, x: Any) -> Any:
-    return x.new_tensor(values) if hasattr(x, "new_tensor") else values.astype(x.dtype)

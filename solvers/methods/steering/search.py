@@ -18,6 +18,7 @@ import numpy as np
 from scorebed.solvers.base import Solver, advance
 from scorebed.solvers.model import Array, Denoiser
 from scorebed.solvers.sample import WatchedNoise
+from scorebed.solvers.state import alike
 
 Draw = Callable[[Array], Array]
 """Start states (n, d) -> samples (n, d): a deterministic sampler."""
@@ -80,7 +81,7 @@ def zero_order(
     for _ in range(rounds):
         drawn = std * rng.standard_normal((neighbours, *start.shape))
         for xi in drawn:
-            near = (z + size * _like(xi, z)) * (1.0 / math.sqrt(1.0 + size * size)) if size else z
+            near = (z + size * alike(xi, z)) * (1.0 / math.sqrt(1.0 + size * size)) if size else z
             y = draw(near)
             score = np.asarray(reward(y), float)
             keep = (score > best).reshape(m, *[1] * (len(start.shape) - 1))
@@ -150,9 +151,5 @@ def rollover(
 
 
 def _where(keep: np.ndarray, a: Array, b: Array) -> Array:
-    weight = _like(keep.astype(float), a)
+    weight = alike(keep.astype(float), a)
     return weight * a + (1.0 - weight) * b
-
-
-def _like(values: np.ndarray, x: Array) -> Array:
-    return x.new_tensor(values) if hasattr(x, "new_tensor") else values.astype(x.dtype)
