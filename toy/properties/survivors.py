@@ -18,10 +18,11 @@ _UNREAD = "x does not depend on the prediction: nothing reads what is asked for 
 _SMALL = (
     "what comes into x of it within one step is of the order of h times the rest: its 1 % moves the step by the claimed order's O(h^{p+1})"
 )
+_THIRD = "third-order terms of the drift move the law of a step by O(h³): weak order 2 stays"
 _ZETA = "the weight zeta of the pair's difference moves the step by one power of h more than its order needs"
 EXPLAINED = {
-    "dpmpp_3m_sde": (8, "third-order terms of the drift move the law of a step by O(h³): weak order 2 stays"),
-    "seeds_3": (5, "third-order terms of the drift do not show in the weak order 2 that it claims"),
+    "dpmpp_3m_sde": (8, _THIRD),
+    "seeds_3": (5, _THIRD),
     "hb_dpmpp_2m": (4, "the second-order correction of D moves the step by O(h²): order 1 stays"),
     "stork_2": (6, "the weight of the second derivative moves the step by O(h³): order 2 stays"),
     "edict": (3, "it asks about the moved half of its pair a step behind; 1 % of the step moves its step by O(h²), order 1 stays"),
