@@ -273,7 +273,7 @@ def test_tables_and_figures_are_written(table: pd.DataFrame, folder: Path) -> No
     assert {p.name for p in drawn} == {f"{n}.{k}" for n in names for k in ("png", "svg")}
     assert all(p.stat().st_size > 10_000 for p in drawn)
     again = save(plots.convergence(table), folder / "again", "convergence")
-    assert [p.read_bytes() for p in again] == [(folder / p.name).read_bytes() for p in again]
+    assert [p.name for p in again if p.read_bytes() != (folder / p.name).read_bytes()] == []
 
 
 def test_figures_of_other_processes_are_the_same_files(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +282,7 @@ def test_figures_of_other_processes_are_the_same_files(table: pd.DataFrame, tmp_
     here, there = (report.figures(rows, tmp_path / str(jobs), dark=True, jobs=jobs) for jobs in (1, 2))
     assert [p.name for p in here] == [p.name for p in there]
     assert {"convergence-dark.png", "work_precision.svg"} <= {p.name for p in there}
-    assert [p.read_bytes() for p in here] == [p.read_bytes() for p in there]
+    assert [a.name for a, b in zip(here, there, strict=True) if a.read_bytes() != b.read_bytes()] == []
 
 
 def test_figures_of_single_runs(tmp_path: Path) -> None:
