@@ -28,7 +28,7 @@ from scorebed.toy.problems.registry import PROBLEMS
 from scorebed.toy.tuning.advise import measured, ratio_interval
 from scorebed.toy.tuning.form import PARTS
 from scorebed.toy.tuning.known import Known
-from scorebed.toy.tuning.schedule_makers import MAKERS, usual
+from scorebed.toy.tuning.schedule_makers import MAKERS, searched, usual
 from scorebed.toy.tuning.setting import Setting, named
 from scorebed.toy.tuning.tune import tune
 
@@ -43,7 +43,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "BNS, S4S-Alt": ("nodes", "weights"),
     "tune": PARTS,
 }
-STATES = {"product2d": (384, 96, 400), "galaxy-hsc-32": (256, 64, 128), "crystals": (256, 64, 128), "21cm": (64, 24, 32)}
+STATES = {"product2d": (384, 96, 400), "galaxy-hsc-32": (128, 32, 64), "crystals": (64, 32, 64), "21cm": (48, 16, 32)}
 
 
 def setting_of(model: str, out: Path) -> Setting:
@@ -74,13 +74,14 @@ def measure(model: str, out: Path, iterations: int) -> list[dict[str, Any]]:
 
     enter("start", "dpmpp_2m, start ddim on uniform_lam", start, time.process_time())
     began = time.process_time()
-    known = Known(setting, solver, NFE, states=min(states, 64))
+    known = Known(setting, solver, NFE, states=states // (6 if model in PROBLEMS else 4))
     grids = usual(known)
     best = min(grids, key=lambda name: known.error(grids[name]))
     enter("the best usual grid", best, trace(solver, grids[best]), began)
     for name, maker in SCHEDULES.items():
         began = time.process_time()
-        enter(name, f"scorebed schedules, {maker}", trace(solver, MAKERS[maker](known)), began)
+        made = searched(known, 60) if maker == "searched" and model not in PROBLEMS else MAKERS[maker](known)
+        enter(name, f"scorebed schedules, {maker}", trace(solver, made), began)
     for name, parts, begin in [*((k, v, start) for k, v in SETTINGS.items()), ("AMED, for all samples", ("nodes", "times"), two_stage)]:
         began = time.process_time()
         plan = tune(
@@ -103,7 +104,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--models", nargs="+", choices=list(STATES), default=["product2d", "galaxy-hsc-32"])
+    asked.add_argument("--models", nargs="+", choices=list(STATES), default=["product2d", "crystals"])
     asked.add_argument("--iterations", type=int, default=60)
     asked.add_argument("--out", type=Path, default=Path("out/tuned"))
     asked.add_argument("--show", action="store_true")

@@ -153,7 +153,7 @@ def _starts(setting: Setting, nfe: int, start: Plan | None, several: int, seed: 
     for c in advice.ranking[:_RIVALS]:
         with suppress(ValueError):
             found[c.label] = _form(setting, c)
-    held = Search(setting, PARTS, states=1, held_out=2 * _FEW, seed=seed, say=say)  # a race on few states chooses by chance among near ones
+    held = Search(setting, PARTS, states=1, held_out=_FEW, seed=seed, say=say)  # a race on few states chooses by chance among near ones
     first = sorted(found, key=lambda name: held.judge(found[name]))[:several]
     return rivals, {**{name: found[name] for name in first}, **forms}
 
