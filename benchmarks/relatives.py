@@ -97,7 +97,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| network | relative | as | median error | against the start | 95 % | seconds |", "|" + "---|" * 7]
     for r in rows:
         low, high = r["ratio interval"]
-        cells = [r["model"], r["name"], r["how"], f"{r['median']:.2g}", f"{r['ratio']:.2f}", f"{low:.2f} to {high:.2f}", r["seconds"]]
+        cells = [r["model"], r["name"], r["how"], f"{r['median']:.2g}", f"{r['ratio']:.2g}", f"{low:.2g} to {high:.2g}", r["seconds"]]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
