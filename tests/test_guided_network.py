@@ -86,4 +86,4 @@ def test_what_was_meant_on_digits_is_the_tilt() -> None:
     assert weights.min() < 0.9
     kept = place.meant(3.0, 2000, 1)
     np.testing.assert_allclose(kept.mean(0) @ place.axes.T, (weights @ x / weights.sum()) @ place.axes.T, atol=0.15)
-    assert carried(lambda x, node: x, "ddim", 2, 3).shape == (3, 64)
+    assert carried(lambda x, node: x, SOLVERS["ddim"], 2, 3).shape == (3, 64)

@@ -37,6 +37,15 @@ def test_round_off_is_no_part_of_the_slope() -> None:
     assert nothing.reaches(7.0)
 
 
+@pytest.mark.parametrize(("second", "least"), [(1e-15, 2.0), (1e-13, 0.0)], ids=["below the floor", "above it"])
+def test_an_error_that_sinks_below_the_floor_at_once_fell_that_fast_at_least(second: float, least: float) -> None:
+    """From 1e-12 to a floor of 1e-14 in ten times the steps, by a slope of 2 or more."""
+    result = measure_order(lambda n: 1e-12 if n == 10 else second, conditions=Conditions(floor=1e-14), steps=(10, 100, 1000))
+    assert result.sinks == pytest.approx(least)
+    assert result.reaches(2.0) == (second < 1e-14)
+    assert not result.reaches(2.5)
+
+
 def test_a_stall_is_named_and_the_order_before_it_kept() -> None:
     result = measure_order(lambda n: n**-2.0 + 1e-3, steps=STEPS)
     assert result.stalls

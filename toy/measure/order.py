@@ -114,9 +114,20 @@ class OrderResult:
         """Whether the order lies in [claim - below, claim + above]."""
         return self.order is not None and self.order.inside(claim, below, above)
 
+    @property
+    def sinks(self) -> float:
+        """The slope, at least, with which the only error above the floor falls below it at the next number of steps; 0 where none does."""
+        floor = self.conditions.floor
+        above = [i for i, e in enumerate(self.errors) if e > floor]
+        if len(above) != 1 or above[0] + 1 == len(self.errors) or floor <= 0.0:
+            return 0.0
+        (m, n), error = self.steps[above[0] : above[0] + 2], self.errors[above[0]]
+        return math.log(error / floor) / math.log(n / m)
+
     def reaches(self, claim: float, below: float = 0.15) -> bool:
         """Whether the error falls at least as the claim says, or is round-off."""
-        return self.finite and not self.stopped and (self.exact or (self.order is not None and self.order.slope >= claim - below))
+        slope = self.sinks if self.order is None else self.order.slope
+        return self.finite and not self.stopped and (self.exact or slope >= claim - below)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a store."""
