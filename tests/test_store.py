@@ -464,7 +464,10 @@ def test_the_command_lists_compares_exports_and_deletes(kept: Path, tmp_path: Pa
     run = CliRunner().invoke
     done = run(main, ["results", "list", str(kept), "--where", "solver=heun", "steps=10|20", "--columns", "steps", "error"])
     assert done.exit_code == 0, done.output
-    assert [line.split() for line in done.stdout.splitlines()[1:]] == [["steps", "error"], ["10", "0.1"], ["20", "0.05"]]
+    title, *lines, counted = done.stdout.splitlines()
+    assert [line.split() for line in lines] == [["steps", "error"], ["10", "0.1"], ["20", "0.05"]]
+    assert title.strip() == "study"
+    assert counted.startswith("study: 2 rows, ")
     assert "study: 6 rows" in run(main, ["results", "list", str(kept), "--limit", "2"]).stdout
     other = tmp_path / "other.sqlite"
     other.write_bytes((kept / "store.sqlite").read_bytes())
