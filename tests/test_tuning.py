@@ -174,6 +174,8 @@ def test_a_model_of_ones_own() -> None:
         (lambda: advise("mixture1d", 4, grids=["nowhere"]), "grid 'nowhere'"),
         (lambda: advise("mixture1d", 4, states=2), "states = 2"),
         (lambda: tune("mixture1d", 1), "nfe = 1"),
+        (lambda: tune("mixture1d", 4, iterations=0), "iterations = 0"),
+        (lambda: tune("mixture1d", 4, states=0), "states = 0"),
         (lambda: tune("mixture1d", 4, parameters=("steps",)), "'steps'"),
         (lambda: tune("mixture1d", 4, start=trace(methods_on()["ddpm"], _grid("mixture1d", 4))), "draws noise"),
         (lambda: own(None, schedule=VP(), shape=(2,), library="jax"), "library = 'jax'"),

@@ -46,7 +46,7 @@ def test_the_walk_back_is_the_derivative(family: str, parts: tuple[str, ...]) ->
     setting = member(family, 3)
     form, x = shaken(setting), setting.draw(4, 0)
     v = np.random.default_rng(1).standard_normal(x.shape)
-    found = taped(setting, form, x, parts, 1e-5).back(v, parts)
+    found = taped(setting, form, x, parts=parts, step=1e-5).back(v, parts)
     expected = difference(setting, form, x, v, parts, 1e-5)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5 * float(np.abs(expected).max()))
 
@@ -60,7 +60,7 @@ def test_a_wrong_jacobian_is_seen() -> None:
     form, x = shaken(setting), setting.draw(4, 0)
     v = np.random.default_rng(1).standard_normal(x.shape)
     expected = difference(setting, form, x, v, PARTS, 1e-5)
-    found = taped(wrong, form, x, PARTS, 1e-5).back(v, PARTS)
+    found = taped(wrong, form, x, parts=PARTS, step=1e-5).back(v, PARTS)
     assert np.abs(found - expected).max() > 1e-3 * np.abs(expected).max()
 
 
@@ -76,11 +76,11 @@ def test_through_a_network() -> None:
     form, x = shaken(setting), setting.draw(5, 0).double()
     v = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected = difference(setting, form, x, v, PARTS, 1e-5)
-    found = taped(setting, form, x, PARTS, 1e-5).back(v, PARTS)
+    found = taped(setting, form, x, parts=PARTS, step=1e-5).back(v, PARTS)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * float(np.abs(expected).max()))
     assert not denoise.grad, "the network that runs elsewhere keeps no graph"
     with pytest.raises(ValueError, match="does not hang on x"):
-        taped(replace(setting, pull=network_pull(denoise)), form, x, PARTS, 1e-5)
+        taped(replace(setting, pull=network_pull(denoise)), form, x, parts=PARTS, step=1e-5)
 
 
 def test_a_network_of_ones_own_is_tuned_by_gradient() -> None:
@@ -113,7 +113,7 @@ def test_through_the_packaged_networks(name: str) -> None:
     x, parts = setting.draw(2, 0), ("weights",)
     v = setting.draw(2, 1) / first.sigma
     expected = difference(setting, form, x, v, parts, 1e-2)
-    found = taped(setting, form, x, parts, 1e-2).back(v, parts)
+    found = taped(setting, form, x, parts=parts, step=1e-2).back(v, parts)
     np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05 * float(np.abs(expected).max()))
 
 

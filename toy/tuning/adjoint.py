@@ -75,7 +75,7 @@ class Taped:
         return np.concatenate(out).T
 
 
-def taped(setting: Setting, form: Form, x: Array, parts: Sequence[str], step: float) -> Taped:
+def taped(setting: Setting, form: Form, x: Array, *, parts: Sequence[str], step: float) -> Taped:
     """A run whose way back is known.
 
     Args:

@@ -47,7 +47,7 @@ class Descent(Search):
         """(log |r_s|, g_s, the c_s of so many vectors v) of some states; None where a run is not finite."""
         try:
             with np.errstate(all="ignore"):
-                run = taped(self.setting, form, self.x[rows], self.parts, self.step)
+                run = taped(self.setting, form, self.x[rows], parts=self.parts, step=self.step)
         except (NonFinite, ValueError, OverflowError):
             if self.setting.pull is None:
                 raise

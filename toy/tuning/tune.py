@@ -78,7 +78,8 @@ def tune(
         start on the test states with its interval, and the same for the best registered method.
 
     Raises:
-        ValueError: unknown names or parts, a budget below 2, a start that cannot be moved, or a gradient of a model that has none.
+        ValueError: unknown names or parts, a budget below 2, fewer than one state or step, a start that cannot be moved, or a gradient
+            of a model that has none.
     """
     setting = named(model) if isinstance(model, str) else model
     for part in parameters:
@@ -86,18 +87,22 @@ def tune(
             raise ValueError(f"parameters has {part!r}: give some of {', '.join(PARTS)}")
     if nfe < 2:
         raise ValueError(f"nfe = {nfe!r}: one evaluation leaves nothing to tune, give at least 2")
+    for name, value in {"states": states, "held_out": held_out, "test": test, "iterations": iterations}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} = {value!r}: give at least 1")
     say = report or (lambda line: None)
     entries = int(np.prod(setting.draw(1, seed).shape[1:]))
     path = None if checkpoint is None else Path(checkpoint)
     gradient = _by_gradient(setting, gradient, entries)
     kind: type[Search] = Descent if gradient else Search
-    iterations = iterations or (_STEPS if gradient else 30)
+    if iterations is None:
+        iterations = _STEPS if gradient else 30
     about = {"model": setting.name, "nfe": nfe, "parts": list(parameters), "states": states, "held_out": held_out, "seed": seed}
     about |= {"gradient": gradient, **({"iterations": iterations} if gradient else {})}  # its steps grow shorter towards the last
     saved = _saved(path, about, say)
     if saved is None:
-        rivals, forms = _starts(setting, nfe, start, _ALIKE if gradient else 1, seed, say)
-        form, moved_from = _most_promising(kind, setting, forms, tuple(parameters), states or _SOME, seed, say)
+        rivals, forms = _starts(setting, nfe, start, several=_ALIKE if gradient else 1, seed=seed, say=say)
+        form, moved_from = _most_promising(kind, setting, forms, parts=tuple(parameters), most=states or _SOME, seed=seed, say=say)
     else:
         rivals, form, moved_from = _again(saved)
     states = states or (_MANY if gradient else max(96, math.ceil(40 * len(form.free(parameters)) / entries)))
@@ -140,7 +145,9 @@ def tune(
     return Plan(plan.solver, plan.grid, plan.ops, plan.states, plan.result, plan.ends, record)
 
 
-def _starts(setting: Setting, nfe: int, start: Plan | None, several: int, seed: int, say: Tell) -> tuple[dict[str, Plan], dict[str, Form]]:
+def _starts(
+    setting: Setting, nfe: int, start: Plan | None, *, several: int, seed: int, say: Tell
+) -> tuple[dict[str, Plan], dict[str, Form]]:
     """The Plans to beat, by name, and forms to move: of the best methods that keep constants, and a plain one, from which more may come."""
     if start is not None:
         return {start.solver: start}, {start.solver: form_of(start)}
@@ -179,7 +186,7 @@ def _even(setting: Setting, n: int) -> list[Node]:
 
 
 def _most_promising(
-    kind: type[Search], setting: Setting, forms: dict[str, Form], parts: tuple[str, ...], most: int, seed: int, say: Tell
+    kind: type[Search], setting: Setting, forms: dict[str, Form], *, parts: tuple[str, ...], most: int, seed: int, say: Tell
 ) -> tuple[Form, str]:
     """The form that a short search brings furthest, where it was brought, and its name: the better start is not always the better end."""
     if len(forms) == 1:
@@ -187,6 +194,7 @@ def _most_promising(
     by_gradient = issubclass(kind, Descent)
     search = kind(setting, parts, states=min(_SOME, most) if by_gradient else _FEW, held_out=_FEW, seed=seed, say=say)
     moved: dict[str, Form] = {}
+    refused = ""
     for name, form in forms.items():
         say(f"a short search from {name}")
         try:
@@ -194,9 +202,10 @@ def _most_promising(
                 form, iterations=_BRIEF if by_gradient else _SHORT, seconds=math.inf, saved=None, keep=lambda made: None
             )
         except ValueError as problem:
-            say(str(problem))
+            refused = str(problem)
+            say(refused)
     if not moved:
-        raise ValueError("every start diverges on this model: give one")
+        raise ValueError(f"none of {', '.join(forms)} could be moved: {refused}")
     best = min(moved, key=lambda name: search.judge(moved[name]))
     return moved[best], best
 
