@@ -36,8 +36,8 @@ def test_a_loop_of_calls_has_the_spread_of_one_batch(name: str) -> None:
     nodes = uniform_lam(VP(), 20)
     x = LAW.sample(150, np.random.default_rng(0), nodes[0])
     loop = np.concatenate([sample(SOLVERS[name], LAW.denoised, x[i : i + 1], nodes) for i in range(150)])
-    assert 0.4 < float((loop > 0.0).mean()) < 0.8
-    assert 0.9 < float(loop.std()) < 1.15
+    assert 0.3 < float((loop > 0.0).mean()) < 0.9  # .59 to .62 ± .04 over seeds, and 1 with one seed for all
+    assert 0.7 < float(loop.std()) < 1.3  # .94 to 1.04 ± .03, and less than .005
 
 
 def test_the_run_tells_its_seed_and_can_be_made_again() -> None:
