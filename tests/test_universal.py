@@ -14,13 +14,17 @@ from scorebed.toy.tuning.universal import bound, shares, universal
 from scorebed.toy.tuning.universal_fit import fit
 from scorebed.toy.tuning.universal_table import NUMBERS
 
-BOUND = {"products": 0.5, "mixtures": 0.5, "spectra": 0.5, "sheets": 0.75, "clusters": 0.85}
-"""Of the best of the short list at 5 evaluations; .32, .29, .25, .60, .69 when the numbers were made; at 8 at most
-.33."""
+BOUND = {
+    5: {"products": 0.35, "mixtures": 0.5, "spectra": 0.2, "sheets": 0.3, "clusters": 0.75},
+    6: {"products": 0.45, "mixtures": 0.5, "spectra": 0.3, "sheets": 0.5, "clusters": 0.4},
+    8: {"products": 0.2, "mixtures": 0.4, "spectra": 0.1, "sheets": 0.2, "clusters": 0.45},
+    10: {"products": 0.1, "mixtures": 0.2, "spectra": 0.1, "sheets": 0.1, "clusters": 0.3},
+}
+"""Of the best of the short list; .25 .38 .08 .16 .62, .33 .37 .21 .37 .27, .11 .27 .05 .09 .31, .03 .09 .02 .05 .19 when the numbers were made."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("nfe", [5, 8])
+@pytest.mark.parametrize("nfe", NUMBERS)
 def test_members_never_used(family: str, nfe: int) -> None:
     setting = member(family, 50)
     x = setting.draw(80, 7)
@@ -28,7 +32,7 @@ def test_members_never_used(family: str, nfe: int) -> None:
     best = advise(setting, nfe, methods=SHORT, grids=SHORT_GRIDS, states=24).best
     first, last = setting.ends
     ours = np.median(measured(setting, universal(nfe, setting.schedule, first.t, last.t), x, answer))
-    assert ours <= BOUND[family] * (1.0 if nfe == 5 else 0.75) * np.median(measured(setting, best.plan, x, answer))
+    assert ours <= BOUND[nfe][family] * np.median(measured(setting, best.plan, x, answer))
 
 
 def test_families_are_held_out() -> None:
