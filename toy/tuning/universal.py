@@ -5,13 +5,13 @@ it runs on any. One set of numbers goes down on all members of the training fami
 ``search`` (``universal_fit``); members and families that were never used say what it is worth. These methods have no order: with another
 number of evaluations their weights mean nothing, so that they are Plans, which ``advise`` races beside every method on every grid.
 
-Measured, against the best of a short list, at 5, 8 and 10 evaluations, geometric means over six members that nothing was fitted to
-(``python -m benchmarks.universal``): .46, .26 and .17 of its error on clusters and .20, .08 and .04 on sheets, families that were never used;
-.02 to .31 on the others. Where the search begins decides: fitted at once to all three families, where the gain on Gaussians alone is largest,
-it stands still at .70 on products at 10 evaluations; fitted to products and mixtures first, and from there to all, it comes to .03.
-On networks they fail: 2 to 3 times its error on galaxies, 15 to 24 times on crystals. What serves smooth laws of unit scale need not serve a
-network: tune. Fitting to power laws with a floor and to smoothed points, held to a plain start by a ridge, was tried and gained nothing
-there (``docs/tuned.md``).
+Measured, against the best of a short list, at 5, 8 and 10 evaluations, geometric means over six members that nothing was fitted
+to (``python -m benchmarks.universal``): .46, .26 and .17 of its error on clusters and .20, .08 and .04 on sheets, families that were
+never used; .01 to .31 on the others. Where the search begins decides: fitted at once to all three families, where Gaussians have by
+far the most to gain, it stands still at .5 on products at 10 evaluations; fitted to products and mixtures first, and from there to all,
+it comes to .03. On networks they fail: 2 to 3 times its error on galaxies, 15 to 24 times on crystals. What serves smooth laws of unit
+scale need not serve a network: tune. Fitting to power laws with a floor and to smoothed points, held to a plain start by a ridge, was
+tried and gained nothing there (``docs/tuned.md``).
 """
 
 from __future__ import annotations
