@@ -173,6 +173,30 @@ def test_a_search_by_gradient_goes_on_where_it_was(tmp_path: Path) -> None:
         tune("mixture1d", 4, checkpoint=file, **{**common, "gradient": False})
 
 
+def test_steps_on_states_that_stay_the_same_come_after(tmp_path: Path) -> None:
+    """They lead further, and go on where they were."""
+    common: dict[str, Any] = {"start": begun("product2d", 4), "states": 60, "held_out": 30, "test": 30, "iterations": 20, "gradient": True}
+    file, lines = tmp_path / "search.json", list[str]()
+
+    class Broken(Exception):
+        pass
+
+    def report(line: str) -> None:
+        lines.append(line)
+        if line.startswith("3:") and "damping" in line:
+            raise Broken
+
+    with pytest.raises(Broken):
+        tune("product2d", 4, checkpoint=file, report=report, **common)
+    lines.clear()
+    record = tune("product2d", 4, checkpoint=file, report=lines.append, **common).record
+    assert any(line.startswith("2: held out") for line in lines), "the third was not yet kept"
+    assert record["iterations"] == 20
+    assert record["iterations after"] > 2
+    first, after = record["history"][: -record["iterations after"]], record["history"][-record["iterations after"] :]
+    assert min(one["held out"] for one in after) < min(one["held out"] for one in first) - 0.1
+
+
 def test_where_there_is_no_gradient_it_goes_by_differences() -> None:
     start = begun("mixture1d", 4)
     setting = replace(named("mixture1d"), pull=None)

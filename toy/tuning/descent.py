@@ -8,6 +8,8 @@ c_s c_sᵀ is H_s on the average, from another. A walk costs about a run, whatev
 H is a mean over all states so far that forgets, g one that forgets soon. A step is cut where it would change the residuals by more than a
 share of themselves, and this share goes down over the search as a cosine. What is judged on the held-out states, every few steps, is the
 mean of the last forms, which is better than any of them.
+
+Where chance in the choice of states stands in the way of less, ``search`` goes further, on states that stay the same: ``fixed``.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from scorebed.toy.tuning.form import Form
 from scorebed.toy.tuning.search import Search
 
 _BATCH, _EVERY, _PATIENCE = 32, 5, 8
-"""States of a step, steps from one look at the held-out states to the next, looks without a better one that end a search."""
+"""Least states of a step, steps from one look at the held-out states to the next, looks without a better one that end a search."""
 _FORGET, _SOON, _MEAN = 0.06, 0.3, 0.15
 """What H, g and the mean of the forms forget, of what they knew, when they are told something new."""
 _DAMPING, _SHARE = 3e-2, 0.3
@@ -90,7 +92,7 @@ class Descent(Search):
         self.say(f"{done}: held out {best_score:.3f}; {len(theta)} numbers, {len(self.x)} states, by gradient")
         losses: list[float] = []
         while done < iterations and stale < _PATIENCE and time.monotonic() - began < seconds:
-            found = self.tell(form.moved(self.parts, theta), self._rows(done), int(done % _SEEN == 0), rng)
+            found = self.tell(form.moved(self.parts, theta), self._rows(done, len(theta)), int(done % _SEEN == 0), rng)
             done += 1
             if found is None:  # a form too far: back to the best one, and smaller steps from there
                 theta, slope, first, cut = best.free(self.parts), 0.0 * slope, done, cut / 2.0
@@ -123,18 +125,25 @@ class Descent(Search):
             keep({"start": start.save(), "form": now.save(), "best": best.save(), "history": history, "damping": cut})
         return best, history
 
+    def fixed(self, states: int) -> Search:
+        """The search by differences on the first of these states."""
+        made = object.__new__(Search)
+        vars(made).update({**vars(self), "x": self.x[:states], "y": self.y[:states]})
+        return made
+
     def _curve(self, form: Form, rng: np.random.Generator) -> np.ndarray:
         """H at the first form."""
-        found = [self.tell(form, self._rows(k), _FIRST, rng) for k in range(_BATCHES)]
+        numbers = len(form.free(self.parts))
+        found = [self.tell(form, self._rows(k, numbers), _FIRST, rng) for k in range(_BATCHES)]
         if any(one is None for one in found):
             raise ValueError("the start diverges on this model: give another one")
         seen = np.concatenate([one[2] for one in found if one is not None])
         return np.asarray(seen.T @ seen / len(seen))
 
-    def _rows(self, k: int) -> np.ndarray:
-        """The states of step k: all in turn, in another order every time round."""
+    def _rows(self, k: int, numbers: int) -> np.ndarray:
+        """The states of step k: all in turn, in another order every time round; half as many as numbers, lest chance leads them."""
         n = len(self.x)
-        size = min(_BATCH, max(1, n // 4))
+        size = min(max(_BATCH, numbers // 2), max(1, n // 4))
         rounds, at = divmod(k * size, n)
         orders = [np.random.default_rng([self.seed, 7, r]).permutation(n) for r in (rounds, rounds + 1)]
         return np.concatenate(orders)[at : at + size]

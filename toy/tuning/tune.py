@@ -3,7 +3,9 @@ r"""``tune``: a Plan made for one model and one budget.
 It starts from the best registered method × grid (``advise``) and moves levels, times told to the network and weights (``form``) so that
 the mean of log |x_s − y_s| over training states falls, y_s where the flow takes state s: by gradient through the network (``descent``), or,
 where there is none, by differences of runs (``search``). States that were never used to move anything decide what is kept, and others again
-what is told. What it gains on networks, and what counts for it, ``docs/tuned.md`` shows as it was measured.
+what is told. By gradient the states change from step to step; where numbers are few, some steps by differences on states that stay the
+same come after them, as chance no longer hides the little that is left. What it gains on networks, and what counts for it,
+``docs/tuned.md`` shows as it was measured.
 
 Relatives: with ``parameters=("nodes",)`` this is the problem of AYS, GITS and DMN with the true error as the objective; with ("times",)
 LD3's second set; with ("weights",) S4S's coefficients; with all three BNS and S4S-Alt.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +43,8 @@ _SOME, _BRIEF, _ALIKE = 128, 12, 2
 """States and steps of those by gradient, and how many registered methods they try."""
 _MANY, _STEPS, _ENTRIES = 384, 120, 64
 """States and steps by gradient; the entries of a state from which on it is the usual way: with fewer, differences of all are soon had."""
+_AFTER, _FIXED, _LEAST = 12, 256, 64
+"""Steps by differences after those by gradient, their states, and the most numbers that take them, as each asks for runs of its own."""
 
 
 def tune(
@@ -68,7 +73,8 @@ def tune(
         gradient: whether the search goes by gradient; None does so where the model has one, ``setting.pull``, and states have 64 entries.
         states, held_out, test: how many states move the numbers, decide what is kept, and tell how good it is; None takes 384 by gradient,
             and by differences 96, or as many as give forty residuals to each number that moves.
-        iterations, seconds: bounds of the search; what was reached by then is judged. None takes 120 steps by gradient, 30 by differences.
+        iterations, seconds: bounds of the search; what was reached by then is judged. None takes 120 steps by gradient, 30 by differences;
+            up to twelve by differences come after those by gradient where at most 64 numbers move.
         seed: of the states.
         checkpoint: a file that is written after every improvement and read at the start where it belongs to the same search.
         report: called with a line about every iteration.
@@ -110,10 +116,20 @@ def tune(
     if saved is None:  # a race takes long, and is not run twice
         begun = form.save()
         _keep(path, {**constant, "start": begun, "form": begun, "best": begun, "history": [], "damping": 1.0 if gradient else 1e-2})
-    search = kind(setting, tuple(parameters), states=states, held_out=held_out, seed=seed, say=say)
-    tuned, history = search.run(
-        form, iterations=iterations, seconds=seconds, saved=saved, keep=lambda made: _keep(path, {**constant, **made})
-    )
+    search, until = kind(setting, tuple(parameters), states=states, held_out=held_out, seed=seed, say=say), time.monotonic() + seconds
+    reached = dict(saved or {})
+
+    def keep(made: dict[str, Any]) -> None:
+        reached.update(made)
+        _keep(path, {**constant, **reached})
+
+    tuned, history = search.run(form, iterations=iterations, seconds=seconds, saved=saved, keep=keep)
+    more: list[dict[str, float]] = []
+    if isinstance(search, Descent) and len(form.free(parameters)) <= _LEAST and time.monotonic() < until:
+        fixed = search.fixed(_FIXED)
+        if fixed.residuals(tuned) is not None:
+            left, begun = until - time.monotonic(), reached.get("after")
+            tuned, more = fixed.run(tuned, iterations=_AFTER, seconds=left, saved=begun, keep=lambda made: keep({"after": made}))
     x = setting.draw(test, seed + 2)
     answer = setting.answer(x)
     errors = {name: measured(setting, plan, x, answer) for name, plan in rivals.items()}
@@ -131,6 +147,7 @@ def tune(
         "seed": seed,
         "states": states,
         "iterations": round(history[-1].get("step", len(history))) if history else 0,
+        "iterations after": len(more),
         "median error": float(np.median(after if kept else before)),
         "median error of the start": float(np.median(before)),
         "ratio": ratio if kept else 1.0,
@@ -138,7 +155,7 @@ def tune(
         "90th percentile ratio": float(np.quantile(after, 0.9) / np.quantile(before, 0.9)),
         "rms ratio": float(np.sqrt(np.mean(after**2) / np.mean(before**2))),
         "kept": "tuned" if kept else "the start, which is better on states never used",
-        "history": history,
+        "history": [*history, *more],
     }
     say(f"on {test} states never used: {ratio:.3f} [{low:.3f}, {high:.3f}] of the error of {label}")
     plan = tuned.plan(f"tuned({setting.name}, {nfe})") if kept else opponent
