@@ -165,21 +165,29 @@ def tune(
 def _starts(
     setting: Setting, nfe: int, start: Plan | None, *, several: int, seed: int, say: Tell
 ) -> tuple[dict[str, Plan], dict[str, Form]]:
-    """The Plans to beat, by name, and forms to move: of the best methods that keep constants, and a plain one, from which more may come."""
+    """The Plans to beat, by name, and forms to move: of the best methods that keep constants, and of the best multistep or a plain one."""
     if start is not None:
         return {start.solver: start}, {start.solver: form_of(start)}
     advice = advise(setting, nfe, states=16, seed=seed + 3)
     best = advice.best
     say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
     rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
-    forms = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
+    plain = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
     found: dict[str, Form] = {}
     for c in advice.ranking[:_RIVALS]:
         with suppress(ValueError):
             found[c.label] = _form(setting, c)
     held = Search(setting, PARTS, states=1, held_out=_FEW, seed=seed, say=say)  # a race on few states chooses by chance among near ones
     first = sorted(found, key=lambda name: held.judge(found[name]))[:several]
-    return rivals, {**{name: found[name] for name in first}, **forms}
+    chosen = {name: found[name] for name in first}
+    if several == 1:
+        return rivals, {**chosen, **plain}
+    for c in [*advice.ranking, *advice.others]:  # those that evaluate once a step often lead further than those that are better
+        if c.plan.nfe == c.steps and c.method != "universal" and math.isfinite(c.median):
+            with suppress(ValueError):
+                chosen.setdefault(c.label, _form(setting, c))
+                break
+    return rivals, chosen if len(chosen) > several else {**chosen, **plain}
 
 
 def _by_gradient(setting: Setting, asked: bool | None, entries: int) -> bool:
