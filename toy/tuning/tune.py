@@ -128,8 +128,8 @@ def tune(
     if isinstance(search, Descent) and len(form.free(parameters)) <= _LEAST and time.monotonic() < until:
         fixed = search.fixed(_FIXED)
         if fixed.residuals(tuned) is not None:
-            left, begun = until - time.monotonic(), reached.get("after")
-            tuned, more = fixed.run(tuned, iterations=_AFTER, seconds=left, saved=begun, keep=lambda made: keep({"after": made}))
+            left, kept_steps = until - time.monotonic(), reached.get("after")
+            tuned, more = fixed.run(tuned, iterations=_AFTER, seconds=left, saved=kept_steps, keep=lambda made: keep({"after": made}))
     x = setting.draw(test, seed + 2)
     answer = setting.answer(x)
     errors = {name: measured(setting, plan, x, answer) for name, plan in rivals.items()}
