@@ -113,11 +113,12 @@ def tune(
         rivals, form, moved_from = _again(saved)
     states = states or (_MANY if gradient else max(96, math.ceil(40 * len(form.free(parameters)) / entries)))
     constant = {"about": about, "rivals": {k: to_dict(plan) for k, plan in rivals.items()}, "moved from": moved_from}
+    reached = dict(saved or {})
     if saved is None:  # a race takes long, and is not run twice
         begun = form.save()
-        _keep(path, {**constant, "start": begun, "form": begun, "best": begun, "history": [], "damping": 1.0 if gradient else 1e-2})
+        reached = {"start": begun, "form": begun, "best": begun, "history": [], "damping": 1.0 if gradient else 1e-2}
+        _keep(path, {**constant, **reached})
     search, until = kind(setting, tuple(parameters), states=states, held_out=held_out, seed=seed, say=say), time.monotonic() + seconds
-    reached = dict(saved or {})
 
     def keep(made: dict[str, Any]) -> None:
         reached.update(made)
@@ -128,8 +129,10 @@ def tune(
     if isinstance(search, Descent) and len(form.free(parameters)) <= _LEAST and time.monotonic() < until:
         fixed = search.fixed(_FIXED)
         if fixed.residuals(tuned) is not None:
-            left, kept_steps = until - time.monotonic(), reached.get("after")
-            tuned, more = fixed.run(tuned, iterations=_AFTER, seconds=left, saved=kept_steps, keep=lambda made: keep({"after": made}))
+            left = until - time.monotonic()
+            tuned, more = fixed.run(
+                tuned, iterations=_AFTER, seconds=left, saved=reached.get("after"), keep=lambda made: keep({"after": made})
+            )
     x = setting.draw(test, seed + 2)
     answer = setting.answer(x)
     errors = {name: measured(setting, plan, x, answer) for name, plan in rivals.items()}
