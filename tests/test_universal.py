@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from scorebed import EDM, SOLVERS, VP, RectifiedFlow
+from scorebed.analytic import GaussianMixture
 from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, advise, candidates, measured
 from scorebed.toy.tuning.families import FAMILIES, TRAIN, member
 from scorebed.toy.tuning.form import PARTS
 from scorebed.toy.tuning.search import Search
+from scorebed.toy.tuning.setting import named
 from scorebed.toy.tuning.universal import bound, shares, universal
 from scorebed.toy.tuning.universal_fit import fit
 from scorebed.toy.tuning.universal_table import NUMBERS
@@ -36,6 +38,26 @@ def test_members_never_used(family: str, nfe: int) -> None:
     assert ours <= BOUND[nfe][family] * np.median(measured(setting, best.plan, x, answer))
 
 
+def test_levels_are_in_lam_and_follow_the_scale_of_the_data() -> None:
+    """Data three times as large take the same course at lam - log 3; on another range the levels stay where the law changes."""
+    law = GaussianMixture([0.4, 0.6], [[-1.0], [1.0]], [0.05, 0.1])
+    large = GaussianMixture([0.4, 0.6], [[-3.0], [3.0]], [0.45, 0.9])
+    end = EDM().at_lam(4.5)
+    x = np.linspace(-2.0, 2.0, 7)[:, None] * EDM().node(80.0).sigma
+    one = universal(8, EDM(), 80.0, end.t).run(law.denoised, x)
+    three = universal(8, EDM(), 240.0, EDM().at_lam(4.5 - np.log(3.0)).t, scale=3.0).run(large.denoised, 3.0 * x)
+    np.testing.assert_allclose(three, 3.0 * one, rtol=1e-9)
+    setting = named("product2d")  # a rectified flow
+    x = setting.draw(100, 5)
+    first, last = setting.ends
+    error = np.median(measured(setting, universal(8, setting.schedule, first.t, last.t), x, setting.answer(x)))
+    assert error < 0.005, "with levels as shares of its own way .048"
+    with pytest.raises(ValueError, match="beyond the ends"):
+        universal(8, setting.schedule, first.t, last.t, scale=1e-3)
+    with pytest.raises(ValueError, match="give a positive number"):
+        universal(8, setting.schedule, first.t, last.t, scale=0.0)
+
+
 def test_families_are_held_out() -> None:
     assert set(TRAIN) < set(FAMILIES)
     assert not set(TRAIN) & {"sheets", "clusters"}
@@ -59,7 +81,7 @@ def test_they_run_on_any_schedule_and_keep_constants(nfe: int, schedule: VP | ED
 def test_advice_races_them(monkeypatch: pytest.MonkeyPatch) -> None:
     setting = member("products", 60)
     monkeypatch.setattr("scorebed.toy.tuning.advise.methods_on", lambda: {"ddim": SOLVERS["ddim"]})
-    (one,) = [c for c in candidates(setting, 5) if c.method == "universal"]
+    one = next(c for c in candidates(setting, 5) if c.method == "universal" and c.scale == 1.0)
     assert one.plan.nfe == 5
     assert "universal(5" in one.code
     with pytest.raises(ValueError, match="there are universal methods for"):

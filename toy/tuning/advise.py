@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from scorebed.solvers.grid import GRIDS, make
 from scorebed.toy.measure.cost import most_steps
 from scorebed.toy.tuning.lockstep import errors_of
 from scorebed.toy.tuning.setting import Array, Setting, distances, named
-from scorebed.toy.tuning.universal import universal
+from scorebed.toy.tuning.universal import SCALES, universal
 from scorebed.toy.tuning.universal_table import NUMBERS
 
 _KEEP, _LAST, _FIRST, _MANY = 0.34, 8, 2, 64
@@ -41,6 +42,8 @@ class Candidate:
     errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
     own: Solver | None = None
     """A method that no registry knows."""
+    scale: float = 1.0
+    """Of the data, where the method is ``universal``."""
 
     @property
     def median(self) -> float:
@@ -62,7 +65,7 @@ class Candidate:
     def code(self) -> str:
         """The line that runs it."""
         if self.method == "universal":
-            return f"universal({self.steps}, schedule).run(denoise, x)"
+            return f"universal({self.steps}, schedule, scale={self.scale:g}).run(denoise, x)"
         name, _, start = self.method.partition(", start ")
         method = self.method if self.own is not None else f'SOLVERS["{name}"]' + (f'(start="{start}")' if start else "")
         return f'sample({method}, denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}), terminal="none")'
@@ -155,8 +158,10 @@ def candidates(
             else:
                 made[key] = Candidate(name, kind, steps, plan, own=own)
     if methods is None and grids is None and (sizes := [n for n in NUMBERS if n <= budget]):
-        plan = universal(max(sizes), setting.schedule, *(node.t for node in setting.ends))
-        made["universal"] = Candidate("universal", "its own levels", plan.nfe, plan)
+        for scale in SCALES:
+            with suppress(ValueError):  # levels beyond the ends
+                plan = universal(max(sizes), setting.schedule, *(node.t for node in setting.ends), scale=scale)
+                made["universal", scale] = Candidate("universal", f"levels for scale {scale:g}", plan.nfe, plan, scale=scale)
     return list(made.values())
 
 

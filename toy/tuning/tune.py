@@ -240,7 +240,7 @@ def _most_promising(
 
 def _form(setting: Setting, c: Candidate) -> Form:
     first, last = setting.ends
-    return bound(NUMBERS[c.steps], setting.schedule, first.t, last.t) if c.method == "universal" else form_of(c.plan)
+    return bound(NUMBERS[c.steps], setting.schedule, first.t, last.t, c.scale) if c.method == "universal" else form_of(c.plan)
 
 
 def _saved(path: Path | None, about: dict[str, Any], say: Tell) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The numbers of ``universal``: levels and told levels as shares of the way in lam, and rows of weights, which add up to 1.
+"""The numbers of ``universal``: levels and told levels as shares of VP's way in lam, and rows of weights, which add up to 1.
 
 Tuned by ``universal_fit`` on sixteen members each of products and mixtures, and from there on as many of all of ``families.TRAIN``
 (``python -m benchmarks.universal``); ``tests/test_universal.py`` holds them to members and families that were never used.
