@@ -17,30 +17,21 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import SOLVERS, Node, Plan, trace
-from scorebed.solvers.grid import uniform_lam
+from scorebed.solvers import Plan
 from scorebed.solvers.plan.file import from_dict, to_dict
-from scorebed.toy.tuning.advise import Candidate, advise, measured, ratio_interval
+from scorebed.toy.tuning.advise import measured, ratio_interval
 from scorebed.toy.tuning.descent import Descent
-from scorebed.toy.tuning.form import PARTS, Form, form_of
+from scorebed.toy.tuning.form import PARTS, Form
 from scorebed.toy.tuning.search import Search
 from scorebed.toy.tuning.setting import Setting, named
-from scorebed.toy.tuning.universal import bound
-from scorebed.toy.tuning.universal_table import NUMBERS
+from scorebed.toy.tuning.starts import most_promising, starts
 
 Tell = Callable[[str], object]
-_RIVALS = 8
-"""Registered Plans that are measured on the test states beside the tuned one: the best of them there is the opponent."""
-_FEW, _SHORT = 32, 4
-"""States and steps of the short searches by differences that choose where to start."""
-_SOME, _BRIEF, _ALIKE = 128, 12, 2
-"""States and steps of those by gradient, and how many registered methods they try."""
 _MANY, _STEPS, _ENTRIES = 384, 120, 64
 """States and steps by gradient; the entries of a state from which on it is the usual way: with fewer, differences of all are soon had."""
 _AFTER, _FIXED, _LEAST = 12, 256, 64
@@ -107,8 +98,8 @@ def tune(
     about |= {"gradient": gradient, **({"iterations": iterations} if gradient else {})}  # its steps grow shorter towards the last
     saved = _saved(path, about, say)
     if saved is None:
-        rivals, forms = _starts(setting, nfe, start, several=_ALIKE if gradient else 1, seed=seed, say=say)
-        form, moved_from = _most_promising(kind, setting, forms, parts=tuple(parameters), most=states or _SOME, seed=seed, say=say)
+        rivals, forms = starts(setting, nfe, start, gradient=gradient, seed=seed, say=say)
+        form, moved_from = most_promising(kind, setting, forms, parts=tuple(parameters), most=states, seed=seed, say=say)
     else:
         rivals, form, moved_from = _again(saved)
     states = states or (_MANY if gradient else max(96, math.ceil(40 * len(form.free(parameters)) / entries)))
@@ -165,34 +156,6 @@ def tune(
     return Plan(plan.solver, plan.grid, plan.ops, plan.states, plan.result, plan.ends, record)
 
 
-def _starts(
-    setting: Setting, nfe: int, start: Plan | None, *, several: int, seed: int, say: Tell
-) -> tuple[dict[str, Plan], dict[str, Form]]:
-    """The Plans to beat, by name, and forms to move: of the best methods that keep constants, and of the best multistep or a plain one."""
-    if start is not None:
-        return {start.solver: start}, {start.solver: form_of(start)}
-    advice = advise(setting, nfe, states=16, seed=seed + 3)
-    best = advice.best
-    say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
-    rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
-    plain = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
-    found: dict[str, Form] = {}
-    for c in advice.ranking[:_RIVALS]:
-        with suppress(ValueError):
-            found[c.label] = _form(setting, c)
-    held = Search(setting, PARTS, states=1, held_out=_FEW, seed=seed, say=say)  # a race on few states chooses by chance among near ones
-    first = sorted(found, key=lambda name: held.judge(found[name]))[:several]
-    chosen = {name: found[name] for name in first}
-    if several == 1:
-        return rivals, {**chosen, **plain}
-    for c in [*advice.ranking, *advice.others]:  # those that evaluate once a step often lead further than those that are better
-        if c.plan.nfe == c.steps and c.method != "universal" and math.isfinite(c.median):
-            with suppress(ValueError):
-                chosen.setdefault(c.label, _form(setting, c))
-                break
-    return rivals, chosen if len(chosen) > several else {**chosen, **plain}
-
-
 def _by_gradient(setting: Setting, asked: bool | None, entries: int) -> bool:
     """Whether the search goes by gradient: as it is asked, or where there is one and states have many entries."""
     if setting.pull is None and asked:
@@ -206,41 +169,6 @@ def _by_gradient(setting: Setting, asked: bool | None, entries: int) -> bool:
             raise
         return False
     return True
-
-
-def _even(setting: Setting, n: int) -> list[Node]:
-    first, last = setting.ends
-    return uniform_lam(setting.schedule, n, first.t, last.t)
-
-
-def _most_promising(
-    kind: type[Search], setting: Setting, forms: dict[str, Form], *, parts: tuple[str, ...], most: int, seed: int, say: Tell
-) -> tuple[Form, str]:
-    """The form that a short search brings furthest, where it was brought, and its name: the better start is not always the better end."""
-    if len(forms) == 1:
-        return next((form, name) for name, form in forms.items())
-    by_gradient = issubclass(kind, Descent)
-    search = kind(setting, parts, states=min(_SOME, most) if by_gradient else _FEW, held_out=_FEW, seed=seed, say=say)
-    moved: dict[str, Form] = {}
-    refused = ""
-    for name, form in forms.items():
-        say(f"a short search from {name}")
-        try:
-            moved[name], _ = search.run(
-                form, iterations=_BRIEF if by_gradient else _SHORT, seconds=math.inf, saved=None, keep=lambda made: None
-            )
-        except ValueError as problem:
-            refused = str(problem)
-            say(refused)
-    if not moved:
-        raise ValueError(f"none of {', '.join(forms)} could be moved: {refused}")
-    best = min(moved, key=lambda name: search.judge(moved[name]))
-    return moved[best], best
-
-
-def _form(setting: Setting, c: Candidate) -> Form:
-    first, last = setting.ends
-    return bound(NUMBERS[c.steps], setting.schedule, first.t, last.t, c.scale) if c.method == "universal" else form_of(c.plan)
 
 
 def _saved(path: Path | None, about: dict[str, Any], say: Tell) -> dict[str, Any] | None:

@@ -1,0 +1,88 @@
+"""Where ``tune`` begins: the best of the registered methods that can be moved, and which of them a short search brings furthest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+
+from scorebed.solvers import SOLVERS, Node, Plan, trace
+from scorebed.solvers.grid import uniform_lam
+from scorebed.toy.tuning.advise import Candidate, advise
+from scorebed.toy.tuning.descent import Descent
+from scorebed.toy.tuning.form import PARTS, Form, form_of
+from scorebed.toy.tuning.search import Search
+from scorebed.toy.tuning.setting import Setting
+from scorebed.toy.tuning.universal import bound
+from scorebed.toy.tuning.universal_table import NUMBERS
+
+Tell = Callable[[str], object]
+_RIVALS = 8
+"""Registered Plans that are measured on the test states beside the tuned one: the best of them there is the opponent."""
+_FEW, _SHORT = 32, 4
+"""States and steps of the short searches by differences that choose where to start."""
+_SOME, _BRIEF, _ALIKE = 128, 12, 2
+"""States and steps of those by gradient, and how many registered methods they try."""
+
+
+def starts(
+    setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, seed: int, say: Tell
+) -> tuple[dict[str, Plan], dict[str, Form]]:
+    """The Plans to beat, by name, and forms to move: of the best methods that keep constants, and of the best multistep or a plain one."""
+    if start is not None:
+        return {start.solver: start}, {start.solver: form_of(start)}
+    advice = advise(setting, nfe, states=16, seed=seed + 3)
+    best = advice.best
+    say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
+    rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
+    plain = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
+    found: dict[str, Form] = {}
+    for c in advice.ranking[:_RIVALS]:
+        with suppress(ValueError):
+            found[c.label] = _form(setting, c)
+    held = Search(setting, PARTS, states=1, held_out=_FEW, seed=seed, say=say)  # a race on few states chooses by chance among near ones
+    first = sorted(found, key=lambda name: held.judge(found[name]))[: _ALIKE if gradient else 1]
+    chosen = {name: found[name] for name in first}
+    if not gradient:
+        return rivals, {**chosen, **plain}
+    for c in [*advice.ranking, *advice.others]:  # those that evaluate once a step often lead further than those that are better
+        if c.plan.nfe == c.steps and c.method != "universal" and math.isfinite(c.median):
+            with suppress(ValueError):
+                chosen.setdefault(c.label, _form(setting, c))
+                break
+    return rivals, chosen if len(chosen) > _ALIKE else {**chosen, **plain}
+
+
+def _even(setting: Setting, n: int) -> list[Node]:
+    first, last = setting.ends
+    return uniform_lam(setting.schedule, n, first.t, last.t)
+
+
+def most_promising(
+    kind: type[Search], setting: Setting, forms: dict[str, Form], *, parts: tuple[str, ...], most: int | None, seed: int, say: Tell
+) -> tuple[Form, str]:
+    """The form that a short search brings furthest, where it was brought, and its name: the better start is not always the better end."""
+    if len(forms) == 1:
+        return next((form, name) for name, form in forms.items())
+    by_gradient = issubclass(kind, Descent)
+    search = kind(setting, parts, states=min(_SOME, most or _SOME) if by_gradient else _FEW, held_out=_FEW, seed=seed, say=say)
+    moved: dict[str, Form] = {}
+    refused = ""
+    for name, form in forms.items():
+        say(f"a short search from {name}")
+        try:
+            moved[name], _ = search.run(
+                form, iterations=_BRIEF if by_gradient else _SHORT, seconds=math.inf, saved=None, keep=lambda made: None
+            )
+        except ValueError as problem:
+            refused = str(problem)
+            say(refused)
+    if not moved:
+        raise ValueError(f"none of {', '.join(forms)} could be moved: {refused}")
+    best = min(moved, key=lambda name: search.judge(moved[name]))
+    return moved[best], best
+
+
+def _form(setting: Setting, c: Candidate) -> Form:
+    first, last = setting.ends
+    return bound(NUMBERS[c.steps], setting.schedule, first.t, last.t, c.scale) if c.method == "universal" else form_of(c.plan)
