@@ -367,3 +367,15 @@ def test_distances_refuse_what_they_cannot_compare():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_of_a_gaussian_on_a_plane() -> None:
+    """Across the plane the whole variance of the other is what it costs, to 1e-12: round-off of a zero eigenvalue has no root."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        q, _ = np.linalg.qr(rng.standard_normal((5, 5)))
+        along, across = q[:3], q[3:]
+        a, b, rest = (m @ m.T for m in (rng.standard_normal((3, 3)), rng.standard_normal((3, 3)), rng.standard_normal((2, 2))))
+        found = gaussian_w2(np.zeros(5), along.T @ a @ along, np.zeros(5), along.T @ b @ along + across.T @ rest @ across) ** 2
+        expected = gaussian_w2(np.zeros(3), a, np.zeros(3), b) ** 2 + float(np.trace(rest))
+        assert abs(found - expected) < 1e-12 * expected

@@ -108,4 +108,5 @@ def _bures_near(a: np.ndarray, b: np.ndarray) -> float | None:
 
 def _root(a: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(a)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    least = len(a) * np.finfo(float).eps * values[-1]  # of what is less nothing is known, and its root would be 1e-8, not 1e-16
+    return (vectors * np.sqrt(np.where(values > least, values, 0.0))) @ vectors.T
