@@ -12,11 +12,13 @@ import pytest
 from scorebed import SOLVERS, VP, trace, tune
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.tuning.adjoint import taped
+from scorebed.toy.tuning.advise import advise
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.families import FAMILIES, member
 from scorebed.toy.tuning.form import PARTS, Form, form_of
 from scorebed.toy.tuning.pull import network_pull
 from scorebed.toy.tuning.setting import Setting, named, own
+from scorebed.toy.tuning.starts import starts
 
 SUBSETS = [PARTS, ("nodes",), ("times",), ("weights",), ("nodes", "weights")]
 
@@ -222,3 +224,20 @@ def test_a_start_that_goes_back_and_forth_moves() -> None:
     better, _ = search.run(form, iterations=20, seconds=1e9, saved=None, keep=lambda made: None)
     assert search.judge(better) < search.judge(form) - 0.3
     assert np.all((better.lams >= first.lam) & (better.lams < last.lam))
+
+
+def test_a_step_has_half_as_many_states_as_numbers_but_32() -> None:
+    search = Descent(named("mixture1d"), PARTS, states=512, held_out=4, seed=0, say=lambda line: None)
+    assert [len(search._rows(1, numbers)) for numbers in (10, 64, 228, 4000)] == [32, 32, 114, 128]
+
+
+def test_it_begins_from_the_best_multistep_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the two best have stages; by differences the plain one alone stands beside the best."""
+    setting = named("product2d")
+    few = ["exp_rk_2", "midpoint", "ab2", "dpmpp_3m"]
+    monkeypatch.setattr("scorebed.toy.tuning.starts.advise", lambda model, nfe, **given: advise(model, nfe, methods=few, **given))
+    for gradient in (True, False):
+        rivals, forms = starts(setting, 4, None, gradient=gradient, seed=0, say=lambda line: None)
+        assert rivals
+        assert any(name.startswith(("ab2", "dpmpp_3m")) for name in forms) or not gradient
+        assert len(forms) == (3 if gradient else 2)

@@ -85,4 +85,4 @@ def most_promising(
 
 def _form(setting: Setting, c: Candidate) -> Form:
     first, last = setting.ends
-    return bound(NUMBERS[c.steps], setting.schedule, first.t, last.t, c.scale) if c.method == "universal" else form_of(c.plan)
+    return bound(NUMBERS[c.steps], setting.schedule, first.t, last.t, scale=c.scale) if c.method == "universal" else form_of(c.plan)

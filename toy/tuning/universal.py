@@ -57,10 +57,10 @@ def universal(nfe: int, schedule: Schedule, start: float | None = None, end: flo
         raise ValueError(f"nfe = {nfe!r}: there are universal methods for {', '.join(map(str, NUMBERS))} evaluations")
     first = schedule.node(schedule.t_max if start is None else start)
     last = schedule.node(schedule.t_min if end is None else end)
-    return bound(NUMBERS[nfe], schedule, first.t, last.t, scale).plan(f"universal_{nfe}")
+    return bound(NUMBERS[nfe], schedule, first.t, last.t, scale=scale).plan(f"universal_{nfe}")
 
 
-def bound(numbers: dict[str, list[float]], schedule: Schedule, start: float, end: float, scale: float = 1.0) -> Form:
+def bound(numbers: dict[str, list[float]], schedule: Schedule, start: float, end: float, *, scale: float = 1.0) -> Form:
     """The form with these numbers between two times of a schedule, for data of a scale; a ValueError where its levels are beyond them."""
     if not (math.isfinite(scale) and scale > 0.0):
         raise ValueError(f"scale = {scale!r}: give a positive number, the standard deviation of the data")
