@@ -231,13 +231,10 @@ def test_a_step_has_half_as_many_states_as_numbers_but_32() -> None:
     assert [len(search._rows(1, numbers)) for numbers in (10, 64, 228, 4000)] == [32, 32, 114, 128]
 
 
-def test_it_begins_from_the_best_multistep_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_also_begins_from_the_best_with_one_evaluation_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the two best have stages; by differences the plain one alone stands beside the best."""
-    setting = named("product2d")
-    few = ["exp_rk_2", "midpoint", "ab2", "dpmpp_3m"]
-    monkeypatch.setattr("scorebed.toy.tuning.starts.advise", lambda model, nfe, **given: advise(model, nfe, methods=few, **given))
-    for gradient in (True, False):
-        rivals, forms = starts(setting, 4, None, gradient=gradient, seed=0, say=lambda line: None)
-        assert rivals
-        assert any(name.startswith(("ab2", "dpmpp_3m")) for name in forms) or not gradient
-        assert len(forms) == (3 if gradient else 2)
+    few: dict[str, Any] = {"methods": ["heun", "rf_solver_2", "ddim"], "grids": ["quadratic", "karras", "uniform_lam"]}
+    monkeypatch.setattr("scorebed.toy.tuning.starts.advise", lambda model, nfe, **given: advise(model, nfe, **few, **given))
+    begun_from = {g: list(starts(named("product2d"), 4, None, gradient=g, seed=0, say=lambda line: None)[1]) for g in (True, False)}
+    assert begun_from[True] == ["rf_solver_2 on quadratic", "rf_solver_2 on uniform_lam", "ddim on quadratic"]
+    assert begun_from[False] == ["rf_solver_2 on quadratic", "dpmpp_2m, start ddim on uniform_lam"]

@@ -28,7 +28,7 @@ _SOME, _BRIEF, _ALIKE = 128, 12, 2
 def starts(
     setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, seed: int, say: Tell
 ) -> tuple[dict[str, Plan], dict[str, Form]]:
-    """The Plans to beat, by name, and forms to move: of the best methods that keep constants, and of the best multistep or a plain one."""
+    """The Plans to beat, by name, and forms to move: the best that keep constants, the best with one evaluation a step or a plain one."""
     if start is not None:
         return {start.solver: start}, {start.solver: form_of(start)}
     advice = advise(setting, nfe, states=16, seed=seed + 3)
