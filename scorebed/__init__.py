@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from scorebed.toy.properties import strategies
     from scorebed.toy.tuning.advise import advise
     from scorebed.toy.tuning.tune import tune
+    from scorebed.toy.tuning.universal import universal
 
 _HOME = {
     "solvers": (
@@ -59,6 +60,7 @@ _HOME = {
     "toy.conform.grid": ("check_grid",),
     "toy.tuning.advise": ("advise",),
     "toy.tuning.tune": ("tune",),
+    "toy.tuning.universal": ("universal",),
 }
 _ROOMS = ("analytic", "gpu", "solvers", "toy")
 _WHERE = {name: room for room, names in _HOME.items() for name in names}
@@ -103,6 +105,7 @@ __all__ = [
     "toy",
     "trace",
     "tune",
+    "universal",
 ]
 
 

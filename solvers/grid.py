@@ -81,8 +81,12 @@ def make(
         raise ValueError(f"grid = {kind!r} is not known: give one of {', '.join(GRIDS)}")
     if isinstance(schedule, Process) and kind not in (on := kinds_on(schedule)):
         raise ValueError(f"grid = {kind!r} spaces alpha and sigma, which {type(schedule).__name__} has not: give one of {', '.join(on)}")
-    options = _FITS[kind](variances) if variances is not None and kind in _FITS else {}
-    return GRIDS[kind](schedule, n, start, end, **options)
+    return GRIDS[kind](schedule, n, start, end, **fitted(kind, variances))
+
+
+def fitted(kind: str, variances: Sequence[float] | None) -> dict[str, Any]:
+    """The options that suit a kind of grid to the variances of the data; none where it has no such options, or they are None."""
+    return dict(_FITS[kind](variances)) if variances is not None and kind in _FITS else {}
 
 
 def _interior(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import scorebed
 from scorebed import SOLVERS, VP, Plan, advise, trace, tune
 from scorebed.solvers import methods_on, predicts
 from scorebed.solvers.grid import uniform_lam
@@ -64,6 +65,18 @@ def test_side_by_side_each_plan_is_run_as_it_is_alone() -> None:
 def test_equal_plans_are_raced_once() -> None:
     (one,) = candidates(named("mixture1d"), 5, ["ddim", "dpmpp_1", "euler"], ["uniform_lam"])
     assert len(one.same) == 2
+
+
+@pytest.mark.parametrize("model", ["product2d", "mixture1d"])
+def test_the_line_of_code_runs_what_was_raced(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends that are not the schedule's own and grids fitted to the data are in it."""
+    setting = named(model)
+    x = setting.draw(3, 0)
+    known = {name: getattr(scorebed, name) for name in scorebed.__all__}
+    known |= {"schedule": setting.schedule, "denoise": setting.denoise, "x": x}
+    monkeypatch.setattr("scorebed.toy.tuning.advise.methods_on", lambda: {"dpmpp_2m": SOLVERS["dpmpp_2m"]})
+    for c in candidates(setting, 8):
+        np.testing.assert_allclose(eval(c.code, known), c.plan.run(setting.denoise, x), rtol=1e-12, err_msg=c.code)
 
 
 @pytest.mark.parametrize("name", ["ddim", "heun", "dpmpp_2m", "dpmpp_3m", "unipc_3", "rk4", "deis_tab3", "dpm_solver_3"])

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers import SOLVERS, NonFinite, NotLinear, Plan, Solver, methods_on, trace
-from scorebed.solvers.grid import GRIDS, make
+from scorebed.solvers.grid import GRIDS, fitted, make
 from scorebed.toy.measure.cost import most_steps
 from scorebed.toy.tuning.lockstep import errors_of
 from scorebed.toy.tuning.setting import Array, Setting, distances, named
@@ -27,6 +27,8 @@ from scorebed.toy.tuning.universal_table import NUMBERS
 
 _KEEP, _LAST, _FIRST, _MANY = 0.34, 8, 2, 64
 """The share of candidates that goes on, the least number that does, states in the first round, numbers of a state that stand for two."""
+_STATES, _CHEAP = 48, 192
+"""States that the finalists see, of those with many numbers and of those with few."""
 Tell = Callable[[int, int, str], object]
 
 
@@ -44,6 +46,8 @@ class Candidate:
     """A method that no registry knows."""
     scale: float = 1.0
     """Of the data, where the method is ``universal``."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the grid, fitted to the data."""
 
     @property
     def median(self) -> float:
@@ -63,12 +67,15 @@ class Candidate:
 
     @property
     def code(self) -> str:
-        """The line that runs it."""
+        """The line that runs it, with the ends and the options of its grid where they are not those that the grid takes by itself."""
+        first, last = self.plan.grid[0], self.plan.grid[-1]
+        ends = "" if (first.t, last.t) == (first.process.t_max, first.process.t_min) else f", {first.t!r}, {last.t!r}"
         if self.method == "universal":
-            return f"universal({self.steps}, schedule, scale={self.scale:g}).run(denoise, x)"
+            return f"universal({self.steps}, schedule{ends}, scale={self.scale:g}).run(denoise, x)"
         name, _, start = self.method.partition(", start ")
         method = self.method if self.own is not None else f'SOLVERS["{name}"]' + (f'(start="{start}")' if start else "")
-        return f'sample({method}, denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}), terminal="none")'
+        given = ends + "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f'sample({method}, denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}{given}), terminal="none")'
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ def candidates(
             if key in made:
                 made[key].same.append(f"{name} on {kind}")
             else:
-                made[key] = Candidate(name, kind, steps, plan, own=own)
+                made[key] = Candidate(name, kind, steps, plan, own=own, options=fitted(kind, setting.variances))
     if methods is None and grids is None and (sizes := [n for n in NUMBERS if n <= budget]):
         for scale in SCALES:
             with suppress(ValueError):  # levels beyond the ends
@@ -211,7 +218,7 @@ def advise(
     model: str | Setting,
     nfe: int,
     *,
-    states: int = 48,
+    states: int | None = None,
     seed: int = 0,
     methods: Sequence[str | Solver] | None = None,
     grids: Sequence[str] | None = None,
@@ -223,7 +230,7 @@ def advise(
     Args:
         model: the name of an exact problem or of a pretrained network, or a ``Setting`` of one's own.
         nfe: evaluations of the model that a run may take.
-        states: how many states the finalists see.
+        states: how many states the finalists see; None takes 48, and 192 where a state has fewer than 64 numbers.
         seed: of the states.
         methods, grids: names to choose among, of methods also Solvers of one's own; None takes all.
         seconds: no round begins after so many; what is left then is ranked by the states seen so far.
@@ -236,6 +243,8 @@ def advise(
         ValueError: an unknown name, a budget below 1, fewer than 4 states, or a budget that pays for no candidate.
     """
     setting = named(model) if isinstance(model, str) else model
+    few = int(np.prod(setting.draw(1, seed).shape[1:])) < _MANY
+    states = (_CHEAP if few else _STATES) if states is None else states
     if states < 4:
         raise ValueError(f"states = {states!r}: give at least 4, for an interval")
     alive = candidates(setting, nfe, methods, grids)
@@ -244,7 +253,7 @@ def advise(
     x, began = setting.draw(states, seed), time.monotonic()
     answer = setting.answer(x)
     exhaustive, spent, seen, left = sum(c.plan.nfe for c in alive) * states, 0, 0, list[Candidate]()
-    more = 1 if np.prod(x.shape[1:]) >= _MANY else min(_FIRST, states)
+    more = min(_FIRST, states) if few else 1
     while seen < states and (not seen or time.monotonic() - began < seconds):
         rows = slice(seen, seen + more)
         found, asked = errors_of(setting, [c.plan for c in alive], x[rows], answer[rows], report, f"states {seen} to {seen + more}")
