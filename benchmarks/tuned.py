@@ -22,7 +22,7 @@ from scorebed.toy.tuning.tune import tune
 NETWORKS = {"galaxy-hsc-32": 48, "21cm": 16, "crystals": 96}
 """How many states a call is best given on a CPU, whose caches are small."""
 BUDGETS = (8, 20, 10, 5)
-STATES = {"galaxy-hsc-32": (1024, 64, 128), "21cm": (48, 16, 32), "crystals": (1536, 128, 256)}
+STATES = {"galaxy-hsc-32": (2048, 64, 128), "21cm": (48, 16, 32), "crystals": (1536, 128, 256)}
 """States that move the numbers, decide what is kept, and tell how good it is."""
 WANTED = {5: 0.7, 8: 0.4, 10: 0.4, 20: 0.6}
 

@@ -141,9 +141,9 @@ class Descent(Search):
         return np.asarray(seen.T @ seen / len(seen))
 
     def _rows(self, k: int, numbers: int) -> np.ndarray:
-        """The states of step k: all in turn, in another order every time round; as many as numbers, lest chance leads them."""
+        """The states of step k: all in turn, in another order every time round; as many as numbers or half, lest chance leads."""
         n = len(self.x)
-        size = min(max(_BATCH, numbers), max(1, n // 4))
+        size = min(max(_BATCH, numbers), max(1, n // 2))
         rounds, at = divmod(k * size, n)
         orders = [np.random.default_rng([self.seed, 7, r]).permutation(n) for r in (rounds, rounds + 1)]
         return np.concatenate(orders)[at : at + size]

@@ -23,12 +23,14 @@ _FEW, _SHORT = 32, 4
 """States and steps of the short searches by differences that choose where to start."""
 _SOME, _BRIEF, _ALIKE = 128, 12, 2
 """States and steps of those by gradient, and how many registered methods they try."""
+_ORDERS = (2, 3, 4)
+"""Of methods with one evaluation a step, the best of each of which is tried too."""
 
 
 def starts(
     setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, seed: int, say: Tell
 ) -> tuple[dict[str, Plan], dict[str, Form]]:
-    """The Plans to beat, by name, and forms to move: the best that keep constants, the best with one evaluation a step or a plain one."""
+    """The Plans to beat, by name, and forms to move: the best that can be moved, those with one evaluation a step, or a plain one."""
     if start is not None:
         return {start.solver: start}, {start.solver: form_of(start)}
     advice = advise(setting, nfe, states=16, seed=seed + 3)
@@ -45,12 +47,20 @@ def starts(
     chosen = {name: found[name] for name in first}
     if not gradient:
         return rivals, {**chosen, **plain}
-    for c in [*advice.ranking, *advice.others]:  # those that evaluate once a step often lead further than those that are better
-        if c.plan.nfe == c.steps and c.method != "universal" and math.isfinite(c.median):
-            with suppress(ValueError):
-                chosen.setdefault(c.label, _form(setting, c))
-                break
+    chosen |= _once_a_step(setting, [*advice.ranking, *advice.others])  # they often lead further than those that are better
     return rivals, chosen if len(chosen) > _ALIKE else {**chosen, **plain}
+
+
+def _once_a_step(setting: Setting, ranked: list[Candidate]) -> dict[str, Form]:
+    """Of those with one evaluation a step, and at most one more, the best of each order from 2 to 4 that can be moved."""
+    found: dict[float | None, tuple[str, Form]] = {}
+    for c in ranked:
+        if c.plan.nfe <= c.steps + 1 and c.method != "universal" and math.isfinite(c.median):
+            order = SOLVERS[c.method.partition(", start ")[0]].order  # with a start of its own; one of lower order lowers it
+            if order in _ORDERS and order not in found:
+                with suppress(ValueError):
+                    found[order] = c.label, _form(setting, c)
+    return dict(found.values())
 
 
 def _even(setting: Setting, n: int) -> list[Node]:
