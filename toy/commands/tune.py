@@ -52,7 +52,7 @@ def advise(
     model: MODEL,
     nfe: NFE = 8,
     states: Annotated[
-        int | None, typer.Option(metavar="N", min=4, help="States that the finalists see: 48, or 192 of few numbers, where none is given.")
+        int | None, typer.Option(metavar="N", min=4, help="States that the finalists see: 96, or 192 of few numbers, where none is given.")
     ] = None,
     solvers: Annotated[
         list[str] | None, typer.Option(metavar="NAMES", help="Methods to choose among, your own as file.py:name; all by default.")

@@ -27,8 +27,8 @@ from scorebed.toy.tuning.universal_table import NUMBERS
 
 _KEEP, _LAST, _FIRST, _MANY = 0.34, 8, 2, 64
 """The share of candidates that goes on, the least number that does, states in the first round, numbers of a state that stand for two."""
-_STATES, _CHEAP = 48, 192
-"""States that the finalists see, of those with many numbers and of those with few."""
+_STATES, _CHEAP, _ROUND = 96, 192, 48
+"""States that the finalists see, of those with many numbers and of those with few; how many make the first round one state longer."""
 Tell = Callable[[int, int, str], object]
 
 
@@ -230,7 +230,7 @@ def advise(
     Args:
         model: the name of an exact problem or of a pretrained network, or a ``Setting`` of one's own.
         nfe: evaluations of the model that a run may take.
-        states: how many states the finalists see; None takes 48, and 192 where a state has fewer than 64 numbers.
+        states: how many states the finalists see; None takes 96, and 192 where a state has fewer than 64 numbers.
         seed: of the states.
         methods, grids: names to choose among, of methods also Solvers of one's own; None takes all.
         seconds: no round begins after so many; what is left then is ranked by the states seen so far.
@@ -253,7 +253,7 @@ def advise(
     x, began = setting.draw(states, seed), time.monotonic()
     answer = setting.answer(x)
     exhaustive, spent, seen, left = sum(c.plan.nfe for c in alive) * states, 0, 0, list[Candidate]()
-    more = min(_FIRST, states) if few else 1
+    more = max(states // _ROUND, _FIRST if few else 1)
     while seen < states and (not seen or time.monotonic() - began < seconds):
         rows = slice(seen, seen + more)
         found, asked = errors_of(setting, [c.plan for c in alive], x[rows], answer[rows], report, f"states {seen} to {seen + more}")
