@@ -43,7 +43,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "BNS, S4S-Alt": ("nodes", "weights"),
     "tune": PARTS,
 }
-STATES = {"product2d": (384, 96, 400), "galaxy-hsc-32": (192, 32, 64), "crystals": (512, 64, 128), "21cm": (48, 16, 32)}
+STATES = {"product2d": (384, 96, 400), "galaxy-hsc-32": (128, 32, 64), "crystals": (64, 32, 64), "21cm": (48, 16, 32)}
 
 
 def setting_of(model: str, out: Path) -> Setting:

@@ -69,7 +69,7 @@ class Candidate:
     def code(self) -> str:
         """The line that runs it, with the ends and the options of its grid where they are not those that the grid takes by itself."""
         first, last = self.plan.grid[0], self.plan.grid[-1]
-        ends = "" if (first.t, last.t) == (first.process.t_max, first.process.t_min) else f", {first.t!r}, {last.t!r}"
+        ends = "" if (first.t, last.t) == (first.process.t_max, first.process.t_min) else f", {float(first.t)!r}, {float(last.t)!r}"
         if self.method == "universal":
             return f"universal({self.steps}, schedule{ends}, scale={self.scale:g}).run(denoise, x)"
         name, _, start = self.method.partition(", start ")

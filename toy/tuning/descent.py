@@ -141,7 +141,7 @@ class Descent(Search):
         return np.asarray(seen.T @ seen / len(seen))
 
     def _rows(self, k: int, numbers: int) -> np.ndarray:
-        """The states of step k: all in turn, in another order every time round; as many as numbers or half, lest chance leads."""
+        """The states of step k: all in turn, in another order every time round; as many as numbers, at most half of all."""
         n = len(self.x)
         size = min(max(_BATCH, numbers), max(1, n // 2))
         rounds, at = divmod(k * size, n)
