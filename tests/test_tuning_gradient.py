@@ -12,7 +12,7 @@ import pytest
 from scorebed import SOLVERS, VP, trace, tune
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.tuning.adjoint import taped
-from scorebed.toy.tuning.advise import advise
+from scorebed.toy.tuning.advise import advise, measured
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.families import FAMILIES, member
 from scorebed.toy.tuning.form import PARTS, Form, form_of
@@ -231,10 +231,38 @@ def test_a_step_has_as_many_states_as_numbers_and_at_most_half() -> None:
     assert [len(search._rows(1, numbers)) for numbers in (10, 64, 100, 4000)] == [32, 64, 100, 256]
 
 
-def test_it_also_begins_from_those_with_one_evaluation_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_also_begins_from_those_with_one_evaluation_a_step_and_from_the_universal_method(monkeypatch: pytest.MonkeyPatch) -> None:
     """The best of each order, where the two best have stages; by differences the plain one alone stands beside the best."""
-    few: dict[str, Any] = {"methods": ["heun", "rf_solver_2", "ab2", "dpmpp_3m", "ddim"], "grids": ["quadratic", "karras", "uniform_lam"]}
-    monkeypatch.setattr("scorebed.toy.tuning.starts.advise", lambda model, nfe, **given: advise(model, nfe, **few, **given))
+    _few(monkeypatch)
     begun_from = {g: list(starts(named("product2d"), 6, None, gradient=g, seed=0, say=lambda line: None)[1]) for g in (True, False)}
-    assert begun_from[True] == ["ab2 on quadratic", "rf_solver_2 on quadratic", "dpmpp_3m, start ddim on uniform_lam"]
-    assert begun_from[False] == ["ab2 on quadratic", "dpmpp_2m, start ddim on uniform_lam"]
+    assert all(names[0].startswith("universal on levels for scale ") for names in begun_from.values())
+    assert begun_from[True][1:] == ["ab2 on quadratic", "rf_solver_2 on quadratic", "dpmpp_3m, start ddim on uniform_lam"]
+    assert begun_from[False][1:] == ["ab2 on quadratic", "dpmpp_2m, start ddim on uniform_lam"]
+
+
+def test_the_universal_method_is_no_opponent_but_never_beaten_by_what_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the search leads nowhere the universal Plan itself comes back, and the opponent is a registered one."""
+    _few(monkeypatch)
+    first, last = named("product2d").ends
+    poor = form_of(trace(SOLVERS["ddim"], uniform_lam(first.process, 6, first.t, last.t)))
+    monkeypatch.setattr("scorebed.toy.tuning.tune.most_promising", lambda *given, **more: (poor, "ddim"))
+    plan = tune("product2d", 6, states=2, held_out=2, test=80, iterations=1, gradient=True)
+    record = plan.record
+    assert plan.solver == "universal_6"
+    assert record["kept"].startswith("universal on levels for scale")
+    assert not record["start"].startswith("universal")
+    assert record["universal ratio"] == 1.0
+    assert record["ratio"] < 0.5
+    setting = named("product2d")
+    x = setting.draw(80, 2)
+    assert np.median(measured(setting, plan, x, setting.answer(x))) == pytest.approx(record["median error"], rel=1e-6)
+
+
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered methods and grids are few: a race of all takes long."""
+    few: dict[str, Any] = {"methods": ["heun", "rf_solver_2", "ab2", "dpmpp_3m", "ddim"], "grids": ["quadratic", "karras", "uniform_lam"]}
+
+    def raced(model: Any, nfe: int, **given: Any) -> Any:
+        return advise(model, nfe, **(given if given["methods"] == ["universal"] else {**given, **few}))
+
+    monkeypatch.setattr("scorebed.toy.tuning.starts.advise", raced)

@@ -55,7 +55,8 @@ def advise(
         int | None, typer.Option(metavar="N", min=4, help="States that the finalists see: 96, or 192 of few numbers, where none is given.")
     ] = None,
     solvers: Annotated[
-        list[str] | None, typer.Option(metavar="NAMES", help="Methods to choose among, your own as file.py:name; all by default.")
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Methods to choose among, universal too, your own as file.py:name; all by default."),
     ] = None,
     grids: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="Grids to choose among; all by default.")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", min=0.0, help="No round of the race begins after so many.")] = math.inf,
@@ -80,7 +81,8 @@ def advise(
     one_thread()
     from scorebed.solvers import SOLVERS
 
-    methods = known(solvers, SOLVERS, "solver", "--solvers") if solvers and solvers != ["all"] else None
+    choice = {**SOLVERS, "universal": "universal"}
+    methods = known(solvers, choice, "solver", "--solvers") if solvers and solvers != ["all"] else None
     setting = setting_of(model, shape, schedule, prediction, library)
     try:
         with bar() as report:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,7 @@ from scorebed.solvers.grid import GRIDS, fitted, make
 from scorebed.toy.measure.cost import most_steps
 from scorebed.toy.tuning.lockstep import errors_of
 from scorebed.toy.tuning.setting import Array, Setting, distances, named
-from scorebed.toy.tuning.universal import SCALES, universal
-from scorebed.toy.tuning.universal_table import NUMBERS
+from scorebed.toy.tuning.universal import SCALES, STRETCHES, table, universal
 
 _KEEP, _LAST, _FIRST, _MANY = 0.34, 8, 2, 64
 """The share of candidates that goes on, the least number that does, states in the first round, numbers of a state that stand for two."""
@@ -45,7 +45,8 @@ class Candidate:
     own: Solver | None = None
     """A method that no registry knows."""
     scale: float = 1.0
-    """Of the data, where the method is ``universal``."""
+    """Of the data, where the method is ``universal``; and the stretch of its levels."""
+    stretch: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
     """Of the grid, fitted to the data."""
 
@@ -71,7 +72,7 @@ class Candidate:
         first, last = self.plan.grid[0], self.plan.grid[-1]
         ends = "" if (first.t, last.t) == (first.process.t_max, first.process.t_min) else f", {float(first.t)!r}, {float(last.t)!r}"
         if self.method == "universal":
-            return f"universal({self.steps}, schedule{ends}, scale={self.scale:g}).run(denoise, x)"
+            return f"universal({self.steps}, schedule{ends}, scale={self.scale:g}, stretch={self.stretch:g}).run(denoise, x)"
         name, _, start = self.method.partition(", start ")
         method = self.method if self.own is not None else f'SOLVERS["{name}"]' + (f'(start="{start}")' if start else "")
         given = ends + "".join(f", {name}={value!r}" for name, value in self.options.items())
@@ -128,7 +129,7 @@ def ratio_interval(errors: np.ndarray, other: np.ndarray, level: float = 0.95, s
 def candidates(
     setting: Setting, budget: int, methods: Sequence[str | Solver] | None = None, grids: Sequence[str] | None = None
 ) -> list[Candidate]:
-    """Every distinct Plan of a deterministic method on a grid that the budget pays for; methods by name, or one's own.
+    """Every distinct Plan of a deterministic method on a grid that the budget pays for; methods by name, "universal" too, or one's own.
 
     Returns:
         the Candidates, each Plan once.
@@ -138,17 +139,20 @@ def candidates(
     """
     if isinstance(budget, bool) or int(budget) != budget or budget < 1:
         raise ValueError(f"budget = {budget!r}: give a number of evaluations, at least 1")
+    with_universal = grids is None if methods is None else "universal" in methods
+    methods = None if methods is None else [one for one in methods if one != "universal"]
     named = [one for one in methods or () if isinstance(one, str)]
     for given, known, what in ((named, SOLVERS, "method"), (grids, GRIDS, "grid")):
         for one in given or ():
             if one not in known:
-                raise ValueError(f"{what} {one!r} is not known: give some of {', '.join(known)}")
+                others = ", universal" if what == "method" else ""
+                raise ValueError(f"{what} {one!r} is not known: give some of {', '.join(known)}{others}")
     chosen = {(one if isinstance(one, str) else one.name): SOLVERS[one] if isinstance(one, str) else one for one in methods or ()}
     for one, method in chosen.items():
         if not _usable(method):
             raise ValueError(f"method {one!r} has no deterministic Plan on R^d, so that it cannot be compared here")
     made: dict[Any, Candidate] = {}
-    for name, method in _started(chosen or {k: s for k, s in methods_on().items() if _usable(s)}).items():
+    for name, method in _started(chosen if methods is not None else {name: SOLVERS[name] for name in registered()}).items():
         own = None if name.partition(", start ")[0] in SOLVERS else method
         usual = _steps(setting, method, "uniform_lam", budget)  # what a step costs depends on the grid in few methods: one search does
         for kind in grids or GRIDS:
@@ -164,12 +168,23 @@ def candidates(
                 made[key].same.append(f"{name} on {kind}")
             else:
                 made[key] = Candidate(name, kind, steps, plan, own=own, options=fitted(kind, setting.variances))
-    if methods is None and grids is None and (sizes := [n for n in NUMBERS if n <= budget]):
-        for scale in SCALES:
-            with suppress(ValueError):  # levels beyond the ends
-                plan = universal(max(sizes), setting.schedule, *(node.t for node in setting.ends), scale=scale)
-                made["universal", scale] = Candidate("universal", f"levels for scale {scale:g}", plan.nfe, plan, scale=scale)
-    return list(made.values())
+    return [*made.values(), *(_universals(setting, budget) if with_universal else ())]
+
+
+def registered() -> list[str]:
+    """The names of all methods that are candidates; universal ones, which are tuned, are not among them."""
+    return [name for name, method in methods_on().items() if _usable(method)]
+
+
+def _universals(setting: Setting, budget: int) -> list[Candidate]:
+    """The universal method that the budget pays for, at every scale and stretch where its levels are within the ends."""
+    sizes, made = [n for n in table() if n <= budget], list[Candidate]()
+    for scale, stretch in product(SCALES, STRETCHES) if sizes else ():
+        with suppress(ValueError):  # levels beyond the ends
+            plan = universal(max(sizes), setting.schedule, *(node.t for node in setting.ends), scale=scale, stretch=stretch)
+            where = f"levels for scale {scale:g}, stretch {stretch:g}"
+            made.append(Candidate("universal", where, plan.nfe, plan, scale=scale, stretch=stretch))
+    return made
 
 
 def _usable(method: Solver) -> bool:
@@ -232,7 +247,7 @@ def advise(
         nfe: evaluations of the model that a run may take.
         states: how many states the finalists see; None takes 96, and 192 where a state has fewer than 64 numbers.
         seed: of the states.
-        methods, grids: names to choose among, of methods also Solvers of one's own; None takes all.
+        methods, grids: names to choose among, of methods also "universal" and Solvers of one's own; None takes all.
         seconds: no round begins after so many; what is left then is ranked by the states seen so far.
         report: called with (done, of, label).
 

@@ -28,11 +28,11 @@ from scorebed.toy.tuning.search import Search
 
 _BATCH, _EVERY, _PATIENCE = 32, 5, 8
 """Least states of a step, steps from one look at the held-out states to the next, looks without a better one that end a search."""
-_FORGET, _SOON, _MEAN = 0.06, 0.3, 0.15
+FORGET, SOON, MEAN = 0.06, 0.3, 0.15
 """What H, g and the mean of the forms forget, of what they knew, when they are told something new."""
-_DAMPING, _SHARE = 3e-2, 0.3
+_DAMPING, SHARE = 3e-2, 0.3
 """Of H; by how much of themselves a step may change residuals."""
-_NEAR, _FAR = 0.2, 0.4
+_NEAR, FAR = 0.2, 0.4
 """Of the median error, what counts at least as one, so that few states that are nearly right do not rule; how much worse sends it back."""
 _SMALLEST = 1e-3
 """Where steps that small lead nowhere, the search ends."""
@@ -102,11 +102,11 @@ class Descent(Search):
                 continue
             losses.append(float(found[0].mean()))
             if len(found[2]):
-                curve = (1.0 - _FORGET) * curve + _FORGET * found[2].T @ found[2] / len(found[2])
-            slope = (1.0 - _SOON) * slope + _SOON * found[1].mean(0)
-            share = _SHARE * cut * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done / iterations)))
-            theta = self._kept(form, theta, _step(curve, slope / (1.0 - (1.0 - _SOON) ** (done - first)), share))
-            mean += max(_MEAN, 1.0 / (done - first + 1.0)) * (theta - mean)
+                curve = (1.0 - FORGET) * curve + FORGET * found[2].T @ found[2] / len(found[2])
+            slope = (1.0 - SOON) * slope + SOON * found[1].mean(0)
+            share = SHARE * cut * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done / iterations)))
+            theta = self._kept(form, theta, damped_step(curve, slope / (1.0 - (1.0 - SOON) ** (done - first)), share))
+            mean += max(MEAN, 1.0 / (done - first + 1.0)) * (theta - mean)
             if done % _EVERY and done < iterations:
                 continue
             looked = form.moved(self.parts, mean)
@@ -114,7 +114,7 @@ class Descent(Search):
             stale = 0 if score < best_score - 1e-3 else stale + 1
             if score < best_score:
                 best, best_score = looked, score
-            elif score > best_score + _FAR:
+            elif score > best_score + FAR:
                 theta, slope, first, cut = best.free(self.parts), 0.0 * slope, done, cut / 2.0
                 mean = theta.copy()
             history.append({"step": done, "train": float(np.mean(losses)), "held out": score, "damping": cut})
@@ -162,7 +162,7 @@ def _in_order(form: Form, start: Form) -> bool:
     return form.ordered or (not start.ordered and bool(np.all((form.lams[1:] >= form.first.lam) & (form.lams[1:] < form.last.lam))))
 
 
-def _step(curve: np.ndarray, slope: np.ndarray, share: float) -> np.ndarray:
+def damped_step(curve: np.ndarray, slope: np.ndarray, share: float) -> np.ndarray:
     """−(H + damping)⁻¹ g, no longer than what changes residuals by the share of themselves: δᵀ H δ ≤ share²."""
     diagonal = np.diag(curve) + 1e-6 * float(np.trace(curve)) / len(slope) + 1e-300
     step = -np.linalg.solve(curve + _DAMPING * np.diag(diagonal), slope)

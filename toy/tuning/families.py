@@ -51,6 +51,32 @@ def clusters(seed: int) -> GaussianMixture:
     return GaussianMixture(np.full(12, 1 / 12), centres, np.full(12, 0.15**2))
 
 
+class Rippled:
+    r"""A law whose denoiser has ripples, as that of a network has: D + size · spread · Σ_k 2^−k sin(R_k z + 2^k lam + b_k).
+
+    Here z = x/√(alpha² + sigma²) and spread = sigma/√(alpha² + sigma²); R_k has entries of size 2^k. Its flow is no law's, and is followed.
+    """
+
+    def __init__(self, law: Any, seed: int, size: float, octaves: int = 3) -> None:
+        rng, d = np.random.default_rng(900 + seed), len(np.asarray(law.covariance()))
+        self.law, self.size = law, size
+        self.waves = [(2.0**k, rng.standard_normal((d, d)) / np.sqrt(d) * 2.0**k, rng.uniform(0.0, 6.3, d)) for k in range(octaves)]
+
+    def _phases(self, x: np.ndarray, node: Any) -> tuple[float, float, list[tuple[float, np.ndarray, np.ndarray]]]:
+        length = float(np.hypot(node.alpha, node.sigma))
+        return length, node.sigma / length, [(f, r, x / length @ r.T + f * node.lam + b) for f, r, b in self.waves]
+
+    def denoised(self, x: np.ndarray, node: Any) -> np.ndarray:
+        """The law's, with the ripples."""
+        _, spread, phases = self._phases(x, node)
+        return np.asarray(self.law.denoised(x, node) + self.size * spread * sum(np.sin(p) / f for f, _, p in phases))
+
+    def vjp(self, x: np.ndarray, node: Any, v: np.ndarray) -> np.ndarray:
+        """Jᵀ v."""
+        length, spread, phases = self._phases(x, node)
+        return np.asarray(self.law.vjp(x, node, v) + self.size * spread / length * sum((np.cos(p) * v) @ r / f for f, r, p in phases))
+
+
 FAMILIES: dict[str, Callable[[int], Any]] = {
     "products": products,
     "mixtures": mixtures,
@@ -63,11 +89,16 @@ TRAIN = ("products", "mixtures", "spectra")
 CLOSED = ("products", "spectra", "sheets")
 
 
-def member(family: str, seed: int) -> Setting:
+def member(family: str, seed: int, ripples: float = 0.0) -> Setting:
     """A member of a family as a setting.
 
+    Args:
+        family: one of ``FAMILIES``.
+        seed: of the member.
+        ripples: of its denoiser, as ``Rippled``; 0 leaves the law as it is.
+
     Returns:
-        the Setting of the member, with its exact flow.
+        the Setting of the member, with its exact flow where it has no ripples.
 
     Raises:
         ValueError: an unknown family.
@@ -77,18 +108,19 @@ def member(family: str, seed: int) -> Setting:
     law = FAMILIES[family](seed)
     schedule = VP()
     first = schedule.node(schedule.t_max)
-    exact = (lambda x, s, t: law.flow(x, s, t)) if family in CLOSED else None
+    exact = (lambda x, s, t: law.flow(x, s, t)) if family in CLOSED and not ripples else None
+    denoise = Rippled(law, seed, ripples).denoised if ripples else law.denoised
     variances = np.linalg.eigvalsh(np.asarray(law.covariance())).tolist()
 
     def draw(n: int, seed: int) -> Any:
         return law.sample(n, seed, first)
 
     return Setting(
-        name=f"{family} {seed}",
-        denoise=law.denoised,
+        name=f"{family} {seed}" + (f", ripples {ripples:g}" if ripples else ""),
+        denoise=denoise,
         schedule=schedule,
         draw=draw,
         exact=exact,
         variances=tuple(variances),
-        pull=law_pull(law.denoised),
+        pull=law_pull(denoise),
     )

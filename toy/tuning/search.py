@@ -51,7 +51,7 @@ class Search:
         except (NonFinite, ValueError, OverflowError):
             return None
         gap = out - self.y[rows]
-        flat = np.asarray(gap.detach().cpu() if hasattr(gap, "detach") else gap, dtype=float).reshape(len(gap), -1)
+        flat = np.asarray(gap.detach().cpu() if hasattr(gap, "detach") else gap, dtype=float).reshape(len(gap), int(np.prod(gap.shape[1:])))
         return (flat, made) if np.isfinite(flat).all() else None
 
     def judge(self, form: Form) -> float:

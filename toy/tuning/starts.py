@@ -8,13 +8,12 @@ from contextlib import suppress
 
 from scorebed.solvers import SOLVERS, Node, Plan, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.toy.tuning.advise import Candidate, advise
+from scorebed.toy.tuning.advise import Candidate, advise, registered
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.form import PARTS, Form, form_of
 from scorebed.toy.tuning.search import Search
 from scorebed.toy.tuning.setting import Setting
-from scorebed.toy.tuning.universal import bound
-from scorebed.toy.tuning.universal_table import NUMBERS
+from scorebed.toy.tuning.universal import table
 
 Tell = Callable[[str], object]
 _RIVALS = 8
@@ -30,36 +29,48 @@ _ORDERS = (2, 3, 4)
 def starts(
     setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, seed: int, say: Tell
 ) -> tuple[dict[str, Plan], dict[str, Form]]:
-    """The Plans to beat, by name, and forms to move: the best that can be moved, those with one evaluation a step, or a plain one."""
+    """The Plans to beat, by name, with the universal one, and forms to move: it, the best, those with few stages, or a plain one."""
     if start is not None:
         return {start.solver: start}, {start.solver: form_of(start)}
-    advice = advise(setting, nfe, states=16, seed=seed + 3)
+    advice = advise(setting, nfe, states=16, seed=seed + 3, methods=registered())
     best = advice.best
     say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
     rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
+    tuned = _universal(setting, nfe, seed, say)
+    rivals |= {label: form.plan(f"universal_{form.m}") for label, form in tuned.items()}
     plain = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
     found: dict[str, Form] = {}
     for c in advice.ranking[:_RIVALS]:
         with suppress(ValueError):
-            found[c.label] = _form(setting, c)
+            found[c.label] = form_of(c.plan)
     held = Search(setting, PARTS, states=1, held_out=_FEW, seed=seed, say=say)  # a race on few states chooses by chance among near ones
     first = sorted(found, key=lambda name: held.judge(found[name]))[: _ALIKE if gradient else 1]
-    chosen = {name: found[name] for name in first}
+    chosen = {**tuned, **{name: found[name] for name in first}}
     if not gradient:
         return rivals, {**chosen, **plain}
     chosen |= _once_a_step(setting, [*advice.ranking, *advice.others])  # they often lead further than those that are better
-    return rivals, chosen if len(chosen) > _ALIKE else {**chosen, **plain}
+    return rivals, chosen if len(chosen) > _ALIKE + len(tuned) else {**chosen, **plain}
+
+
+def _universal(setting: Setting, nfe: int, seed: int, say: Tell) -> dict[str, Form]:
+    """The universal method as a form, where its race says that it stands best; none where no table or range has room for it."""
+    with suppress(ValueError):
+        best = advise(setting, nfe, states=16, seed=seed + 3, methods=["universal"]).best
+        say(f"{best.label}: {best.median:.3g}")
+        first, last = setting.ends
+        return {best.label: table()[best.steps].form(setting.schedule, first.t, last.t, scale=best.scale, stretch=best.stretch)}
+    return {}
 
 
 def _once_a_step(setting: Setting, ranked: list[Candidate]) -> dict[str, Form]:
     """Of those with one evaluation a step, and at most one more, the best of each order from 2 to 4 that can be moved."""
     found: dict[float | None, tuple[str, Form]] = {}
     for c in ranked:
-        if c.plan.nfe <= c.steps + 1 and c.method != "universal" and math.isfinite(c.median):
+        if c.plan.nfe <= c.steps + 1 and math.isfinite(c.median):
             order = SOLVERS[c.method.partition(", start ")[0]].order  # with a start of its own; one of lower order lowers it
             if order in _ORDERS and order not in found:
                 with suppress(ValueError):
-                    found[order] = c.label, _form(setting, c)
+                    found[order] = c.label, form_of(c.plan)
     return dict(found.values())
 
 
@@ -91,8 +102,3 @@ def most_promising(
         raise ValueError(f"none of {', '.join(forms)} could be moved: {refused}")
     best = min(moved, key=lambda name: search.judge(moved[name]))
     return moved[best], best
-
-
-def _form(setting: Setting, c: Candidate) -> Form:
-    first, last = setting.ends
-    return bound(NUMBERS[c.steps], setting.schedule, first.t, last.t, scale=c.scale) if c.method == "universal" else form_of(c.plan)

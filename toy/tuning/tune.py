@@ -1,11 +1,11 @@
 r"""``tune``: a Plan made for one model and one budget.
 
-It starts from the best registered method × grid (``advise``) and moves levels, times told to the network and weights (``form``) so that
-the mean of log |x_s − y_s| over training states falls, y_s where the flow takes state s: by gradient through the network (``descent``), or,
-where there is none, by differences of runs (``search``). States that were never used to move anything decide what is kept, and others again
-what is told. By gradient the states change from step to step; where numbers are few, some steps by differences on states that stay the
-same come after them, as chance no longer hides the little that is left. What it gains on networks, and what counts for it,
-``docs/tuned.md`` shows as it was measured.
+It starts from the best registered method × grid (``advise``), from the universal method or from one with few stages, whichever a short
+search brings furthest, and moves levels, times told to the network and weights (``form``) so that the mean of log |x_s − y_s| over training
+states falls, y_s where the flow takes state s: by gradient through the network (``descent``), or, where there is none, by differences of
+runs (``search``). States that were never used to move anything decide what is kept, and others again what is told. By gradient the states
+change from step to step; where numbers are few, some steps by differences on states that stay the same come after them, as chance no longer
+hides the little that is left. What it gains on networks, and what counts for it, ``docs/tuned.md`` shows as it was measured.
 
 Relatives: with ``parameters=("nodes",)`` this is the problem of AYS, GITS and DMN with the true error as the objective; with ("times",)
 LD3's second set; with ("weights",) S4S's coefficients; with all three BNS and S4S-Alt.
@@ -59,7 +59,7 @@ def tune(
     Args:
         model: the name of an exact problem or of a pretrained network, or a ``Setting`` of one's own.
         nfe: evaluations of the model that a run may take.
-        start: a deterministic Plan to start from; None takes the best that ``advise`` finds and that can be moved.
+        start: a deterministic Plan to start from; None tries the best that ``advise`` finds and that can be moved, and the universal one.
         parameters: some of "nodes", "times", "weights".
         gradient: whether the search goes by gradient; None does so where the model has one, ``setting.pull``, and states have 64 entries.
         states, held_out, test: how many states move the numbers, decide what is kept, and tell how good it is; None takes 384 by gradient,
@@ -72,7 +72,7 @@ def tune(
 
     Returns:
         The Plan; its ``record`` holds what made it: model, budget, start, parameters, seed, the ratio of the median error to that of the
-        start on the test states with its interval, and the same for the best registered method.
+        best registered Plan on the test states with its interval, and to that of the universal one.
 
     Raises:
         ValueError: unknown names or parts, a budget below 2, fewer than one state or step, a start that cannot be moved, or a gradient
@@ -127,10 +127,11 @@ def tune(
     x = setting.draw(test, seed + 2)
     answer = setting.answer(x)
     errors = {name: measured(setting, plan, x, answer) for name, plan in rivals.items()}
-    label = min(errors, key=lambda name: float(np.median(errors[name])))
-    opponent, before, after = rivals[label], errors[label], measured(setting, tuned.plan(), x, answer)
+    label = min((name for name in errors if not name.startswith("universal on ")), key=lambda name: float(np.median(errors[name])))
+    errors["tuned"] = measured(setting, tuned.plan(), x, answer)
+    kept = min(reversed(errors), key=lambda name: float(np.median(errors[name])))
+    before, after = errors[label], errors[kept]
     ratio, low, high = ratio_interval(after, before)
-    kept = ratio < 1.0
     record = {
         "model": setting.name,
         "nfe": nfe,
@@ -142,17 +143,18 @@ def tune(
         "states": states,
         "iterations": round(history[-1].get("step", len(history))) if history else 0,
         "iterations after": len(more),
-        "median error": float(np.median(after if kept else before)),
+        "median error": float(np.median(after)),
         "median error of the start": float(np.median(before)),
-        "ratio": ratio if kept else 1.0,
+        "ratio": ratio,
         "ratio interval": [low, high],
         "90th percentile ratio": float(np.quantile(after, 0.9) / np.quantile(before, 0.9)),
         "rms ratio": float(np.sqrt(np.mean(after**2) / np.mean(before**2))),
-        "kept": "tuned" if kept else "the start, which is better on states never used",
+        "universal ratio": next((ratio_interval(after, errors[name])[0] for name in errors if name.startswith("universal on ")), None),
+        "kept": kept if kept == "tuned" else f"{kept}, which is better on states never used",
         "history": [*history, *more],
     }
     say(f"on {test} states never used: {ratio:.3f} [{low:.3f}, {high:.3f}] of the error of {label}")
-    plan = tuned.plan(f"tuned({setting.name}, {nfe})") if kept else opponent
+    plan = tuned.plan(f"tuned({setting.name}, {nfe})") if kept == "tuned" else rivals[kept]
     return Plan(plan.solver, plan.grid, plan.ops, plan.states, plan.result, plan.ends, record)
 
 
