@@ -57,8 +57,9 @@ def test_levels_follow_the_scale_of_the_data() -> None:
     one = universal(8, EDM(), 80.0, end.t, stretch=1.2).run(law.denoised, x)
     three = universal(8, EDM(), 240.0, EDM().at_lam(4.5 - np.log(3.0)).t, scale=3.0, stretch=1.2).run(large.denoised, 3.0 * x)
     np.testing.assert_allclose(three, 3.0 * one, rtol=1e-9)
-    with pytest.raises(ValueError, match="beyond the ends"):
-        universal(8, VP(), scale=1e-3)
+    for beyond in ({"scale": 1e3}, {"scale": 1e-3}, {"stretch": 9.0}):  # before the start, after the end
+        with pytest.raises(ValueError, match="do not fit in order between the ends"):
+            universal(8, VP(), **beyond)
     for wrong in ({"scale": 0.0}, {"stretch": -1.0}, {"scale": math.nan}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} = .*give a positive number"):
             universal(8, VP(), **wrong)
@@ -144,6 +145,14 @@ def test_they_run_on_any_schedule_and_keep_constants(nfe: int, schedule: Any) ->
     x = np.linspace(-1.0, 1.0, 5)[:, None]
     exact = (t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * 0.3
     np.testing.assert_allclose(plan.run(lambda y, node: np.full_like(y, 0.3), x), exact, atol=1e-9 * max(1.0, s.sigma))
+
+
+def test_they_run_to_sigma_0() -> None:
+    """There the output is a mean of the evaluations alone."""
+    plan, near = (universal(8, RectifiedFlow(), 0.99, end, stretch=0.9) for end in (0.0, 1e-9))
+    x = np.linspace(-1.0, 1.0, 5)[:, None]
+    assert plan.output[0] == 0.0
+    np.testing.assert_allclose(plan.run(lambda y, node: np.tanh(y), x), near.run(lambda y, node: np.tanh(y), x), atol=1e-7)
 
 
 def test_advice_races_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ def _universals(setting: Setting, budget: int) -> list[Candidate]:
     """The universal method that the budget pays for, at every scale and stretch where its levels are within the ends."""
     sizes, made = [n for n in table() if n <= budget], list[Candidate]()
     for scale, stretch in product(SCALES, STRETCHES) if sizes else ():
-        with suppress(ValueError):  # levels beyond the ends
+        with suppress(ValueError):  # levels that do not fit
             plan = universal(max(sizes), setting.schedule, *(node.t for node in setting.ends), scale=scale, stretch=stretch)
             where = f"levels for scale {scale:g}, stretch {stretch:g}"
             made.append(Candidate("universal", where, plan.nfe, plan, scale=scale, stretch=stretch))

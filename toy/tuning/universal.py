@@ -80,7 +80,7 @@ class Course:
             the Form of the Plan there.
 
         Raises:
-            ValueError: a scale or stretch that is not positive, or levels beyond the ends.
+            ValueError: a scale or stretch that is not positive, or levels that do not fit between the ends.
         """
         for name, value, what in (
             ("scale", scale, "the standard deviation of the data"),
@@ -93,10 +93,10 @@ class Course:
         if self.m > 2:  # one more step of the size of the last would go beyond the end by so much
             beyond = max(0.0, 2.0 * float(lams[-1]) - float(lams[-2]) - last.lam)
             lams[1:] -= beyond * (np.arange(1, self.m) / self.m) ** 2
-        if not (first.lam < lams[1:].min(initial=math.inf) and lams[1:].max(initial=-math.inf) < last.lam):
+        if not np.all(np.diff([*lams, last.lam]) > 0.0):
             raise ValueError(
-                f"scale = {scale!r}, stretch = {stretch!r}: levels from {lams[1]:.2f} to {lams[-1]:.2f} in lam, beyond the ends "
-                f"{first.lam:.2f} and {last.lam:.2f}"
+                f"scale = {scale!r}, stretch = {stretch!r}: levels from {lams[1]:.2f} to {lams[-1]:.2f} in lam do not fit in order between "
+                f"the ends {first.lam:.2f} and {last.lam:.2f}"
             )
         told = lams + stretch * self.told
         told[0] += lams[1] - lams[0]
@@ -148,7 +148,10 @@ def _from_combinations(schedule: Schedule, first: Node, last: Node, lams: np.nda
     nodes = [first, *(schedule.at_lam(float(lam)) for lam in lams[1:]), last]
     alpha, sigma = (np.array([getattr(node, name) for node in nodes], dtype=float) for name in ("alpha", "sigma"))
     rest, step = alpha[1:] - alpha[0] * sigma[1:] / sigma[0], alpha[1:] - alpha[:-1] * sigma[1:] / sigma[:-1]
-    return np.tril(sigma[1:, None] / sigma[None, 1:] * step[None, :]) / rest[:, None]
+    with np.errstate(all="ignore"):  # a range may end at sigma = 0
+        shrunk = sigma[1:, None] / sigma[None, 1:]
+    np.fill_diagonal(shrunk, 1.0)
+    return np.where(np.tri(len(step)) > 0.0, shrunk * step[None, :], 0.0) / rest[:, None]
 
 
 def course_of(form: Form) -> Course:
@@ -205,7 +208,7 @@ def universal(
         the universal Plan of ``nfe`` evaluations.
 
     Raises:
-        ValueError: a number of evaluations that there is none for, a scale or stretch that is not positive, or levels beyond the ends.
+        ValueError: a number of evaluations that there is none for, a scale or stretch that is not positive, or levels that do not fit.
     """
     if nfe not in table():
         raise ValueError(f"nfe = {nfe!r}: there are universal methods for {', '.join(map(str, table()))} evaluations")
