@@ -69,7 +69,7 @@ def opponent(setting: Setting, nfe: int) -> Plan:
 
 
 def network_row(model: str, nfe: int, out: Path) -> str:
-    """One line: the ratio of the medians, of the 90th percentiles and of the RMS."""
+    """A row, the ratios of the medians, of the 90th percentiles and of the RMS, and below it that of the geometric means."""
     setting = remembered(chunked(named(model), NETWORKS[model]), out / f"{model}.npz", NETWORKS[model])
     rival = opponent(setting, nfe)
     at = placed(setting, nfe, 77)
@@ -78,9 +78,12 @@ def network_row(model: str, nfe: int, out: Path) -> str:
     ours, theirs = (measured(setting, plan, x, answer) for plan in (at.plan, rival))
     ratio, low, high = ratio_interval(ours, theirs)
     tail, rms = np.quantile(ours, 0.9) / np.quantile(theirs, 0.9), math.sqrt(np.mean(ours**2) / np.mean(theirs**2))
+    gap = np.log(ours) - np.log(theirs)
+    mean, wide = float(gap.mean()), 2.0 * float(gap.std()) / math.sqrt(len(gap))
+    means = f"geometric means {math.exp(mean):.2f}, {math.exp(mean - wide):.2f} to {math.exp(mean + wide):.2f}"
     where = f"scale {at.scale:g}, stretch {at.stretch:g}"
     figures = f"{ratio:.2f} | {low:.2f} to {high:.2f} | {tail:.2f} | {rms:.2f}"
-    return f"| {model} | {nfe} | {figures} | {np.median(ours):.2g} | {rival.solver}, {np.median(theirs):.2g} | {where} |"
+    return f"| {model} | {nfe} | {figures} | {np.median(ours):.2g} | {rival.solver}, {np.median(theirs):.2g} | {where} |\n{means}"
 
 
 def first_course(nfe: int) -> Course:

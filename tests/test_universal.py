@@ -17,6 +17,7 @@ from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, advise, candidates, m
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.families import FAMILIES, TRAIN, member
 from scorebed.toy.tuning.form import PARTS, form_of
+from scorebed.toy.tuning.setting import named
 from scorebed.toy.tuning.universal import Course, course_of, load, saved, table, universal
 from scorebed.toy.tuning.universal_fit import _Joint, fit, place
 
@@ -24,12 +25,13 @@ SCHEDULES = [VP(), EDM(), RectifiedFlow()]
 BOUND = {
     5: {"products": 0.35, "mixtures": 0.3, "spectra": 0.1, "sheets": 0.3, "clusters": 0.5},
     6: {"products": 0.6, "mixtures": 0.35, "spectra": 0.15, "sheets": 0.3, "clusters": 0.6},
-    8: {"products": 0.6, "mixtures": 0.5, "spectra": 0.1, "sheets": 0.15, "clusters": 0.4},
+    8: {"products": 0.6, "mixtures": 0.4, "spectra": 0.1, "sheets": 0.15, "clusters": 0.4},
     10: {"products": 0.75, "mixtures": 0.45, "spectra": 0.2, "sheets": 0.3, "clusters": 0.6},
     20: {"products": 0.9, "mixtures": 0.6, "spectra": 0.2, "sheets": 0.65, "clusters": 1.0},
 }
 """Of the best of the short list; when made they were .24 .21 .06 .18 .39, .47 .23 .10 .19 .43, .47 .36 .06 .09 .29, .58 .33 .11 .21 .46
-and .72 .45 .15 .48 .82 on this member of each, and less on the average of six (``python -m benchmarks.universal``)."""
+and .72 .45 .15 .48 .82 on this member of each, and less on the average of six (``python -m benchmarks.universal``). The courses before, for
+families alone, were held to less at 6 (products, clusters), 8 (products) and 10 (all): what serves networks costs that (docs/tuned.md)."""
 
 
 def _ends(schedule: Any) -> tuple[float, float]:
@@ -57,6 +59,11 @@ def test_levels_follow_the_scale_of_the_data() -> None:
     one = universal(8, EDM(), 80.0, end.t, stretch=1.2).run(law.denoised, x)
     three = universal(8, EDM(), 240.0, EDM().at_lam(4.5 - np.log(3.0)).t, scale=3.0, stretch=1.2).run(large.denoised, 3.0 * x)
     np.testing.assert_allclose(three, 3.0 * one, rtol=1e-9)
+    setting = named("product2d")  # a rectified flow
+    x = setting.draw(100, 5)
+    first, last = setting.ends
+    error = np.median(measured(setting, universal(8, setting.schedule, first.t, last.t), x, setting.answer(x)))
+    assert error < 0.005, "with levels as shares of its own way .048"
     for beyond in ({"scale": 1e3}, {"scale": 1e-3}, {"stretch": 9.0}):  # before the start, after the end
         with pytest.raises(ValueError, match="do not fit in order between the ends"):
             universal(8, VP(), **beyond)

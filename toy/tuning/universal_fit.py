@@ -109,13 +109,12 @@ def place(search: Descent, course: Course, most: int = 24) -> Place:
 
 
 def _form(search: Descent, course: Course, at: Place) -> Form | None:
-    """The course at a place; None where it leaves the range or its order."""
+    """The course at a place; None where its levels do not fit between the ends."""
     first, last = search.setting.ends
     try:
-        form = course.form(search.setting.schedule, first.t, last.t, scale=math.exp(-at[0]), stretch=float(at[1]))
+        return course.form(search.setting.schedule, first.t, last.t, scale=math.exp(-at[0]), stretch=float(at[1]))
     except (ValueError, OverflowError):
         return None
-    return form if form.ordered else None
 
 
 class _Joint:
