@@ -17,7 +17,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,16 +29,105 @@ from scorebed.toy.tuning.search import Search
 
 _BATCH, _EVERY, _PATIENCE = 32, 5, 8
 """Least states of a step, steps from one look at the held-out states to the next, looks without a better one that end a search."""
-FORGET, SOON, MEAN = 0.06, 0.3, 0.15
+_FORGET, _SOON, _MEAN = 0.06, 0.3, 0.15
 """What H, g and the mean of the forms forget, of what they knew, when they are told something new."""
-_DAMPING, SHARE = 3e-2, 0.3
+_DAMPING, _SHARE = 3e-2, 0.3
 """Of H; by how much of themselves a step may change residuals."""
-_NEAR, FAR = 0.2, 0.4
+_NEAR, _FAR = 0.2, 0.4
 """Of the median error, what counts at least as one, so that few states that are nearly right do not rule; how much worse sends it back."""
 _SMALLEST = 1e-3
 """Where steps that small lead nowhere, the search ends."""
 _FIRST, _BATCHES, _SEEN = 5, 3, 3
 """Vectors v for each state of so many batches before any step; after that one at every third step."""
+
+
+class Objective(Protocol):
+    """What goes down, as a function of a vector of numbers."""
+
+    def judge(self, theta: np.ndarray) -> float:
+        """The mean log error on the states that decide; inf where theta may not be."""
+
+    def tell(self, theta: np.ndarray, k: int, vectors: int) -> tuple[float, np.ndarray, np.ndarray] | None:
+        """(mean log error, g, the mean of c cᵀ over so many vectors) on the states of step k; None where a run is not finite."""
+
+    def kept(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """As far along a step as theta may go."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A look at the held-out states: after how many steps, the mean log error of those since the last look, that of held-out states and
+    the best there, where the search is and where it was best, and how much smaller than usual its steps are."""
+
+    done: int
+    loss: float
+    score: float
+    best_score: float
+    theta: np.ndarray
+    best: np.ndarray
+    cut: float
+
+
+def descend(
+    objective: Objective,
+    theta: np.ndarray,
+    *,
+    best: tuple[np.ndarray, float],
+    iterations: int,
+    done: int = 0,
+    cut: float = 1.0,
+    patience: float = math.inf,
+    until: float = math.inf,
+    looked: Callable[[Step], object] = lambda step: None,
+) -> np.ndarray:
+    """The numbers that are best on held-out states.
+
+    Args:
+        objective: what goes down.
+        theta: where to begin.
+        best: what is best so far, and its mean log error on held-out states.
+        iterations: steps, of which ``done`` are behind.
+        cut: how much smaller than usual steps are.
+        patience: looks without a better one that end it.
+        until: no step begins after this time of ``time.monotonic``.
+        looked: called after every look at the held-out states.
+
+    Returns:
+        the best theta.
+
+    Raises:
+        ValueError: a first theta that diverges.
+    """
+    first_looks = [objective.tell(theta, done + k, _FIRST) for k in range(_BATCHES)]
+    if any(one is None for one in first_looks):
+        raise ValueError("the start diverges on this model: give another one")
+    curve = np.mean([one[2] for one in first_looks if one is not None], axis=0)
+    (best_theta, best_score), losses = best, list[float]()
+    slope, mean, first, stale = np.zeros(len(theta)), theta, done, 0
+    while done < iterations and stale < patience and cut >= _SMALLEST and time.monotonic() < until:
+        found = objective.tell(theta, done, int(done % _SEEN == 0))
+        done += 1
+        if found is None:  # too far: back to the best, and smaller steps from there
+            theta, mean, slope, first, cut = best_theta, best_theta, 0.0 * slope, done, cut / 2.0
+            continue
+        losses.append(found[0])
+        if (done - 1) % _SEEN == 0:
+            curve = (1.0 - _FORGET) * curve + _FORGET * found[2]
+        slope = (1.0 - _SOON) * slope + _SOON * found[1]
+        share = _SHARE * cut * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done / iterations)))
+        theta = objective.kept(theta, damped_step(curve, slope / (1.0 - (1.0 - _SOON) ** (done - first)), share))
+        mean = mean + max(_MEAN, 1.0 / (done - first + 1.0)) * (theta - mean)
+        if done % _EVERY and done < iterations:
+            continue
+        score = objective.judge(mean)
+        stale = 0 if score < best_score - 1e-3 else stale + 1
+        if score < best_score:
+            best_theta, best_score = mean, score
+        elif score > best_score + _FAR:
+            theta, mean, slope, first, cut = best_theta, best_theta, 0.0 * slope, done, cut / 2.0
+        looked(Step(done, float(np.mean(losses)), score, best_score, theta, best_theta, cut))
+        losses = []
+    return best_theta
 
 
 class Descent(Search):
@@ -80,65 +170,40 @@ class Descent(Search):
         Raises:
             ValueError: the first form diverges.
         """
-        began, start = time.monotonic(), form
-        best, best_score, history, theta, cut = form, self.judge(form), list[dict[str, float]](), form.free(self.parts), 1.0
+        began, now, best, history, cut = time.monotonic(), form, form, list[dict[str, float]](), 1.0
         if saved is not None:
-            best, history = Form.load(saved["best"]), list(saved["history"])
-            best_score, theta, cut = self.judge(best), Form.load(saved["form"]).free(self.parts), saved["damping"]
-        done = first = before = round(history[-1]["step"]) if history else 0
-        rng = np.random.default_rng([self.seed, done])
-        curve = self._curve(form.moved(self.parts, theta), rng)
-        slope, mean, stale = np.zeros(len(theta)), theta.copy(), 0
-        self.say(f"{done}: held out {best_score:.3f}; {len(theta)} numbers, {len(self.x)} states, by gradient")
-        losses: list[float] = []
-        while done < iterations and stale < _PATIENCE and time.monotonic() - began < seconds:
-            found = self.tell(form.moved(self.parts, theta), self._rows(done, len(theta)), int(done % _SEEN == 0), rng)
-            done += 1
-            if found is None:  # a form too far: back to the best one, and smaller steps from there
-                theta, slope, first, cut = best.free(self.parts), 0.0 * slope, done, cut / 2.0
-                mean = theta.copy()
-                if cut < _SMALLEST:
-                    break
-                continue
-            losses.append(float(found[0].mean()))
-            if len(found[2]):
-                curve = (1.0 - FORGET) * curve + FORGET * found[2].T @ found[2] / len(found[2])
-            slope = (1.0 - SOON) * slope + SOON * found[1].mean(0)
-            share = SHARE * cut * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done / iterations)))
-            theta = self._kept(form, theta, damped_step(curve, slope / (1.0 - (1.0 - SOON) ** (done - first)), share))
-            mean += max(MEAN, 1.0 / (done - first + 1.0)) * (theta - mean)
-            if done % _EVERY and done < iterations:
-                continue
-            looked = form.moved(self.parts, mean)
-            score = self.judge(looked) if _in_order(looked, form) else math.inf
-            stale = 0 if score < best_score - 1e-3 else stale + 1
-            if score < best_score:
-                best, best_score = looked, score
-            elif score > best_score + FAR:
-                theta, slope, first, cut = best.free(self.parts), 0.0 * slope, done, cut / 2.0
-                mean = theta.copy()
-            history.append({"step": done, "train": float(np.mean(losses)), "held out": score, "damping": cut})
-            left = (time.monotonic() - began) / (done - before) * (iterations - done)
-            self.say(f"{done}: log error {np.mean(losses):.3f}, held out {score:.3f}, best {best_score:.3f}, at most {left:.0f} s left")
-            losses = []
-            now = form.moved(self.parts, theta)
-            keep({"start": start.save(), "form": now.save(), "best": best.save(), "history": history, "damping": cut})
-        return best, history
+            now, best, history, cut = Form.load(saved["form"]), Form.load(saved["best"]), list(saved["history"]), saved["damping"]
+        before = round(history[-1]["step"]) if history else 0
+        moving = _Moving(self, form)
+        theta = now.free(self.parts)
+        score = self.judge(best)
+        self.say(f"{before}: held out {score:.3f}; {len(theta)} numbers, {len(self.x)} states, by gradient")
+
+        def looked(at: Step) -> None:
+            history.append({"step": at.done, "train": at.loss, "held out": at.score, "damping": at.cut})
+            left = (time.monotonic() - began) / (at.done - before) * (iterations - at.done)
+            self.say(f"{at.done}: log error {at.loss:.3f}, held out {at.score:.3f}, best {at.best_score:.3f}, at most {left:.0f} s left")
+            forms = {"start": form, "form": moving.form(at.theta), "best": moving.form(at.best)}
+            keep({**{name: one.save() for name, one in forms.items()}, "history": history, "damping": at.cut})
+
+        found = descend(
+            moving,
+            theta,
+            best=(best.free(self.parts), score),
+            iterations=iterations,
+            done=before,
+            cut=cut,
+            patience=_PATIENCE,
+            until=began + seconds,
+            looked=looked,
+        )
+        return moving.form(found), history
 
     def fixed(self, states: int) -> Search:
         """The search by differences on the first of these states."""
         made = object.__new__(Search)
         vars(made).update({**vars(self), "x": self.x[:states], "y": self.y[:states]})
         return made
-
-    def _curve(self, form: Form, rng: np.random.Generator) -> np.ndarray:
-        """H at the first form."""
-        numbers = len(form.free(self.parts))
-        found = [self.tell(form, self._rows(k, numbers), _FIRST, rng) for k in range(_BATCHES)]
-        if any(one is None for one in found):
-            raise ValueError("the start diverges on this model: give another one")
-        seen = np.concatenate([one[2] for one in found if one is not None])
-        return np.asarray(seen.T @ seen / len(seen))
 
     def _rows(self, k: int, numbers: int) -> np.ndarray:
         """The states of step k: all in turn, in another order every time round; as many as numbers, at most half of all."""
@@ -148,11 +213,29 @@ class Descent(Search):
         orders = [np.random.default_rng([self.seed, 7, r]).permutation(n) for r in (rounds, rounds + 1)]
         return np.concatenate(orders)[at : at + size]
 
-    def _kept(self, start: Form, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """As much of a step as leaves the levels in order."""
+
+class _Moving:
+    """A search as a function of the numbers that move in a form."""
+
+    def __init__(self, search: Descent, start: Form) -> None:
+        self.search, self.start = search, start
+
+    def form(self, theta: np.ndarray) -> Form:
+        return self.start.moved(self.search.parts, theta)
+
+    def judge(self, theta: np.ndarray) -> float:
+        form = self.form(theta)
+        return self.search.judge(form) if _in_order(form, self.start) else math.inf
+
+    def tell(self, theta: np.ndarray, k: int, vectors: int) -> tuple[float, np.ndarray, np.ndarray] | None:
+        rows, rng = self.search._rows(k, len(theta)), np.random.default_rng([self.search.seed, k])
+        found = self.search.tell(self.form(theta), rows, vectors, rng)
+        return None if found is None else (float(found[0].mean()), found[1].mean(0), found[2].T @ found[2] / max(1, len(found[2])))
+
+    def kept(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
         for _ in range(8):
-            if _in_order(form := start.moved(self.parts, theta + step), start):
-                return form.free(self.parts)
+            if _in_order(form := self.form(theta + step), self.start):
+                return form.free(self.search.parts)
             step = 0.5 * step
         return theta
 

@@ -28,16 +28,15 @@ _ORDERS = (2, 3, 4)
 
 def starts(
     setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, seed: int, say: Tell
-) -> tuple[dict[str, Plan], dict[str, Form]]:
-    """The Plans to beat, by name, with the universal one, and forms to move: it, the best, those with few stages, or a plain one."""
+) -> tuple[dict[str, Plan], dict[str, Form], dict[str, Form]]:
+    """The registered Plans to beat, by name, the universal form, and forms to move: it, the best, those with few stages, or a plain one."""
     if start is not None:
-        return {start.solver: start}, {start.solver: form_of(start)}
+        return {start.solver: start}, {}, {start.solver: form_of(start)}
     advice = advise(setting, nfe, states=16, seed=seed + 3, methods=registered())
     best = advice.best
     say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
     rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
-    tuned = _universal(setting, nfe, seed, say)
-    rivals |= {label: form.plan(f"universal_{form.m}") for label, form in tuned.items()}
+    universal = _universal(setting, nfe, seed, say)
     plain = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
     found: dict[str, Form] = {}
     for c in advice.ranking[:_RIVALS]:
@@ -45,11 +44,11 @@ def starts(
             found[c.label] = form_of(c.plan)
     held = Search(setting, PARTS, states=1, held_out=_FEW, seed=seed, say=say)  # a race on few states chooses by chance among near ones
     first = sorted(found, key=lambda name: held.judge(found[name]))[: _ALIKE if gradient else 1]
-    chosen = {**tuned, **{name: found[name] for name in first}}
+    chosen = {**universal, **{name: found[name] for name in first}}
     if not gradient:
-        return rivals, {**chosen, **plain}
+        return rivals, universal, {**chosen, **plain}
     chosen |= _once_a_step(setting, [*advice.ranking, *advice.others])  # they often lead further than those that are better
-    return rivals, chosen if len(chosen) > _ALIKE + len(tuned) else {**chosen, **plain}
+    return rivals, universal, chosen if len(chosen) > _ALIKE + len(universal) else {**chosen, **plain}
 
 
 def _universal(setting: Setting, nfe: int, seed: int, say: Tell) -> dict[str, Form]:

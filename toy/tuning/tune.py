@@ -98,12 +98,13 @@ def tune(
     about |= {"gradient": gradient, **({"iterations": iterations} if gradient else {})}  # its steps grow shorter towards the last
     saved = _saved(path, about, say)
     if saved is None:
-        rivals, forms = starts(setting, nfe, start, gradient=gradient, seed=seed, say=say)
+        rivals, universal, forms = starts(setting, nfe, start, gradient=gradient, seed=seed, say=say)
         form, moved_from = most_promising(kind, setting, forms, parts=tuple(parameters), most=states, seed=seed, say=say)
     else:
-        rivals, form, moved_from = _again(saved)
+        rivals, universal, form, moved_from = _again(saved)
     states = states or (_MANY if gradient else max(96, math.ceil(40 * len(form.free(parameters)) / entries)))
     constant = {"about": about, "rivals": {k: to_dict(plan) for k, plan in rivals.items()}, "moved from": moved_from}
+    constant["universal"] = {name: one.save() for name, one in universal.items()}
     reached = dict(saved or {})
     if saved is None:  # a race takes long, and is not run twice
         begun = form.save()
@@ -126,9 +127,10 @@ def tune(
             )
     x = setting.draw(test, seed + 2)
     answer = setting.answer(x)
-    errors = {name: measured(setting, plan, x, answer) for name, plan in rivals.items()}
-    label = min((name for name in errors if not name.startswith("universal on ")), key=lambda name: float(np.median(errors[name])))
-    errors["tuned"] = measured(setting, tuned.plan(), x, answer)
+    plans = rivals | {name: one.plan(f"universal_{one.m}") for name, one in universal.items()}
+    plans["tuned"] = tuned.plan(f"tuned({setting.name}, {nfe})")
+    errors = {name: measured(setting, plan, x, answer) for name, plan in plans.items()}
+    label = min(rivals, key=lambda name: float(np.median(errors[name])))
     kept = min(reversed(errors), key=lambda name: float(np.median(errors[name])))
     before, after = errors[label], errors[kept]
     ratio, low, high = ratio_interval(after, before)
@@ -149,12 +151,12 @@ def tune(
         "ratio interval": [low, high],
         "90th percentile ratio": float(np.quantile(after, 0.9) / np.quantile(before, 0.9)),
         "rms ratio": float(np.sqrt(np.mean(after**2) / np.mean(before**2))),
-        "universal ratio": next((ratio_interval(after, errors[name])[0] for name in errors if name.startswith("universal on ")), None),
+        "universal ratio": next((ratio_interval(after, errors[name])[0] for name in universal), None),
         "kept": kept if kept == "tuned" else f"{kept}, which is better on states never used",
         "history": [*history, *more],
     }
     say(f"on {test} states never used: {ratio:.3f} [{low:.3f}, {high:.3f}] of the error of {label}")
-    plan = tuned.plan(f"tuned({setting.name}, {nfe})") if kept == "tuned" else rivals[kept]
+    plan = plans[kept]
     return Plan(plan.solver, plan.grid, plan.ops, plan.states, plan.result, plan.ends, record)
 
 
@@ -191,9 +193,10 @@ def _saved(path: Path | None, about: dict[str, Any], say: Tell) -> dict[str, Any
     return made
 
 
-def _again(saved: dict[str, Any]) -> tuple[dict[str, Plan], Form, str]:
+def _again(saved: dict[str, Any]) -> tuple[dict[str, Plan], dict[str, Form], Form, str]:
     rivals = {name: from_dict(Plan, made) for name, made in saved["rivals"].items()}
-    return rivals, Form.load(saved["start"]), str(saved["moved from"])
+    universal = {name: Form.load(made) for name, made in saved["universal"].items()}
+    return rivals, universal, Form.load(saved["start"]), str(saved["moved from"])
 
 
 def _keep(path: Path | None, made: dict[str, Any]) -> None:

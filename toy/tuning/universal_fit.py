@@ -12,15 +12,12 @@ from itertools import product
 
 import numpy as np
 
-from scorebed.toy.tuning.descent import FAR, FORGET, MEAN, SHARE, SOON, Descent, damped_step
+from scorebed.toy.tuning.descent import Descent, Step, descend
 from scorebed.toy.tuning.form import Form
 from scorebed.toy.tuning.universal import SCALES, STRETCHES, Course
 
 Place = tuple[float, float]
 """(−log scale, stretch)."""
-_EVERY, _FIRST, _BATCHES, _SEEN = 5, 4, 3, 3
-"""Steps from one look at the held-out states to the next; vectors of each state of so many batches before any step; steps from one to the
-next that asks for vectors again."""
 
 
 def fit(
@@ -54,32 +51,13 @@ def fit(
     """
     joint = _Joint(searches, course, np.ones(len(searches)) if shares is None else np.array(shares, dtype=float), batch, seed)
     theta = np.concatenate([course.free(), *map(np.array, places)])
-    best, best_score = theta, joint.judge(theta)
-    first_looks = [joint.tell(theta, k, _FIRST) for k in range(_BATCHES)]
-    if not math.isfinite(best_score) or any(one is None for one in first_looks):
+    if not math.isfinite(score := joint.judge(theta)):
         raise ValueError("course: it diverges on some of the settings, or leaves their range: give another one, or other places")
-    curve = np.mean([one[2] for one in first_looks if one is not None], axis=0)
-    slope, mean, began, cut = np.zeros(len(theta)), theta, 0, 1.0
-    for k in range(iterations):
-        found = joint.tell(theta, k, int(k % _SEEN == 0))
-        if found is None:  # too far: back to the best, and smaller steps from there
-            theta, mean, slope, began, cut = best, best, 0.0 * slope, k + 1, 0.5 * cut
-            continue
-        if k % _SEEN == 0:
-            curve = (1.0 - FORGET) * curve + FORGET * found[2]
-        slope = (1.0 - SOON) * slope + SOON * found[1]
-        share = SHARE * cut * 0.5 * (1.0 + math.cos(math.pi * k / iterations))
-        theta = joint.kept(theta, damped_step(curve, slope / (1.0 - (1.0 - SOON) ** (k + 1 - began)), share))
-        mean = mean + max(MEAN, 1.0 / (k - began + 2.0)) * (theta - mean)
-        if (k + 1) % _EVERY and k + 1 < iterations:
-            continue
-        score = joint.judge(mean)
-        if score < best_score:
-            best, best_score = mean, score
-        elif score > best_score + FAR:
-            theta, mean, slope, began, cut = best, best, 0.0 * slope, k + 1, 0.5 * cut
-        say(f"{k + 1}: log error {found[0]:.3f}, held out {score:.3f}, best {best_score:.3f}")
-    return joint.split(best)
+
+    def looked(at: Step) -> None:
+        say(f"{at.done}: log error {at.loss:.3f}, held out {at.score:.3f}, best {at.best_score:.3f}")
+
+    return joint.split(descend(joint, theta, best=(theta, score), iterations=iterations, looked=looked))
 
 
 def place(search: Descent, course: Course, most: int = 24) -> Place:
