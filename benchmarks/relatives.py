@@ -104,7 +104,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--models", nargs="+", choices=list(STATES), default=["product2d", "crystals"])
+    asked.add_argument("--models", nargs="+", choices=list(STATES), default=["product2d", "galaxy-hsc-32", "crystals"])
     asked.add_argument("--iterations", type=int, default=60)
     asked.add_argument("--out", type=Path, default=Path("out/tuned"))
     asked.add_argument("--show", action="store_true")

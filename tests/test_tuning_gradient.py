@@ -19,6 +19,7 @@ from scorebed.toy.tuning.form import PARTS, Form, form_of
 from scorebed.toy.tuning.pull import network_pull
 from scorebed.toy.tuning.setting import Setting, named, own
 from scorebed.toy.tuning.starts import starts
+from scorebed.toy.tuning.steps import Step, descend
 
 SUBSETS = [PARTS, ("nodes",), ("times",), ("weights",), ("nodes", "weights")]
 
@@ -175,6 +176,58 @@ def test_a_search_by_gradient_goes_on_where_it_was(tmp_path: Path) -> None:
         tune("mixture1d", 4, checkpoint=file, **{**common, "gradient": False})
 
 
+def test_steps_go_on_as_small_as_they_were() -> None:
+    search = Descent(named("mixture1d"), PARTS, states=40, held_out=20, seed=0, say=lambda line: None)
+    kept: list[dict[str, Any]] = []
+    search.run(form_of(begun("mixture1d", 4)), iterations=5, seconds=1e9, saved=None, keep=kept.append)
+    _, history = search.run(
+        form_of(begun("mixture1d", 4)), iterations=10, seconds=1e9, saved={**kept[-1], "damping": 0.125}, keep=lambda made: None
+    )
+    assert [one["step"] for one in history] == [5, 10]
+    assert history[-1]["damping"] <= 0.125
+
+
+class _Wall:
+    """(theta − 1)² beyond a wall: where ``diverges`` says so nothing comes back."""
+
+    def __init__(self, diverges: tuple[int, ...]) -> None:
+        self.diverges, self.told = diverges, dict[int, np.ndarray]()
+
+    def judge(self, theta: np.ndarray) -> float:
+        return float(np.log(np.linalg.norm(theta - 1.0)))
+
+    def tell(self, theta: np.ndarray, k: int, vectors: int) -> tuple[float, np.ndarray, np.ndarray] | None:
+        gap = theta - 1.0
+        if vectors < 2:
+            self.told[k] = theta
+            if k in self.diverges:
+                return None
+        size = float(gap @ gap)
+        return 0.5 * float(np.log(size)), gap / size, np.eye(len(gap)) / size
+
+    def kept(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
+        return np.asarray(theta + step)
+
+
+def test_where_a_run_is_not_finite_the_search_goes_back_to_the_best_with_half_the_steps() -> None:
+    wall, looks, start = _Wall((3, 7)), list[Step](), np.array([9.0, -4.0])
+    best = descend(wall, start, best=(start, wall.judge(start)), iterations=60, looked=looks.append)
+    np.testing.assert_array_equal(wall.told[4], start, err_msg="no look before: the best is the start")
+    np.testing.assert_array_equal(wall.told[8], looks[0].best)
+    assert [one.cut for one in looks[:2]] == [0.5, 0.25]
+    assert wall.judge(best) < wall.judge(start) - 1.0
+    with pytest.raises(ValueError, match="the start diverges"):
+        descend(_AllWall(()), start, best=(start, 0.0), iterations=3)
+    never = _Wall(tuple(range(1000)))
+    np.testing.assert_array_equal(descend(never, start, best=(start, 0.0), iterations=1000), start)
+    assert len(never.told) == 10, "2^-10 is below the smallest steps"
+
+
+class _AllWall(_Wall):
+    def tell(self, theta: np.ndarray, k: int, vectors: int) -> None:
+        return None
+
+
 def test_steps_on_states_that_stay_the_same_come_after(tmp_path: Path) -> None:
     """They lead further, and go on where they were."""
     common: dict[str, Any] = {"start": begun("product2d", 4), "states": 60, "held_out": 30, "test": 30, "iterations": 20, "gradient": True}
@@ -240,14 +293,23 @@ def test_it_also_begins_from_those_with_one_evaluation_a_step_and_from_the_unive
     assert begun_from[False][1:] == ["ab2 on quadratic", "dpmpp_2m, start ddim on uniform_lam"]
 
 
-def test_the_universal_method_is_no_opponent_but_never_beaten_by_what_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_universal_method_is_no_opponent_but_never_beaten_by_what_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where the search leads nowhere the universal Plan itself comes back, and the opponent is a registered one."""
     _few(monkeypatch)
     first, last = named("product2d").ends
     poor = form_of(trace(SOLVERS["ddim"], uniform_lam(first.process, 6, first.t, last.t)))
     monkeypatch.setattr("scorebed.toy.tuning.tune.most_promising", lambda *given, **more: (poor, "ddim"))
-    plan = tune("product2d", 6, states=2, held_out=2, test=80, iterations=1, gradient=True)
+    asked: dict[str, Any] = {
+        "states": 2,
+        "held_out": 2,
+        "test": 80,
+        "iterations": 1,
+        "gradient": True,
+        "checkpoint": tmp_path / "kept.json",
+    }
+    plan = tune("product2d", 6, **asked)
     record = plan.record
+    assert tune("product2d", 6, **asked).record == record, "from the file, which knows them all"
     assert plan.solver == "universal_6"
     assert record["kept"].startswith("universal on levels for scale")
     assert not record["start"].startswith("universal")

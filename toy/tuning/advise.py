@@ -18,17 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import SOLVERS, NonFinite, NotLinear, Plan, Solver, methods_on, trace
+from scorebed.solvers import SOLVERS, Node, NonFinite, NotLinear, Plan, Solver, methods_on, trace
 from scorebed.solvers.grid import GRIDS, fitted, make
 from scorebed.toy.measure.cost import most_steps
+from scorebed.toy.tuning.form import Form
 from scorebed.toy.tuning.lockstep import errors_of
 from scorebed.toy.tuning.setting import Array, Setting, distances, named
-from scorebed.toy.tuning.universal import SCALES, STRETCHES, table, universal
+from scorebed.toy.tuning.universal import FITTED_TO, SCALES, STRETCHES, table
 
 _KEEP, _LAST, _FIRST, _MANY = 0.34, 8, 2, 64
 """The share of candidates that goes on, the least number that does, states in the first round, numbers of a state that stand for two."""
-_STATES, _CHEAP, _ROUND = 96, 192, 48
-"""States that the finalists see, of those with many numbers and of those with few; how many make the first round one state longer."""
+_STATES, _CHEAP, _ROUND, _FIELD = 96, 192, 48, 1000
+"""States that the finalists see, of those with many numbers and of those with few; how many make the first round one state longer; and how
+many runs that round may have, up to a quarter of all states, where candidates are few."""
 Tell = Callable[[int, int, str], object]
 
 
@@ -44,9 +46,9 @@ class Candidate:
     errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
     own: Solver | None = None
     """A method that no registry knows."""
-    scale: float = 1.0
-    """Of the data, where the method is ``universal``; and the stretch of its levels."""
-    stretch: float = 1.0
+    form: Form | None = None
+    """What ``tune`` may move, where the method is ``universal``; and what it is called with."""
+    called: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     """Of the grid, fitted to the data."""
 
@@ -70,13 +72,11 @@ class Candidate:
     def code(self) -> str:
         """The line that runs it, with the ends and the options of its grid where they are not those that the grid takes by itself."""
         first, last = self.plan.grid[0], self.plan.grid[-1]
-        ends = "" if (first.t, last.t) == (first.process.t_max, first.process.t_min) else f", {float(first.t)!r}, {float(last.t)!r}"
         if self.method == "universal":
-            return f"universal({self.steps}, schedule{ends}, scale={self.scale:g}, stretch={self.stretch:g}).run(denoise, x)"
+            return f"universal({self.steps}, {self.called}).run(denoise, x)"
         name, _, start = self.method.partition(", start ")
         method = self.method if self.own is not None else f'SOLVERS["{name}"]' + (f'(start="{start}")' if start else "")
-        given = ends + "".join(f", {name}={value!r}" for name, value in self.options.items())
-        return f'sample({method}, denoise, x, GRIDS["{self.grid}"](schedule, {self.steps}{given}), terminal="none")'
+        return f'sample({method}, denoise, x, {_grid_code(self.grid, self.steps, first, last, self.options)}, terminal="none")'
 
 
 @dataclass(frozen=True)
@@ -177,14 +177,37 @@ def registered() -> list[str]:
 
 
 def _universals(setting: Setting, budget: int) -> list[Candidate]:
-    """The universal method that the budget pays for, at every scale and stretch where its levels are within the ends."""
-    sizes, made = [n for n in table() if n <= budget], list[Candidate]()
-    for scale, stretch in product(SCALES, STRETCHES) if sizes else ():
-        with suppress(ValueError):  # levels that do not fit
-            plan = universal(max(sizes), setting.schedule, *(node.t for node in setting.ends), scale=scale, stretch=stretch)
-            where = f"levels for scale {scale:g}, stretch {stretch:g}"
-            made.append(Candidate("universal", where, plan.nfe, plan, scale=scale, stretch=stretch))
+    """The universal methods that the budget pays for, at every place within the ends, and on DDIM's grid for every scale."""
+    made, (first, last) = list[Candidate](), setting.ends
+
+    def add(where: str, called: str, form: Form, fitted_to: str) -> None:
+        plan = form.plan(f"universal_{form.m}_{fitted_to}")
+        called = f'{called}, fitted_to="{fitted_to}"'
+        made.append(Candidate("universal", f"{where}, fitted to {fitted_to}", form.m, plan, form=form, called=called))
+
+    for fitted_to in FITTED_TO:
+        nfe = max((n for n in table(fitted_to) if n <= budget), default=0)
+        for scale, stretch in product(SCALES, STRETCHES) if nfe else ():
+            with suppress(ValueError):  # levels that do not fit
+                form = table(fitted_to)[nfe].form(setting.schedule, first.t, last.t, scale=scale, stretch=stretch)
+                called = f"schedule{_ends_code(first, last)}, scale={scale:g}, stretch={stretch:g}"
+                add(f"levels for scale {scale:g}, stretch {stretch:g}", called, form, fitted_to)
+        for scale in SCALES if nfe else ():
+            with suppress(ValueError, ZeroDivisionError, OverflowError):  # ends that the grid does not reach
+                form = table(fitted_to)[nfe].on(GRIDS["align_gaussian"](setting.schedule, nfe, first.t, last.t, c=scale))
+                called = _grid_code("align_gaussian", nfe, first, last, {"c": scale})
+                add(f"align_gaussian for scale {scale:g}", called, form, fitted_to)
     return made
+
+
+def _ends_code(first: Node, last: Node) -> str:
+    whole = (first.t, last.t) == (first.process.t_max, first.process.t_min)
+    return "" if whole else f", {float(first.t)!r}, {float(last.t)!r}"
+
+
+def _grid_code(kind: str, steps: int, first: Node, last: Node, options: dict[str, Any]) -> str:
+    given = _ends_code(first, last) + "".join(f", {name}={value!r}" for name, value in options.items())
+    return f'GRIDS["{kind}"](schedule, {steps}{given})'
 
 
 def _usable(method: Solver) -> bool:
@@ -268,7 +291,7 @@ def advise(
     x, began = setting.draw(states, seed), time.monotonic()
     answer = setting.answer(x)
     exhaustive, spent, seen, left = sum(c.plan.nfe for c in alive) * states, 0, 0, list[Candidate]()
-    more = max(states // _ROUND, _FIRST if few else 1)
+    more = max(states // _ROUND, _FIRST if few else 1, min(states // 4, _FIELD // len(alive)))
     while seen < states and (not seen or time.monotonic() - began < seconds):
         rows = slice(seen, seen + more)
         found, asked = errors_of(setting, [c.plan for c in alive], x[rows], answer[rows], report, f"states {seen} to {seen + more}")

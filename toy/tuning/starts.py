@@ -13,7 +13,6 @@ from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.form import PARTS, Form, form_of
 from scorebed.toy.tuning.search import Search
 from scorebed.toy.tuning.setting import Setting
-from scorebed.toy.tuning.universal import table
 
 Tell = Callable[[str], object]
 _RIVALS = 8
@@ -56,8 +55,7 @@ def _universal(setting: Setting, nfe: int, seed: int, say: Tell) -> dict[str, Fo
     with suppress(ValueError):
         best = advise(setting, nfe, states=16, seed=seed + 3, methods=["universal"]).best
         say(f"{best.label}: {best.median:.3g}")
-        first, last = setting.ends
-        return {best.label: table()[best.steps].form(setting.schedule, first.t, last.t, scale=best.scale, stretch=best.stretch)}
+        return {} if best.form is None else {best.label: best.form}
     return {}
 
 

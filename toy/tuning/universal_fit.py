@@ -12,9 +12,11 @@ from itertools import product
 
 import numpy as np
 
-from scorebed.toy.tuning.descent import Descent, Step, descend
+from scorebed.toy.tuning.course import Course
+from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.form import Form
-from scorebed.toy.tuning.universal import SCALES, STRETCHES, Course
+from scorebed.toy.tuning.steps import Step, descend
+from scorebed.toy.tuning.universal import SCALES, STRETCHES
 
 Place = tuple[float, float]
 """(−log scale, stretch)."""
