@@ -12,14 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 import scorebed
-from scorebed import SOLVERS, VP, Plan, advise, trace, tune
+from scorebed import EDM, SOLVERS, VP, Plan, RectifiedFlow, advise, trace, tune, universal
 from scorebed.solvers import methods_on, predicts
 from scorebed.solvers.grid import uniform_lam
+from scorebed.solvers.plan import Combine
 from scorebed.toy.cli import main
 from scorebed.toy.tuning.advise import auto, candidates, measured
 from scorebed.toy.tuning.form import PARTS, form_of
 from scorebed.toy.tuning.lockstep import errors_of
 from scorebed.toy.tuning.setting import Setting, named, own
+from scorebed.toy.tuning.universal import table
 
 FEW = ["ddim", "heun", "dpmpp_2m", "dpmpp_3m", "unipc_2", "ab2", "deis_tab2", "ipndm_3"]
 GRIDS = ["uniform_lam", "karras", "quadratic", "uniform"]
@@ -48,6 +50,35 @@ def test_a_race_ends_when_its_time_is_up() -> None:
     assert advice.best.median == min(c.median for c in tried)
     alone = advise("mixture1d", 6, methods=["ddim"], grids=["karras"], seconds=0.0)
     assert len(alone.best.errors) == 192 // 4
+
+
+@pytest.mark.parametrize("schedule", [VP(), EDM(), RectifiedFlow()], ids=lambda s: type(s).__name__)
+def test_a_plan_that_tells_other_levels_is_a_form_again(schedule: Any) -> None:
+    """A universal or tuned Plan can be tuned further: its levels are read off what it mixes, not off what it tells."""
+    ends = (0.99, 0.01) if isinstance(schedule, RectifiedFlow) else (schedule.t_max, schedule.t_min)
+    form = table()[6].form(schedule, *ends, scale=0.7, stretch=0.9)
+    form = replace(form, told=form.told - 0.003)
+    again = form_of(form.plan())
+    for name in ("lams", "told", "weights"):
+        np.testing.assert_allclose(getattr(again, name), getattr(form, name), atol=1e-7)
+    far = replace(form.plan(), ops=(*form.plan().ops[:-1], Combine(tuple((r, 1.01 * c) for r, c in form.plan().ops[-1].terms))))
+    with pytest.raises(ValueError, match="does not keep constants at evaluation 6"):
+        form_of(far)
+    ops = list(form.plan().ops)
+    k = next(i for i, op in enumerate(ops) if isinstance(op, Combine))
+    ops[k] = Combine(tuple((r, -c) for r, c in ops[k].terms))
+    with pytest.raises(ValueError, match="does not keep constants at evaluation 1"):
+        form_of(replace(form.plan(), ops=tuple(ops)))
+
+
+def test_tuning_goes_on_from_a_tuned_plan(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"states": 40, "held_out": 20, "test": 60}
+    once = tune("product2d", 6, start=universal(6, named("product2d").schedule, 0.98, 0.01), iterations=2, **few)
+    once.save(tmp_path / "once.json")
+    record = tune("product2d", 6, start=Plan.load(tmp_path / "once.json"), iterations=6, **few).record
+    assert record["start"] == once.solver
+    assert record["kept"] == "tuned"
+    assert record["ratio"] < 0.95
 
 
 def test_side_by_side_each_plan_is_run_as_it_is_alone() -> None:

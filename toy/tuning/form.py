@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,16 +171,38 @@ def form_of(plan: Plan) -> Form:
     inputs, output, nodes = plan.inputs, plan.output, plan.nodes
     m = plan.nfe
     weights = np.zeros((m + 1, m))
-    rows = [*(inputs[i] for i in range(m)), output]
-    for i, (row, node) in enumerate(zip(rows, [*nodes, last], strict=True)):
-        scale = node.sigma / first.sigma
-        rest = node.alpha - first.alpha * scale
-        if abs(row[0] - scale) > _EXACT * max(1.0, scale) or abs(row[1:].sum() - rest) > _EXACT:
-            raise ValueError(f"{plan.solver} does not keep constants at evaluation {i}: its levels are not those of its inputs")
+    levels: list[Node] = []
+    for i, (row, told) in enumerate(zip([*(inputs[i] for i in range(m)), output], [*nodes, last], strict=True)):
+        level = first if i == 0 else _level(first, row, told) if i < m else told
+        if level is None or not _at(first, row, level):
+            raise ValueError(f"{plan.solver} does not keep constants at evaluation {i}: what it mixes there is at no level of its process")
+        levels.append(level)
+        rest = level.alpha - first.alpha * level.sigma / first.sigma
         if i:
             if abs(rest) < 1e-12:
                 raise ValueError(f"{plan.solver} evaluates twice at its first node, which no weight can tell apart")
             weights[i] = row[1:] / rest
             weights[i, i - 1] += 1.0 - math.fsum(weights[i])
-    lams = np.array([node.lam for node in nodes])
-    return Form(first.process, first, last, lams, lams.copy(), weights)
+    lams, told_lams = (np.array([node.lam for node in some]) for some in (levels[:m], nodes))
+    return Form(first.process, first, last, lams, told_lams, weights)
+
+
+def _level(first: Node, row: np.ndarray, told: Node) -> Node | None:
+    """Where a mean of the state and of evaluations is, as its shares of noise and of data say; None where that is beyond the schedule."""
+    sigma = float(row[0]) * first.sigma
+    alpha = float(row[1:].sum()) + first.alpha * float(row[0])
+    if not (sigma > 0.0 and alpha > 0.0):
+        return told
+    lam = math.log(alpha / sigma)
+    if abs(lam - told.lam) < _EXACT:
+        return told
+    with suppress(ValueError, OverflowError):
+        return first.process.at_lam(lam)
+    return None
+
+
+def _at(first: Node, row: np.ndarray, level: Node) -> bool:
+    """Whether a mean keeps constants at a level: x_T stands for its noise, and what is given is all data."""
+    scale = level.sigma / first.sigma
+    rest = level.alpha - first.alpha * scale
+    return bool(abs(row[0] - scale) <= _EXACT * max(1.0, scale) and abs(row[1:].sum() - rest) <= _EXACT)

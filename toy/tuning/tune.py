@@ -59,7 +59,8 @@ def tune(
     Args:
         model: the name of an exact problem or of a pretrained network, or a ``Setting`` of one's own.
         nfe: evaluations of the model that a run may take.
-        start: a deterministic Plan to start from; None tries the best that ``advise`` finds and that can be moved, and the universal one.
+        start: a deterministic Plan to start from, a tuned one too; None tries the best that ``advise`` finds and that can be moved, and the
+            universal one.
         parameters: some of "nodes", "times", "weights".
         gradient: whether the search goes by gradient; None does so where the model has one, ``setting.pull``, and states have 64 entries.
         states, held_out, test: how many states move the numbers, decide what is kept, and tell how good it is; None takes 384 by gradient,
