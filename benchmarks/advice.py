@@ -19,11 +19,11 @@ from scorebed.toy.tuning.setting import Setting, named
 FAMILIES, SEEDS = ("products", "mixtures", "sheets", "clusters"), (70, 71)
 
 
-def row(setting: Setting, nfe: int, states: int | None) -> str:
+def row(setting: Setting, nfe: int, states: int | None, test: int | None) -> str:
     """One line of the table."""
     advice = advise(setting, nfe, **({} if states is None else {"states": states}))
     every = [*advice.ranking, *advice.others]
-    x = setting.draw(2 * len(advice.best.errors), 4242)
+    x = setting.draw(test or 2 * len(advice.best.errors), 4242)
     errors, _ = errors_of(setting, [c.plan for c in every], x, setting.answer(x))
     medians = np.array([np.median(one) for one in errors])
     best = int(np.argmin(medians))
@@ -39,13 +39,14 @@ def main() -> None:
     asked.add_argument("--models", nargs="*", default=[])
     asked.add_argument("--families", nargs="*", choices=FAMILIES, default=FAMILIES)
     asked.add_argument("--nfe", nargs="+", type=int, default=[8])
-    asked.add_argument("--states", type=int)
+    asked.add_argument("--states", type=int, help="of the race")
+    asked.add_argument("--test", type=int, help="states that every candidate runs on; twice as many as the race has by itself")
     options = asked.parse_args()
     print("model | evaluations | candidates | advised | the best of all | ratio | 95 % | place | cost")
     for nfe in options.nfe:
         exact = (member(family, seed) for family in options.families for seed in SEEDS)
         for setting in map(named, options.models) if options.models else exact:
-            print(row(setting, nfe, options.states), flush=True)
+            print(row(setting, nfe, options.states, options.test), flush=True)
 
 
 if __name__ == "__main__":
