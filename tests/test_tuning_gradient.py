@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ def test_steps_go_on_as_small_as_they_were() -> None:
 
 
 class _Wall:
-    """(theta − 1)² beyond a wall: where ``diverges`` says so nothing comes back."""
+    """log |theta − 1|, of which nothing comes back at the steps of ``diverges``."""
 
     def __init__(self, diverges: tuple[int, ...]) -> None:
         self.diverges, self.told = diverges, dict[int, np.ndarray]()
@@ -310,7 +311,11 @@ def test_the_universal_method_is_no_opponent_but_never_beaten_by_what_comes_back
     plan = tune("product2d", 6, **asked)
     record = plan.record
     assert tune("product2d", 6, **asked).record == record, "from the file, which knows them all"
-    assert plan.solver == "universal_6"
+    assert plan.solver.startswith("universal on levels for scale")
+    old = {k: v for k, v in json.loads(asked["checkpoint"].read_text(encoding="utf-8")).items() if k != "universal"}
+    asked["checkpoint"].write_text(json.dumps(old), encoding="utf-8")
+    with pytest.raises(ValueError, match="is of an earlier version"):
+        tune("product2d", 6, **asked)
     assert record["kept"].startswith("universal on levels for scale")
     assert not record["start"].startswith("universal")
     assert record["universal ratio"] == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from scorebed.toy.tuning.course import Course, course_of
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.families import FAMILIES, TRAIN, member
 from scorebed.toy.tuning.form import PARTS, form_of
+from scorebed.toy.tuning.lockstep import errors_of
 from scorebed.toy.tuning.setting import named
 from scorebed.toy.tuning.universal import FITTED_TO, load, saved, table, universal
 from scorebed.toy.tuning.universal_fit import _Joint, fit, place
@@ -34,20 +36,60 @@ BOUND = {
 and .12 .30 .14 .44 .31 on this member of each, and less on the average of six (``python -m benchmarks.universal``)."""
 
 
+ALONE = {
+    "laws": {
+        5: {"products": 0.3, "mixtures": 0.45, "spectra": 0.1, "sheets": 0.15, "clusters": 0.75},
+        6: {"products": 0.45, "mixtures": 0.35, "spectra": 0.2, "sheets": 0.3, "clusters": 0.5},
+        8: {"products": 0.2, "mixtures": 0.35, "spectra": 0.1, "sheets": 0.15, "clusters": 0.4},
+        10: {"products": 0.1, "mixtures": 0.2, "spectra": 0.1, "sheets": 0.1, "clusters": 0.3},
+        20: {"products": 0.25, "mixtures": 0.45, "spectra": 0.85, "sheets": 0.7, "clusters": 0.45},
+    },
+    "networks": {
+        5: {"products": 0.35, "mixtures": 0.3, "spectra": 0.1, "sheets": 0.3, "clusters": 0.5},
+        6: {"products": 0.6, "mixtures": 0.35, "spectra": 0.15, "sheets": 0.3, "clusters": 0.6},
+        8: {"products": 0.6, "mixtures": 0.4, "spectra": 0.1, "sheets": 0.15, "clusters": 0.4},
+        10: {"products": 0.75, "mixtures": 0.45, "spectra": 0.2, "sheets": 0.3, "clusters": 0.6},
+        20: {"products": 0.9, "mixtures": 0.6, "spectra": 0.2, "sheets": 0.65, "clusters": 1.0},
+    },
+}
+"""Of each alone; when made those for laws had .25 .35 .06 .09 .62, .38 .26 .16 .23 .40, .11 .27 .05 .09 .31, .03 .09 .02 .05 .19 and
+.12 .30 .68 .57 .31,
+those for networks .23 .21 .06 .18 .46, .47 .23 .10 .15 .36, .47 .36 .06 .13 .28, .67 .33 .08 .19 .46 and .50 .45 .14 .44 .82."""
+
+
 def _ends(schedule: Any) -> tuple[float, float]:
     return (0.99, 0.01) if isinstance(schedule, RectifiedFlow) else (schedule.t_max, schedule.t_min)
+
+
+@cache
+def _short(family: str, nfe: int) -> tuple[Any, np.ndarray, np.ndarray, float]:
+    """A member, states of it, where they go, and the median error of the best of the short list."""
+    setting = member(family, 50)
+    x = setting.draw(80, 7)
+    answer = setting.answer(x)
+    best = advise(setting, nfe, methods=SHORT, grids=SHORT_GRIDS, states=24).best
+    return setting, x, answer, float(np.median(measured(setting, best.plan, x, answer)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("nfe", sorted(table()))
 def test_members_never_used(family: str, nfe: int) -> None:
-    setting = member(family, 50)
-    x = setting.draw(80, 7)
-    answer = setting.answer(x)
-    best = advise(setting, nfe, methods=SHORT, grids=SHORT_GRIDS, states=24).best
+    setting, x, answer, best = _short(family, nfe)
     ours = advise(setting, nfe, methods=["universal"], states=24).best
-    ratio = np.median(measured(setting, ours.plan, x, answer)) / np.median(measured(setting, best.plan, x, answer))
-    assert ratio <= BOUND[nfe][family]
+    assert np.median(measured(setting, ours.plan, x, answer)) <= BOUND[nfe][family] * best
+
+
+@pytest.mark.parametrize("fitted_to", FITTED_TO)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("nfe", sorted(table()))
+def test_each_course_alone_may_not_fall_behind(family: str, nfe: int, fitted_to: str) -> None:
+    """Where the other is better a race hides what becomes of the one."""
+    setting, x, answer, best = _short(family, nfe)
+    tried = [c for c in candidates(setting, nfe, methods=["universal"]) if c.grid.endswith(f"fitted to {fitted_to}")]
+    few = setting.draw(96, 0)
+    errors = errors_of(setting, [c.plan for c in tried], few, setting.answer(few))[0]
+    ours = tried[int(np.argmin([np.median(one) for one in errors]))]
+    assert np.median(measured(setting, ours.plan, x, answer)) <= ALONE[fitted_to][nfe][family] * best
 
 
 def test_levels_follow_the_scale_of_the_data() -> None:
@@ -183,6 +225,13 @@ def test_they_run_on_any_schedule_and_keep_constants(nfe: int, schedule: Any, fi
     x = np.linspace(-1.0, 1.0, 5)[:, None]
     exact = (t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * 0.3
     np.testing.assert_allclose(plan.run(lambda y, node: np.full_like(y, 0.3), x), exact, atol=1e-9 * max(1.0, s.sigma))
+
+
+def test_they_run_from_pure_noise() -> None:
+    """There lam is minus infinity, and what is told first is measured from the first level."""
+    whole, near = (universal(8, RectifiedFlow(), start, 0.01, stretch=0.9) for start in (1.0, 1.0 - 1e-9))
+    x = np.linspace(-1.0, 1.0, 5)[:, None]
+    np.testing.assert_allclose(whole.run(lambda y, node: np.tanh(y), x), near.run(lambda y, node: np.tanh(y), x), atol=1e-7)
 
 
 def test_they_run_to_sigma_0() -> None:

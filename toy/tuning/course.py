@@ -113,8 +113,7 @@ class Course:
         return self._at(grid[0], grid[-1], lams[:-1])
 
     def _at(self, first: Node, last: Node, lams: np.ndarray) -> Form:
-        told = lams + self.told * _steps(lams)
-        told[0] += lams[1] - lams[0]
+        told = lams[[1, *range(1, self.m)]] + self.told * _steps(lams)
         weights = np.zeros((self.m + 1, self.m))
         weights[1:] = _from_combinations(first.process, first, last, lams) @ self.combinations
         for i in range(1, self.m + 1):
@@ -190,6 +189,5 @@ def course_of(form: Form) -> Course:
     if not form.ordered:
         raise ValueError("form: its levels are not in order, so that it has no steps; give one with one evaluation a step")
     from_c = _from_combinations(form.schedule, form.first, form.last, form.lams)
-    told = form.told - form.lams
-    told[0] += form.lams[0] - form.lams[1]
+    told = form.told - form.lams[[1, *range(1, form.m)]]
     return Course(form.lams[1:].copy(), told / _steps(form.lams), np.linalg.solve(from_c, form.weights[1:]))

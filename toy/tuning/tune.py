@@ -128,7 +128,7 @@ def tune(
             )
     x = setting.draw(test, seed + 2)
     answer = setting.answer(x)
-    plans = rivals | {name: one.plan(f"universal_{one.m}") for name, one in universal.items()}
+    plans = rivals | {name: one.plan(name) for name, one in universal.items()}
     plans["tuned"] = tuned.plan(f"tuned({setting.name}, {nfe})")
     errors = {name: measured(setting, plan, x, answer) for name, plan in plans.items()}
     label = min(rivals, key=lambda name: float(np.median(errors[name])))
@@ -183,13 +183,17 @@ def _saved(path: Path | None, about: dict[str, Any], say: Tell) -> dict[str, Any
         the saved state of the search, or None where there is none.
 
     Raises:
-        ValueError: the file belongs to another search.
+        ValueError: the file belongs to another search, or is of an earlier version.
     """
     if path is None or not path.exists():
         return None
     made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if made.get("about") != about:
         raise ValueError(f"checkpoint = {str(path)!r} belongs to another search: {made.get('about')}")
+    if "universal" not in made:
+        raise ValueError(
+            f"checkpoint = {str(path)!r} is of an earlier version, which did not keep the universal Plan apart: give another file"
+        )
     say(f"going on after {len(made['history'])} iterations of {path}")
     return made
 
