@@ -21,12 +21,13 @@ import numpy as np
 from benchmarks.tuned import NETWORKS, chunked, remembered
 from scorebed.solvers import SOLVERS, VP, Plan, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, Candidate, advise, candidates, measured, ratio_interval
+from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, Candidate, advise, candidates, measured
 from scorebed.toy.tuning.course import Course, course_of
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.families import FAMILIES, member
 from scorebed.toy.tuning.form import PARTS, form_of
 from scorebed.toy.tuning.lockstep import errors_of
+from scorebed.toy.tuning.race import ratio_interval
 from scorebed.toy.tuning.setting import Setting, named
 from scorebed.toy.tuning.universal import FITTED_TO, load, saved, table
 from scorebed.toy.tuning.universal_fit import fit, place

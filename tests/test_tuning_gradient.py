@@ -288,7 +288,7 @@ def test_a_step_has_as_many_states_as_numbers_and_at_most_half() -> None:
 def test_it_also_begins_from_those_with_one_evaluation_a_step_and_from_the_universal_method(monkeypatch: pytest.MonkeyPatch) -> None:
     """The best of each order, where the two best have stages; by differences the plain one alone stands beside the best."""
     _few(monkeypatch)
-    begun_from = {g: list(starts(named("product2d"), 6, None, gradient=g, seed=0, say=lambda line: None)[2]) for g in (True, False)}
+    begun_from = {g: list(starts(named("product2d"), 6, None, gradient=g, seed=0, say=lambda line: None).forms) for g in (True, False)}
     assert all(names[0].startswith("universal on levels for scale ") for names in begun_from.values())
     assert begun_from[True][1:] == ["ab2 on quadratic", "rf_solver_2 on quadratic", "dpmpp_3m, start ddim on uniform_lam"]
     assert begun_from[False][1:] == ["ab2 on quadratic", "dpmpp_2m, start ddim on uniform_lam"]

@@ -194,6 +194,10 @@ def test_on_a_grid_levels_are_those_of_the_grid(schedule: Any) -> None:
         universal(8, grid[::-1])
     with pytest.raises(ValueError, match="a grid has its own levels"):
         universal(8, grid, scale=2.0)
+    assert universal(8, np.array(grid, dtype=object), fitted_to="laws").inputs.tolist() == plan.inputs.tolist()
+    for other in (np.linspace(0.0, 1.0, 9), "uniform_lam", 3.0):
+        with pytest.raises(ValueError, match=r"give a schedule, or a grid of 9 nodes"):
+            universal(8, other)
     with pytest.raises(ValueError, match="fitted_to = 'dogs': give one of laws, networks"):
         universal(8, schedule, fitted_to="dogs")
 

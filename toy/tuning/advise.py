@@ -1,9 +1,8 @@
 r"""Which method and grid for this model at this budget: every registered one, raced on pilot states.
 
 A candidate is a Plan: a method on a grid with the most steps that the budget of evaluations pays for. Candidates that are the same Plan are
-measured once. All run on a few states, the worse part is left behind, the rest run on more (successive halving, arXiv:1502.07943), until
-the last few have seen every state. The error is the median over states of the RMS distance from the exact flow; its interval is that of the
-bootstrap.
+measured once, and then in a ``race``. The error is the median over states of the RMS distance from the exact flow; its interval is that of
+the bootstrap.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from scorebed.solvers.grid import GRIDS, fitted, make
 from scorebed.toy.measure.cost import most_steps
 from scorebed.toy.tuning.form import Form
 from scorebed.toy.tuning.lockstep import errors_of
+from scorebed.toy.tuning.race import interval, race, ratio_interval
 from scorebed.toy.tuning.setting import Array, Setting, distances, named
 from scorebed.toy.tuning.universal import FITTED_TO, SCALES, STRETCHES, table
 
-_KEEP, _LAST, _FIRST, _MANY = 0.34, 8, 2, 64
-"""The share of candidates that goes on, the least number that does, states in the first round, numbers of a state that stand for two."""
-_STATES, _CHEAP, _ROUND, _FIELD = 96, 192, 48, 1000
-"""States that the finalists see, of those with many numbers and of those with few; how many make the first round one state longer; and how
-many runs that round may have, up to a quarter of all states, where candidates are few."""
+_FIRST, _MANY = 2, 64
+"""States in the first round of a race, at least, where states have fewer numbers than the second says, and evaluations cost little."""
+_STATES, _CHEAP = 96, 192
+"""States that the finalists see, of those with many numbers and of those with few."""
 Tell = Callable[[int, int, str], object]
 
 
@@ -109,21 +108,6 @@ class Advice:
             about = {"method": c.method, "grid": c.grid, "steps": c.steps, "nfe": c.plan.nfe, "error": c.median, "low": low, "high": high}
             out.append({**about, "against the best": ratio[0], "ratio low": ratio[1], "ratio high": ratio[2], "same as": ", ".join(c.same)})
         return out
-
-
-def interval(errors: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """The bootstrap interval of the median."""
-    rng = np.random.default_rng(seed)
-    medians = np.median(errors[rng.integers(0, len(errors), (1000, len(errors)))], axis=1)
-    return float(np.quantile(medians, 0.5 - level / 2)), float(np.quantile(medians, 0.5 + level / 2))
-
-
-def ratio_interval(errors: np.ndarray, other: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float, float]:
-    """The ratio of the medians of two errors on the same states, with its paired bootstrap interval."""
-    rows = np.random.default_rng(seed).integers(0, len(errors), (1000, len(errors)))
-    ratios = np.median(errors[rows], axis=1) / np.median(other[rows], axis=1)
-    middle = float(np.median(errors) / np.median(other))
-    return middle, float(np.quantile(ratios, 0.5 - level / 2)), float(np.quantile(ratios, 0.5 + level / 2))
 
 
 def candidates(
@@ -288,22 +272,18 @@ def advise(
     alive = candidates(setting, nfe, methods, grids)
     if not alive:
         raise ValueError(f"nfe = {nfe} pays for no method on any grid of {setting.name}")
-    x, began = setting.draw(states, seed), time.monotonic()
+    until, x = time.monotonic() + seconds, setting.draw(states, seed)
     answer = setting.answer(x)
-    exhaustive, spent, seen, left = sum(c.plan.nfe for c in alive) * states, 0, 0, list[Candidate]()
-    more = max(states // _ROUND, _FIRST if few else 1, min(states // 4, _FIELD // len(alive)))
-    while seen < states and (not seen or time.monotonic() - began < seconds):
-        rows = slice(seen, seen + more)
-        found, asked = errors_of(setting, [c.plan for c in alive], x[rows], answer[rows], report, f"states {seen} to {seen + more}")
-        for c, errors in zip(alive, found, strict=True):
-            c.errors = np.concatenate([c.errors, errors])
-        spent += asked
-        seen += more
-        alive.sort(key=lambda c: c.median)
-        keep = max(_LAST, math.ceil(_KEEP * len(alive))) if seen < states else len(alive)
-        alive, left = alive[:keep], alive[keep:] + left
-        more = states - seen if len(alive) <= _LAST else min(2 * more, states - seen)
-    return Advice(setting, nfe, alive, sorted(left, key=lambda c: c.median), spent, exhaustive)
+
+    def ask(some: Sequence[int], rows: slice) -> tuple[list[np.ndarray], int]:
+        what = f"states {rows.start} to {rows.stop}"
+        return errors_of(setting, [alive[k].plan for k in some], x[rows], answer[rows], report, what)
+
+    run = race(len(alive), states, ask, first=_FIRST if few else 1, until=until)
+    for c, errors in zip(alive, run.errors, strict=True):
+        c.errors = errors
+    ranking, others = ([alive[k] for k in some] for some in (run.ranking, run.others))
+    return Advice(setting, nfe, ranking, others, run.evaluations, states * sum(c.plan.nfe for c in alive))
 
 
 SHORT = ("ab2", "deis_tab3", "dpmpp_2m", "dpmpp_3m", "exp_rk_2", "heun", "rf_solver_2", "trig_abm_2", "unipc_2", "unipc_3")

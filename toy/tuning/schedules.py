@@ -16,8 +16,8 @@ import numpy as np
 
 from scorebed.solvers import Node, NonFinite, Solver, sample, trace
 from scorebed.solvers.methods.compose import CHOICES, usf
-from scorebed.toy.tuning.advise import interval, ratio_interval
 from scorebed.toy.tuning.known import Known
+from scorebed.toy.tuning.race import interval, ratio_interval
 from scorebed.toy.tuning.schedule_makers import MAKERS, usual
 from scorebed.toy.tuning.setting import Setting, distances
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from scorebed.solvers import SOLVERS, Node, Plan, trace
 from scorebed.solvers.grid import uniform_lam
@@ -25,12 +26,25 @@ _ORDERS = (2, 3, 4)
 """Of methods with one evaluation a step, the best of each of which is tried too."""
 
 
-def starts(
-    setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, seed: int, say: Tell
-) -> tuple[dict[str, Plan], dict[str, Form], dict[str, Form]]:
-    """The registered Plans to beat, by name, the universal form, and forms to move: it, the best, those with few stages, or a plain one."""
+@dataclass(frozen=True)
+class Starts:
+    """What a search is held against and where it may begin, by name.
+
+    Attributes:
+        rivals: registered Plans to beat.
+        universal: the universal method where it stands best, to beat too; empty where there is none.
+        forms: what may be moved: that one, the best rivals, those with few stages, or a plain one.
+    """
+
+    rivals: dict[str, Plan]
+    universal: dict[str, Form]
+    forms: dict[str, Form]
+
+
+def starts(setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, seed: int, say: Tell) -> Starts:
+    """What to beat and what to move, where a Plan to start from is given and where none is."""
     if start is not None:
-        return {start.solver: start}, {}, {start.solver: form_of(start)}
+        return Starts({start.solver: start}, {}, {start.solver: form_of(start)})
     advice = advise(setting, nfe, states=16, seed=seed + 3, methods=registered())
     best = advice.best
     say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
@@ -45,9 +59,9 @@ def starts(
     first = sorted(found, key=lambda name: held.judge(found[name]))[: _ALIKE if gradient else 1]
     chosen = {**universal, **{name: found[name] for name in first}}
     if not gradient:
-        return rivals, universal, {**chosen, **plain}
+        return Starts(rivals, universal, {**chosen, **plain})
     chosen |= _once_a_step(setting, [*advice.ranking, *advice.others])  # they often lead further than those that are better
-    return rivals, universal, chosen if len(chosen) > _ALIKE + len(universal) else {**chosen, **plain}
+    return Starts(rivals, universal, chosen if len(chosen) > _ALIKE + len(universal) else {**chosen, **plain})
 
 
 def _universal(setting: Setting, nfe: int, seed: int, say: Tell) -> dict[str, Form]:

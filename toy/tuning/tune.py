@@ -24,9 +24,10 @@ import numpy as np
 
 from scorebed.solvers import Plan
 from scorebed.solvers.plan.file import from_dict, to_dict
-from scorebed.toy.tuning.advise import measured, ratio_interval
+from scorebed.toy.tuning.advise import measured
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.form import PARTS, Form
+from scorebed.toy.tuning.race import ratio_interval
 from scorebed.toy.tuning.search import Search
 from scorebed.toy.tuning.setting import Setting, named
 from scorebed.toy.tuning.starts import most_promising, starts
@@ -99,8 +100,9 @@ def tune(
     about |= {"gradient": gradient, **({"iterations": iterations} if gradient else {})}  # its steps grow shorter towards the last
     saved = _saved(path, about, say)
     if saved is None:
-        rivals, universal, forms = starts(setting, nfe, start, gradient=gradient, seed=seed, say=say)
-        form, moved_from = most_promising(kind, setting, forms, parts=tuple(parameters), most=states, seed=seed, say=say)
+        begin = starts(setting, nfe, start, gradient=gradient, seed=seed, say=say)
+        rivals, universal = begin.rivals, begin.universal
+        form, moved_from = most_promising(kind, setting, begin.forms, parts=tuple(parameters), most=states, seed=seed, say=say)
     else:
         rivals, universal, form, moved_from = _again(saved)
     states = states or (_MANY if gradient else max(96, math.ceil(40 * len(form.free(parameters)) / entries)))

@@ -10,7 +10,7 @@ on what went before. What they were fitted to, and what they are worth on what t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -81,16 +81,21 @@ def universal(
 
     Raises:
         ValueError: a number of evaluations that there is none for, an unknown ``fitted_to``, a scale or stretch that is not positive,
-            levels that do not fit, a grid of another length, or ends, scale or stretch beside one.
+            levels that do not fit, what is neither a schedule nor a grid, a grid of another length, or ends, scale or stretch beside one.
     """
     courses = table(fitted_to)
     if nfe not in courses:
         raise ValueError(f"nfe = {nfe!r}: there are universal methods for {', '.join(map(str, courses))} evaluations")
-    if isinstance(schedule, Sequence):
+    if isinstance(schedule, Iterable):
+        grid = [*schedule]
+        if not all(isinstance(node, Node) for node in grid):
+            raise ValueError(f"schedule = {schedule!r}: give a schedule, or a grid of {nfe + 1} nodes")
         if (start, end, scale, stretch) != (None, None, 1.0, 1.0):
             raise ValueError("start, end, scale, stretch: a grid has its own levels; give a schedule with them, or the grid alone")
-        form = courses[nfe].on(schedule)
-    else:
+        form = courses[nfe].on(grid)
+    elif hasattr(schedule, "node"):
         begin, stop = schedule.t_max if start is None else start, schedule.t_min if end is None else end
         form = courses[nfe].form(schedule, begin, stop, scale=scale, stretch=stretch)
+    else:
+        raise ValueError(f"schedule = {schedule!r}: give a schedule, or a grid of {nfe + 1} nodes")
     return form.plan(f"universal_{nfe}_{fitted_to}")
