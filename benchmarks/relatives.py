@@ -25,9 +25,9 @@ from benchmarks.tuned import NETWORKS, chunked, remembered
 from scorebed.solvers import SOLVERS, Plan, trace
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.problems.registry import PROBLEMS
-from scorebed.toy.tuning.advise import measured
 from scorebed.toy.tuning.form import PARTS
 from scorebed.toy.tuning.known import Known
+from scorebed.toy.tuning.lockstep import measured
 from scorebed.toy.tuning.race import ratio_interval
 from scorebed.toy.tuning.schedule_makers import MAKERS, searched, usual
 from scorebed.toy.tuning.setting import Setting, named

@@ -22,8 +22,10 @@ from scorebed.toy.tuning.tune import tune
 NETWORKS = {"galaxy-hsc-32": 48, "21cm": 16, "crystals": 96}
 """How many states a call is best given on a CPU, whose caches are small."""
 BUDGETS = (8, 20, 10, 5)
-STATES = {"galaxy-hsc-32": (2048, 64, 128), "21cm": (48, 16, 32), "crystals": (1536, 128, 256)}
+STATES = {"galaxy-hsc-32": (4096, 128, 512), "21cm": (48, 16, 32), "crystals": (1536, 128, 256)}
 """States that move the numbers, decide what is kept, and tell how good it is."""
+RACED = {"galaxy-hsc-32": 16, "21cm": 16, "crystals": 192}
+"""States of the race that finds the opponent: errors of crystals have heavy tails."""
 WANTED = {5: 0.7, 8: 0.4, 10: 0.4, 20: 0.6}
 
 
@@ -83,7 +85,15 @@ def one(model: str, nfe: int, out: Path, iterations: int | None) -> dict[str, An
     setting = remembered(chunked(named(model), NETWORKS[model]), out / f"{model}.npz", NETWORKS[model])
     states, held_out, test = STATES[model]
     plan = tune(
-        setting, nfe, states=states, held_out=held_out, test=test, iterations=iterations, checkpoint=out / f"{model}-{nfe}.json", report=say
+        setting,
+        nfe,
+        states=states,
+        held_out=held_out,
+        test=test,
+        raced=RACED[model],
+        iterations=iterations,
+        checkpoint=out / f"{model}-{nfe}.json",
+        report=say,
     )
     plan.save(out / f"{model}-{nfe}.plan.json")
     row = {k: v for k, v in plan.record.items() if k != "history"}

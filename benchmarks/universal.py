@@ -5,8 +5,8 @@ over six members of each. On a network it is shown over that of the registered P
 interval, on states that neither was chosen on. Which course it is and where it stands, a race on other states says.
 
 ``--fit`` fits courses, ``--to networks`` on members of three families, such with ripples, and one network, ``--to laws`` on members of
-products and mixtures first and then of all three families. It goes on from those that FILE has, a copy of ``toy/tuning/universal.json`` or
-one's own, and else from DPM-Solver++(3M).
+products and mixtures first and then of all three families, ``--to tables`` on members of a fourth, from the course for networks. It goes on
+from those that FILE has, a copy of ``toy/tuning/universal.json`` or one's own, and else from DPM-Solver++(3M).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import numpy as np
 from benchmarks.tuned import NETWORKS, chunked, remembered
 from scorebed.solvers import SOLVERS, VP, Plan, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, Candidate, advise, candidates, measured
+from scorebed.toy.tuning.advise import SHORT, SHORT_GRIDS, advise
+from scorebed.toy.tuning.candidates import Candidate, candidates
 from scorebed.toy.tuning.course import Course, course_of
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.families import FAMILIES, member
 from scorebed.toy.tuning.form import PARTS, form_of
-from scorebed.toy.tuning.lockstep import errors_of
+from scorebed.toy.tuning.lockstep import errors_of, measured
 from scorebed.toy.tuning.race import ratio_interval
 from scorebed.toy.tuning.setting import Setting, named
 from scorebed.toy.tuning.universal import FITTED_TO, load, saved, table
@@ -36,11 +37,12 @@ LAWS = [("products", range(12)), ("mixtures", range(12)), ("spectra", range(6))]
 PLAIN = [("products", range(4)), ("mixtures", range(4)), ("spectra", range(2))]
 RIPPLED = [("products", range(4)), ("mixtures", range(4, 8)), ("spectra", range(2, 3))]
 RIPPLES = (0.4, 0.8, 1.6)
+TABLES = range(18)
 NETWORK, SHARE = "galaxy-ztf-32", 0.3
 """What courses are fitted to: members alone, or members as they are, members with ripples of each size, and one network with its share of
 what goes down."""
-MEMBERS, STATES, RACED = range(70, 76), 96, 96
-TESTED = {"galaxy-hsc-32": 256, "crystals": 256, "21cm": 48}
+MEMBERS, STATES, RACED = range(70, 76), 96, {"crystals": 192}
+TESTED = {"galaxy-hsc-32": 256, "crystals": 1024, "21cm": 48}
 _KEPT, _HELD, _ROWS = 192, 48, 48
 _BEGIN, _STRETCH = 1.0, 0.65
 """Where a first course stands for laws of scale 1, whose data come about in less than the whole of VP's range."""
@@ -48,7 +50,7 @@ _BEGIN, _STRETCH = 1.0, 0.65
 
 def placed(setting: Setting, nfe: int, seed: int) -> Candidate:
     """The universal method where a race puts it."""
-    return advise(setting, nfe, methods=["universal"], states=RACED, seed=seed).best
+    return advise(setting, nfe, methods=["universal"], states=RACED.get(setting.name, STATES), seed=seed).best
 
 
 def family_ratios(family: str, nfe: int) -> np.ndarray:
@@ -105,6 +107,8 @@ def fitted(begun: Course, fitted_to: str, iterations: int, out: Path) -> Course:
         for stage in (LAWS[:2], LAWS):
             begun = _fitted(begun, [member(family, k) for family, seeds in stage for k in seeds], [], iterations)
         return begun
+    if fitted_to == "tables":
+        return _fitted(begun, [member("tables", k) for k in TABLES], [], iterations)
     laws = [member(family, k) for family, seeds in PLAIN for k in seeds]
     laws += [member(family, k, size) for size in RIPPLES for family, seeds in RIPPLED for k in seeds]
     return _fitted(begun, laws, [remembered(chunked(named(NETWORK), _ROWS), out / f"{NETWORK}.npz", _ROWS)], iterations)
@@ -138,7 +142,7 @@ def main() -> None:
         if options.fit is not None:
             made = json.loads(options.fit.read_text(encoding="utf-8")) if options.fit.exists() else {kind: {} for kind in FITTED_TO}
             known = made[options.to]
-            begun = load(known[str(nfe)]) if str(nfe) in known else first_course(nfe)
+            begun = load(known[str(nfe)]) if str(nfe) in known else table()[nfe] if options.to == "tables" else first_course(nfe)
             known[str(nfe)] = saved(fitted(begun, options.to, options.iterations, options.out))
             options.fit.write_text(json.dumps(made) + "\n", encoding="utf-8")
             continue

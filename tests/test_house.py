@@ -264,7 +264,6 @@ LONG = {
     "toy/store/database.py": "one class: the store",
     "toy/studies/budget.py": "one study, from its parts to its table",
     "toy/studies/transfer.py": "one study, from its cases to its table",
-    "toy/tuning/advise.py": "one function: the race and what it reports",
 }
 """Files of more than 250 lines, and why each is one file."""
 

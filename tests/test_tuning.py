@@ -17,9 +17,10 @@ from scorebed.solvers import methods_on, predicts
 from scorebed.solvers.grid import uniform_lam
 from scorebed.solvers.plan import Combine
 from scorebed.toy.cli import main
-from scorebed.toy.tuning.advise import auto, candidates, measured
+from scorebed.toy.tuning.advise import auto
+from scorebed.toy.tuning.candidates import candidates
 from scorebed.toy.tuning.form import PARTS, form_of
-from scorebed.toy.tuning.lockstep import errors_of
+from scorebed.toy.tuning.lockstep import errors_of, measured
 from scorebed.toy.tuning.setting import Setting, named, own
 from scorebed.toy.tuning.universal import table
 
@@ -108,7 +109,7 @@ def test_the_line_of_code_runs_what_was_raced(model: str, monkeypatch: pytest.Mo
     x = setting.draw(3, 0)
     known = {name: getattr(scorebed, name) for name in scorebed.__all__}
     known |= {"schedule": setting.schedule, "denoise": setting.denoise, "x": x}
-    monkeypatch.setattr("scorebed.toy.tuning.advise.methods_on", lambda: {"dpmpp_2m": SOLVERS["dpmpp_2m"]})
+    monkeypatch.setattr("scorebed.toy.tuning.candidates.methods_on", lambda: {"dpmpp_2m": SOLVERS["dpmpp_2m"]})
     for c in candidates(setting, 8):
         np.testing.assert_allclose(eval(c.code, known), c.plan.run(setting.denoise, x), rtol=1e-12, err_msg=c.code)
 

@@ -13,10 +13,11 @@ import pytest
 from scorebed import SOLVERS, VP, trace, tune
 from scorebed.solvers.grid import uniform_lam
 from scorebed.toy.tuning.adjoint import taped
-from scorebed.toy.tuning.advise import advise, measured
+from scorebed.toy.tuning.advise import advise
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.families import FAMILIES, member
 from scorebed.toy.tuning.form import PARTS, Form, form_of
+from scorebed.toy.tuning.lockstep import measured
 from scorebed.toy.tuning.pull import network_pull
 from scorebed.toy.tuning.setting import Setting, named, own
 from scorebed.toy.tuning.starts import starts
@@ -285,10 +286,26 @@ def test_a_step_has_as_many_states_as_numbers_and_at_most_half() -> None:
     assert [len(search._rows(1, numbers)) for numbers in (10, 64, 100, 4000)] == [32, 64, 100, 256]
 
 
+def test_opponents_are_found_on_as_many_states_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def asked(*args: Any, states: int, methods: Any, **more: Any) -> Any:
+        seen.append(states)
+        return advise(*args, states=states, methods=["dpmpp_2m", "heun"] if "universal" not in methods else methods, **more)
+
+    monkeypatch.setattr("scorebed.toy.tuning.starts.advise", asked)
+    tune("mixture1d", 4, raced=24, states=20, held_out=8, test=8, iterations=1)
+    assert seen == [24, 24]
+    with pytest.raises(ValueError, match="raced = 3: give at least 4"):
+        tune("mixture1d", 4, raced=3)
+
+
 def test_it_also_begins_from_those_with_one_evaluation_a_step_and_from_the_universal_method(monkeypatch: pytest.MonkeyPatch) -> None:
     """The best of each order, where the two best have stages; by differences the plain one alone stands beside the best."""
     _few(monkeypatch)
-    begun_from = {g: list(starts(named("product2d"), 6, None, gradient=g, seed=0, say=lambda line: None).forms) for g in (True, False)}
+    begun_from = {
+        g: list(starts(named("product2d"), 6, None, gradient=g, raced=16, seed=0, say=lambda line: None).forms) for g in (True, False)
+    }
     assert all(names[0].startswith("universal on levels for scale ") for names in begun_from.values())
     assert begun_from[True][1:] == ["ab2 on quadratic", "rf_solver_2 on quadratic", "dpmpp_3m, start ddim on uniform_lam"]
     assert begun_from[False][1:] == ["ab2 on quadratic", "dpmpp_2m, start ddim on uniform_lam"]

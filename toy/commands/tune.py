@@ -124,6 +124,9 @@ def tune(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the Plan goes, as plain JSON.")] = Path("out/plan.json"),
     parameters: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="nodes, times, weights; all by default.")] = None,
     states: Annotated[int | None, typer.Option(metavar="N", min=2, help="States that move the numbers.")] = None,
+    raced: Annotated[
+        int, typer.Option(metavar="N", min=4, help="States of the race that finds what to beat; more where errors have heavy tails.")
+    ] = 48,
     gradient: Annotated[
         bool | None, typer.Option("--gradient/--differences", help="How the numbers are moved; by default as suits the model.")
     ] = None,
@@ -167,6 +170,7 @@ def tune(
         raise typer.BadParameter(f"{out} cannot be written: {problem}", param_hint="--out") from None
     setting = setting_of(model, shape, schedule, prediction, library)
     options: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "seed": seed, "states": states, "gradient": gradient}
+    options["raced"] = raced
     moved = tuple(parameters or PARTS)
     what, study = keyed("tune", setting=setting, nfe=nfe, moved=moved, code=code.digest(make.__module__), versions=numerical(), **options)
     with Store(out.parent) as store:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,12 +139,14 @@ class Course:
         out = np.zeros((len(form.free(PARTS)), len(values)))
         for k in (*range(2 * m - 1), len(values) - 2, len(values) - 1):
             ends = []
-            for h in (_SMALL, -_SMALL):
+            for h in (_SMALL, -_SMALL, 0.0):
                 at = values.copy()
                 at[k] += h
-                near = self.moved(at[:-2]).form(schedule, start, end, scale=math.exp(-at[-2]), stretch=float(at[-1]))
-                ends.append(near.free(PARTS))
-            out[:, k] = (ends[0] - ends[1]) / (2.0 * _SMALL)
+                with suppress(ValueError):  # beyond an end of the range: the difference to where it is
+                    near = self.moved(at[:-2]).form(schedule, start, end, scale=math.exp(-at[-2]), stretch=float(at[-1]))
+                    ends.append((h, near.free(PARTS)))
+            (above, one), (below, other) = ends[:2]
+            out[:, k] = (one - other) / (above - below)
         row = {(i, j): k for k, (i, j) in enumerate(((i, j) for i in range(2, m + 1) for j in range(i - 1)), 2 * m - 1)}
         for k, (s, j) in enumerate(((i, j) for i in range(1, m) for j in range(i)), 2 * m - 1):
             for i in range(s + 1, m + 1):  # c_sj up, c_ss down by as much

@@ -51,6 +51,18 @@ def clusters(seed: int) -> GaussianMixture:
     return GaussianMixture(np.full(12, 1 / 12), centres, np.full(12, 0.15**2))
 
 
+def tables(seed: int) -> GaussianMixture:
+    """Rows of a table: two to four categories as one-hot entries from −1 to 1, and numbers that go with them; 120 distinct ones."""
+    rng = np.random.default_rng(5000 + seed)
+    columns, kinds, numbers = (int(rng.integers(low, end)) for low, end in ((2, 5), (6, 25), (4, 25)))
+    chosen = rng.choice(kinds, (120, columns), p=rng.dirichlet(np.ones(kinds)))
+    shift = rng.normal(0.0, 0.6, (columns, kinds, numbers))[np.arange(columns), chosen].sum(1) / np.sqrt(columns)
+    beside = np.clip(shift + rng.normal(0.0, 0.3, shift.shape), -1.0, 1.0)
+    means = np.concatenate([2.0 * np.eye(kinds)[chosen].reshape(120, -1) - 1.0, beside], axis=1)
+    variances = np.repeat([0.02**2, 0.1**2], [columns * kinds, numbers])
+    return GaussianMixture(rng.dirichlet(np.full(120, 2.0)), means, np.tile(variances, (120, 1)))
+
+
 class Rippled:
     r"""A law whose denoiser has ripples, as that of a network has: D + size · spread · Σ_k 2^−k sin(R_k z + 2^k lam + b_k).
 
@@ -83,8 +95,9 @@ FAMILIES: dict[str, Callable[[int], Any]] = {
     "spectra": spectra,
     "sheets": sheets,
     "clusters": clusters,
+    "tables": tables,
 }
-TRAIN = ("products", "mixtures", "spectra")
+TRAIN = ("products", "mixtures", "spectra", "tables")
 """The families that universal methods are tuned on; the others are held out."""
 CLOSED = ("products", "spectra", "sheets")
 

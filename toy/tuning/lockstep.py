@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scorebed.solvers import Node, Plan
+from scorebed.solvers import Node, NonFinite, Plan
 from scorebed.solvers.plan import Walk
 from scorebed.solvers.plan.ops import total
 from scorebed.solvers.state import is_finite
@@ -106,3 +106,12 @@ def _stacked(arrays: Sequence[Array]) -> Array:
 
 def _no_draw(s: Any, t: Any) -> Any:
     raise ValueError("a Plan that draws noise cannot be walked beside others: give deterministic ones")
+
+
+def measured(setting: Setting, plan: Plan, x: Array, answer: Array) -> np.ndarray:
+    """The RMS distance of each end state from the answer; inf where the run diverges."""
+    try:
+        with np.errstate(all="ignore"):
+            return distances(plan.run(setting.denoise, x, noise=0), answer)
+    except NonFinite:
+        return np.full(len(x), math.inf)

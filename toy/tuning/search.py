@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from scorebed.solvers import NonFinite
-from scorebed.toy.tuning.advise import measured
 from scorebed.toy.tuning.form import Form
+from scorebed.toy.tuning.lockstep import measured
 from scorebed.toy.tuning.setting import Array, Setting
 
 Tell = Callable[[str], object]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from scorebed.solvers import SOLVERS, Node, Plan, trace
 from scorebed.solvers.grid import uniform_lam
-from scorebed.toy.tuning.advise import Candidate, advise, registered
+from scorebed.toy.tuning.advise import advise
+from scorebed.toy.tuning.candidates import Candidate, registered
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.form import PARTS, Form, form_of
 from scorebed.toy.tuning.search import Search
@@ -41,15 +42,15 @@ class Starts:
     forms: dict[str, Form]
 
 
-def starts(setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, seed: int, say: Tell) -> Starts:
+def starts(setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, raced: int, seed: int, say: Tell) -> Starts:
     """What to beat and what to move, where a Plan to start from is given and where none is."""
     if start is not None:
         return Starts({start.solver: start}, {}, {start.solver: form_of(start)})
-    advice = advise(setting, nfe, states=16, seed=seed + 3, methods=registered())
+    advice = advise(setting, nfe, states=raced, seed=seed + 3, methods=registered())
     best = advice.best
     say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
     rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
-    universal = _universal(setting, nfe, seed, say)
+    universal = _universal(setting, nfe, raced, seed, say)
     plain = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
     found: dict[str, Form] = {}
     for c in advice.ranking[:_RIVALS]:
@@ -64,10 +65,10 @@ def starts(setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, se
     return Starts(rivals, universal, chosen if len(chosen) > _ALIKE + len(universal) else {**chosen, **plain})
 
 
-def _universal(setting: Setting, nfe: int, seed: int, say: Tell) -> dict[str, Form]:
+def _universal(setting: Setting, nfe: int, raced: int, seed: int, say: Tell) -> dict[str, Form]:
     """The universal method as a form, where its race says that it stands best; none where no table or range has room for it."""
     with suppress(ValueError):
-        best = advise(setting, nfe, states=16, seed=seed + 3, methods=["universal"]).best
+        best = advise(setting, nfe, states=raced, seed=seed + 3, methods=["universal"]).best
         say(f"{best.label}: {best.median:.3g}")
         return {} if best.form is None else {best.label: best.form}
     return {}

@@ -24,9 +24,9 @@ import numpy as np
 
 from scorebed.solvers import Plan
 from scorebed.solvers.plan.file import from_dict, to_dict
-from scorebed.toy.tuning.advise import measured
 from scorebed.toy.tuning.descent import Descent
 from scorebed.toy.tuning.form import PARTS, Form
+from scorebed.toy.tuning.lockstep import measured
 from scorebed.toy.tuning.race import ratio_interval
 from scorebed.toy.tuning.search import Search
 from scorebed.toy.tuning.setting import Setting, named
@@ -49,6 +49,7 @@ def tune(
     states: int | None = None,
     held_out: int = 48,
     test: int = 64,
+    raced: int = 48,
     iterations: int | None = None,
     seconds: float = math.inf,
     seed: int = 0,
@@ -66,6 +67,8 @@ def tune(
         gradient: whether the search goes by gradient; None does so where the model has one, ``setting.pull``, and states have 64 entries.
         states, held_out, test: how many states move the numbers, decide what is kept, and tell how good it is; None takes 384 by gradient,
             and by differences 96, or as many as give forty residuals to each number that moves.
+        raced: states of the races that find the best registered Plans, and where the universal one stands best. More where errors have
+            heavy tails: what wins on few states is not the best there, and what is gained against it is not what is gained.
         iterations, seconds: bounds of the search; what was reached by then is judged. None takes 120 steps by gradient, 30 by differences;
             up to twelve by differences come after those by gradient where at most 64 numbers move.
         seed: of the states.
@@ -89,6 +92,8 @@ def tune(
     for name, value in {"states": states, "held_out": held_out, "test": test, "iterations": iterations}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} = {value!r}: give at least 1")
+    if raced < 4:
+        raise ValueError(f"raced = {raced!r}: give at least 4")
     say = report or (lambda line: None)
     entries = int(np.prod(setting.draw(1, seed).shape[1:]))
     path = None if checkpoint is None else Path(checkpoint)
@@ -96,11 +101,12 @@ def tune(
     kind: type[Search] = Descent if gradient else Search
     if iterations is None:
         iterations = _STEPS if gradient else 30
-    about = {"model": setting.name, "nfe": nfe, "parts": list(parameters), "states": states, "held_out": held_out, "seed": seed}
-    about |= {"gradient": gradient, **({"iterations": iterations} if gradient else {})}  # its steps grow shorter towards the last
+    about = {"model": setting.name, "nfe": nfe, "parts": list(parameters), "states": states, "held_out": held_out}
+    about |= {"raced": raced, "seed": seed, "gradient": gradient}
+    about |= {"iterations": iterations} if gradient else {}  # its steps grow shorter towards the last
     saved = _saved(path, about, say)
     if saved is None:
-        begin = starts(setting, nfe, start, gradient=gradient, seed=seed, say=say)
+        begin = starts(setting, nfe, start, gradient=gradient, raced=raced, seed=seed, say=say)
         rivals, universal = begin.rivals, begin.universal
         form, moved_from = most_promising(kind, setting, begin.forms, parts=tuple(parameters), most=states, seed=seed, say=say)
     else:
@@ -146,6 +152,7 @@ def tune(
         "gradient": gradient,
         "seed": seed,
         "states": states,
+        "raced": raced,
         "iterations": round(history[-1].get("step", len(history))) if history else 0,
         "iterations after": len(more),
         "median error": float(np.median(after)),

@@ -1,10 +1,10 @@
 r"""Universal few-step methods: courses for one number of evaluations, tuned on many laws at once, that run on any process (``course``).
 
 These methods have no order: with another number of evaluations c means nothing. So they are Plans, which ``advise`` races at all of
-``SCALES`` and ``STRETCHES``, and on DDIM's grids for Gaussians of ``SCALES``, beside every method on every grid. There are two for each
-number of evaluations: one fitted to exact laws, whose denoisers are smooth, and one to a network too, whose is rough, so that it leans less
-on what went before. What they were fitted to, and what they are worth on what they were not (``python -m benchmarks.universal``),
-``docs/tuned.md`` shows.
+``SCALES`` and ``STRETCHES``, and on DDIM's grids for Gaussians of ``SCALES``, beside every method on every grid. There are three for each
+number of evaluations: one fitted to exact laws whose denoisers are smooth; one to a network too, whose is rough, so that it leans less on
+what went before; and one to tables of categories, where runs part between far ends early. What they were fitted to, and what they are worth
+on what they were not (``python -m benchmarks.universal``), ``docs/tuned.md`` shows.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from scorebed.toy.tuning.course import Course
 SCALES = (0.15, 0.2, 0.27, 0.37, 0.5, 0.7, 1.0, 1.4, 1.9, 2.6, 3.5)
 STRETCHES = (0.75, 1.0, 1.2, 1.4, 1.7)
 """Where ``advise`` tries them."""
-FITTED_TO = ("laws", "networks")
-"""What the courses were fitted to: exact laws alone, or laws with ripples and a network."""
+FITTED_TO = ("laws", "networks", "tables")
+"""What the courses were fitted to: smooth exact laws, such with ripples and a network, or rows of tables with categories."""
 
 
 @cache
