@@ -21,12 +21,14 @@ from scorebed.toy.tuning.setting import Setting, named
 
 FAMILIES, SEEDS = ("products", "mixtures", "sheets", "clusters"), (70, 71)
 _NEAR = 16
+"""How many of the best of all run on other states again."""
 
 
-def row(setting: Setting, nfe: int, states: int | None, test: int | None, confirm: int | None) -> str:
+def row(setting: Setting, nfe: int, *, states: int | None, test: int | None, confirm: int | None) -> str:
     """One line of the table."""
     advice = advise(setting, nfe, **({} if states is None else {"states": states}))
-    plans = [c.plan for c in [*advice.ranking, *advice.others]]
+    every = [*advice.ranking, *advice.others]
+    plans = [c.plan for c in every]
     test = test or 2 * len(advice.best.errors)
     medians = np.median(_errors(setting, plans, test, 4242), axis=1)
     near = np.argsort(medians, kind="stable")[:_NEAR]
@@ -34,8 +36,7 @@ def row(setting: Setting, nfe: int, states: int | None, test: int | None, confir
     least = np.median(errors, axis=1)
     best = 1 + int(np.argmin(least[1:]))
     ratio, low, high = ratio_interval(errors[0], errors[best])
-    labels = [c.label for c in [*advice.ranking, *advice.others]]
-    cells = [setting.name, nfe, len(plans), labels[0], labels[near[best - 1]], f"{ratio:.3f}", f"{low:.2f} to {high:.2f}"]
+    cells = [setting.name, nfe, len(every), every[0].label, every[near[best - 1]].label, f"{ratio:.3f}", f"{low:.2f} to {high:.2f}"]
     return " | ".join(map(str, [*cells, 1 + int((least[1:] < least[0]).sum()), f"{advice.evaluations / advice.exhaustive:.1%}"]))
 
 
@@ -57,7 +58,7 @@ def main() -> None:
     for nfe in options.nfe:
         exact = (member(family, seed) for family in options.families for seed in SEEDS)
         for setting in map(named, options.models) if options.models else exact:
-            print(row(setting, nfe, options.states, options.test, options.confirm), flush=True)
+            print(row(setting, nfe, states=options.states, test=options.test, confirm=options.confirm), flush=True)
 
 
 if __name__ == "__main__":

@@ -107,10 +107,10 @@ def advise(
         cells = [row["method"], row["grid"], str(row["steps"]), str(row["nfe"]), f"{row['error']:.3g}", between, against, row["same as"]]
         table.add_row(*cells)
     screen(140).print(table)
-    raced = len(advice.ranking) + len(advice.others)
+    plans = len(advice.ranking) + len(advice.others)
     share = advice.evaluations / advice.exhaustive
     seen = f"{len(advice.best.errors)} states of seed {seed}"
-    typer.echo(f"\n{raced} distinct plans raced on {seen}, for {share:.0%} of the evaluations of trying all; the best:\n")
+    typer.echo(f"\n{plans} distinct plans raced on {seen}, for {share:.0%} of the evaluations of trying all; the best:\n")
     typer.echo(f"    {advice.best.code}\n")
     if out is not None:
         typer.echo(f"wrote {out}: Plan.load({str(out)!r}).run(denoise, x), ScorebedScheduler(plan={str(out)!r})\n")
@@ -170,7 +170,7 @@ def tune(
         raise typer.BadParameter(f"{out} cannot be written: {problem}", param_hint="--out") from None
     setting = setting_of(model, shape, schedule, prediction, library)
     options: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "seed": seed, "states": states, "gradient": gradient}
-    options["raced"] = raced
+    options |= {"raced": raced}
     moved = tuple(parameters or PARTS)
     what, study = keyed("tune", setting=setting, nfe=nfe, moved=moved, code=code.digest(make.__module__), versions=numerical(), **options)
     with Store(out.parent) as store:
