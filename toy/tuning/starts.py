@@ -48,7 +48,7 @@ def starts(setting: Setting, nfe: int, start: Plan | None, *, gradient: bool, ra
         return Starts({start.solver: start}, {}, {start.solver: form_of(start)})
     advice = advise(setting, nfe, states=raced, seed=seed + 3, methods=registered())
     best = advice.best
-    say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.median:.3g}")
+    say(f"best of {len(advice.ranking) + len(advice.others)} registered plans: {best.label}, {best.steps} steps, {best.error:.3g}")
     rivals = {c.label: c.plan for c in advice.ranking[:_RIVALS]}
     universal = _universal(setting, nfe, raced, seed, say)
     plain = {"dpmpp_2m, start ddim on uniform_lam": form_of(trace(SOLVERS["dpmpp_2m"](start="ddim"), _even(setting, nfe)))}
@@ -69,7 +69,7 @@ def _universal(setting: Setting, nfe: int, raced: int, seed: int, say: Tell) -> 
     """The universal method as a form, where its race says that it stands best; none where no table or range has room for it."""
     with suppress(ValueError):
         best = advise(setting, nfe, states=raced, seed=seed + 3, methods=["universal"]).best
-        say(f"{best.label}: {best.median:.3g}")
+        say(f"{best.label}: {best.error:.3g}")
         return {} if best.form is None else {best.label: best.form}
     return {}
 
@@ -78,7 +78,7 @@ def _once_a_step(setting: Setting, ranked: list[Candidate]) -> dict[str, Form]:
     """Of those with one evaluation a step, and at most one more, the best of each order from 2 to 4 that can be moved."""
     found: dict[float | None, tuple[str, Form]] = {}
     for c in ranked:
-        if c.plan.nfe <= c.steps + 1 and math.isfinite(c.median):
+        if c.plan.nfe <= c.steps + 1 and math.isfinite(c.error):
             order = SOLVERS[c.method.partition(", start ")[0]].order  # with a start of its own; one of lower order lowers it
             if order in _ORDERS and order not in found:
                 with suppress(ValueError):
