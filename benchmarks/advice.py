@@ -2,8 +2,8 @@
 
 Eight exact problems that no choice in the library was made on, or networks by name. Every candidate runs on states that the race has not
 seen, and the sixteen best of them and the advised one on others again, more of them: else the least of a thousand medians is so by chance.
-Shown are the median error there of the advised one over the least of these, how many of them it stands behind, and the cost of the race over that
-of trying every candidate on as many states. Wanted: at most 1.1, at a tenth.
+Shown are the median error there of the advised one over the least of these, its place among them, and the cost of the race over that of
+trying every candidate on as many states. Wanted: at most 1.1, at a tenth.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""Which method and grid for this model at this budget: every registered one, raced on pilot states.
 
-The ``candidates`` are Plans, each measured once, in a ``race``. The error is nearly the median over states of the RMS distance from the exact
-flow, the mean log of the middle half of them (``race.typical``); its interval is that of the bootstrap.
+The ``candidates`` are Plans, each measured once, in a ``race``. The error is the RMS distance from the exact flow, its mean log over the
+middle half of the states (``race.typical``), which is nearly the median; the interval is that of the bootstrap.
 """
 
 from __future__ import annotations
