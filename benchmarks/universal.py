@@ -41,7 +41,7 @@ TABLES = range(18)
 NETWORK, SHARE = "galaxy-ztf-32", 0.3
 """What courses are fitted to: members alone, or members as they are, members with ripples of each size, and one network with its share of
 what goes down; or tables alone."""
-MEMBERS, STATES, RACED = range(70, 76), 96, {"crystals": 192}
+MEMBERS, STATES, RACED = range(70, 76), 96, {"crystals": 384}
 """Members that nothing was fitted to, states of each and of a race, and of a race where errors have heavy tails."""
 TESTED = {"galaxy-hsc-32": 256, "crystals": 1024, "21cm": 48}
 _KEPT, _HELD, _ROWS = 192, 48, 48
