@@ -99,7 +99,7 @@ def advise(
         typer.echo(document({"model": setting.name, "nfe": nfe, "ranking": rows, "code": advice.best.code}))
         return
     table = Table(box=None, title=f"[bold]{setting.name}[/bold], {nfe} evaluations", title_justify="left")
-    for head in ("method", "grid", "steps", "nfe", "error", "95 %", "against the best", "the same Plan as"):
+    for head in ("method", "grid", "steps", "nfe", "typical error", "95 %", "against the best", "the same Plan as"):
         table.add_column(head, header_style="dim", overflow="fold")
     for row in rows:
         between = f"{row['low']:.3g} to {row['high']:.3g}"
