@@ -1,7 +1,7 @@
 """What ``advise`` finds against what trying everything finds: ``python -m benchmarks.advice [--nfe N ...] [--models NAMES]``.
 
 Eight exact problems that no choice in the library was made on, or networks by name. Every candidate runs on states that the race has not
-seen, and the sixteen best of them and the advised one on others again, more of them: else the least of a thousand medians is so by chance.
+seen, and the sixteen best of them and the advised one on others again, more of them: else the least of a thousand is so by chance.
 Shown are the median error there of the advised one over the least of these, its place among them, and the cost of the race over that of
 trying every candidate on as many states. Wanted: at most 1.1, at a tenth.
 """
@@ -16,7 +16,7 @@ from scorebed.solvers import Plan
 from scorebed.toy.tuning.advise import advise
 from scorebed.toy.tuning.families import member
 from scorebed.toy.tuning.lockstep import errors_of
-from scorebed.toy.tuning.race import ratio_interval, typical
+from scorebed.toy.tuning.race import middle_half, ratio_interval
 from scorebed.toy.tuning.setting import Setting, named
 
 FAMILIES, SEEDS = ("products", "mixtures", "sheets", "clusters"), (70, 71)
@@ -30,7 +30,7 @@ def row(setting: Setting, nfe: int, *, states: int | None, test: int | None, con
     every = [*advice.ranking, *advice.others]
     plans = [c.plan for c in every]
     test = test or 2 * len(advice.best.errors)
-    near = np.argsort(typical(_errors(setting, plans, test, 4242)), kind="stable")[:_NEAR]
+    near = np.argsort(middle_half(_errors(setting, plans, test, 4242)), kind="stable")[:_NEAR]
     errors = _errors(setting, [plans[k] for k in (0, *near)], confirm or 4 * test, 4243)
     least = np.median(errors, axis=1)
     best = 1 + int(np.argmin(least[1:]))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scorebed.solvers import Plan
 from scorebed.toy.tuning.advise import advise
 from scorebed.toy.tuning.families import member
-from scorebed.toy.tuning.race import interval, race, ratio_interval, typical
+from scorebed.toy.tuning.race import interval, middle_half, race, ratio_interval
 from scorebed.toy.tuning.setting import Setting
 
 
@@ -49,17 +49,17 @@ def test_a_race(n: int, states: int, first: int, seed: int) -> None:
 
 @given(n=st.integers(1, 60), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
-def test_a_typical_error(n: int, seed: int) -> None:
+def test_the_middle_half_of_errors(n: int, seed: int) -> None:
     """It scales as errors do, lies between the quartiles, does not hear how far off the worst quarter is, and goes along the last axis."""
     rng = np.random.default_rng(seed)
     errors = np.exp(2.0 * rng.standard_normal(n))
     low, high = np.sort(errors)[[n // 4, n - 1 - n // 4]]
-    assert low * (1 - 1e-12) <= typical(errors) <= high * (1 + 1e-12)
-    np.testing.assert_allclose(typical(7.0 * rng.permutation(errors)), 7.0 * typical(errors), rtol=1e-12)
+    assert low * (1 - 1e-12) <= middle_half(errors) <= high * (1 + 1e-12)
+    np.testing.assert_allclose(middle_half(7.0 * rng.permutation(errors)), 7.0 * middle_half(errors), rtol=1e-12)
     far = np.where(np.argsort(np.argsort(errors)) >= n - n // 4, np.inf, errors)
-    np.testing.assert_allclose(typical(far), typical(errors), rtol=1e-12)
-    np.testing.assert_allclose(typical(np.stack([errors, 2.0 * errors])), [typical(errors), 2.0 * typical(errors)], rtol=1e-12)
-    assert typical(np.full(n, np.inf)) == np.inf
+    np.testing.assert_allclose(middle_half(far), middle_half(errors), rtol=1e-12)
+    np.testing.assert_allclose(middle_half(np.stack([errors, 2.0 * errors])), [middle_half(errors), 2.0 * middle_half(errors)], rtol=1e-12)
+    assert middle_half(np.full(n, np.inf)) == np.inf
 
 
 def test_chance_moves_it_less_than_the_median() -> None:
@@ -67,15 +67,15 @@ def test_chance_moves_it_less_than_the_median() -> None:
     rng = np.random.default_rng(0)
     for kinds in (0.0, 1.5):
         errors = np.exp(rng.standard_normal((4000, 96)) * (0.5 if kinds else 1.0) + kinds * rng.choice([-1.0, 1.0], (4000, 96)))
-        apart = np.std(np.log(typical(errors))) / np.std(np.log(np.median(errors, axis=-1)))
+        apart = np.std(np.log(middle_half(errors))) / np.std(np.log(np.median(errors, axis=-1)))
         assert apart < (0.75 if kinds else 0.93)
     one, other = np.exp(rng.standard_normal((2, 400)))
-    low, high = interval(one, of=typical)
-    assert low < typical(one) < high
+    low, high = interval(one, of=middle_half)
+    assert low < middle_half(one) < high
     assert (low, high) != interval(one)
-    ratio, low, high = ratio_interval(one, other, of=typical)
+    ratio, low, high = ratio_interval(one, other, of=middle_half)
     assert low < ratio < high
-    assert ratio == pytest.approx(typical(one) / typical(other))
+    assert ratio == pytest.approx(middle_half(one) / middle_half(other))
 
 
 def test_what_the_benchmark_holds_advice_against(monkeypatch: pytest.MonkeyPatch) -> None:

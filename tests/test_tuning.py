@@ -21,6 +21,7 @@ from scorebed.toy.tuning.advise import auto
 from scorebed.toy.tuning.candidates import candidates
 from scorebed.toy.tuning.form import PARTS, form_of
 from scorebed.toy.tuning.lockstep import errors_of, measured
+from scorebed.toy.tuning.race import interval, middle_half
 from scorebed.toy.tuning.setting import Setting, named, own
 from scorebed.toy.tuning.universal import table
 
@@ -40,6 +41,10 @@ def test_the_race_finds_what_trying_all_finds(model: str) -> None:
     assert advice.evaluations < advice.exhaustive
     assert [row["error"] for row in advice.rows()] == sorted(row["error"] for row in advice.rows())
     assert all(row["low"] <= row["error"] <= row["high"] for row in advice.rows())
+    for row, c in zip(advice.rows(), advice.ranking, strict=True):
+        assert (row["low"], row["high"]) == interval(c.errors, of=middle_half)
+        assert row["error"] == middle_half(c.errors)
+        assert row["against the best"] == pytest.approx(row["error"] / advice.best.error)
     assert all(c.plan.nfe <= 8 for c in advice.ranking)
 
 

@@ -99,7 +99,7 @@ def advise(
         typer.echo(document({"model": setting.name, "nfe": nfe, "ranking": rows, "code": advice.best.code}))
         return
     table = Table(box=None, title=f"[bold]{setting.name}[/bold], {nfe} evaluations", title_justify="left")
-    for head in ("method", "grid", "steps", "nfe", "typical error", "95 %", "against the best", "the same Plan as"):
+    for head in ("method", "grid", "steps", "nfe", "error", "95 %", "against the best", "the same Plan as"):
         table.add_column(head, header_style="dim", overflow="fold")
     for row in rows:
         between = f"{row['low']:.3g} to {row['high']:.3g}"
@@ -110,7 +110,8 @@ def advise(
     plans = len(advice.ranking) + len(advice.others)
     share = advice.evaluations / advice.exhaustive
     seen = f"{len(advice.best.errors)} states of seed {seed}"
-    typer.echo(f"\n{plans} distinct plans raced on {seen}, for {share:.0%} of the evaluations of trying all; the best:\n")
+    typer.echo(f"\n{plans} distinct plans raced on {seen}, for {share:.0%} of the evaluations of trying all, by the mean log error of the")
+    typer.echo("middle half of the states, which is nearly the median; the best:\n")
     typer.echo(f"    {advice.best.code}\n")
     if out is not None:
         typer.echo(f"wrote {out}: Plan.load({str(out)!r}).run(denoise, x), ScorebedScheduler(plan={str(out)!r})\n")

@@ -1,7 +1,7 @@
 r"""Which method and grid for this model at this budget: every registered one, raced on pilot states.
 
 The ``candidates`` are Plans, each measured once, in a ``race``. The error is the RMS distance from the exact flow, its mean log over the
-middle half of the states (``race.typical``), which is nearly the median; the interval is that of the bootstrap.
+middle half of the states (``race.middle_half``), which is nearly the median; the interval is that of the bootstrap.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from scorebed.solvers import Solver
 from scorebed.toy.tuning.candidates import Candidate, candidates
 from scorebed.toy.tuning.lockstep import errors_of
-from scorebed.toy.tuning.race import interval, race, ratio_interval, typical
+from scorebed.toy.tuning.race import interval, middle_half, race, ratio_interval
 from scorebed.toy.tuning.setting import Setting, named
 
 _FIRST, _MANY = 2, 64
@@ -52,8 +52,8 @@ class Advice:
         """One row for each finalist, with the interval of its error, and whether the best is beyond doubt better."""
         out = []
         for c in self.ranking:
-            low, high = interval(c.errors, of=typical)
-            ratio = ratio_interval(c.errors, self.best.errors, of=typical) if c is not self.best else (1.0, 1.0, 1.0)
+            low, high = interval(c.errors, of=middle_half)
+            ratio = ratio_interval(c.errors, self.best.errors, of=middle_half) if c is not self.best else (1.0, 1.0, 1.0)
             about = {"method": c.method, "grid": c.grid, "steps": c.steps, "nfe": c.plan.nfe, "error": c.error, "low": low, "high": high}
             out.append({**about, "against the best": ratio[0], "ratio low": ratio[1], "ratio high": ratio[2], "same as": ", ".join(c.same)})
         return out

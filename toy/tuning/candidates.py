@@ -15,7 +15,7 @@ from scorebed.solvers import SOLVERS, Node, NotLinear, Plan, Solver, methods_on,
 from scorebed.solvers.grid import GRIDS, fitted, make
 from scorebed.toy.measure.cost import most_steps
 from scorebed.toy.tuning.form import Form
-from scorebed.toy.tuning.race import typical
+from scorebed.toy.tuning.race import middle_half
 from scorebed.toy.tuning.setting import Setting
 from scorebed.toy.tuning.universal import FITTED_TO, SCALES, STRETCHES, table
 
@@ -40,8 +40,8 @@ class Candidate:
 
     @property
     def error(self) -> float:
-        """The ``typical`` one of the states that it has seen."""
-        return float(typical(self.errors)) if len(self.errors) else math.inf
+        """The ``middle_half`` of the errors of the states that it has seen."""
+        return float(middle_half(self.errors)) if len(self.errors) else math.inf
 
     @property
     def label(self) -> str:

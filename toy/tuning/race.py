@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import trim_mean
 
 _KEEP, _LAST = 0.34, 8
 """The share that goes on, and the least number that does."""
@@ -20,6 +21,8 @@ _ROUND, _FIELD = 48, 1000
 """How many states make the first round one state longer, and how many runs it may have, up to a quarter of all states, where few run."""
 Ask = Callable[[Sequence[int], slice], tuple[Sequence[np.ndarray], int]]
 """(who runs, the states) -> (the error of each on each of these states, evaluations that took)."""
+Mean = Callable[[np.ndarray], np.ndarray]
+"""Errors -> what is said of them, along the last axis."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Race:
 
 
 def race(n: int, states: int, ask: Ask, *, first: int = 1, until: float = math.inf) -> Race:
-    """The ranking of n by their ``typical`` errors.
+    """The ranking of n by their ``middle_half`` errors.
 
     Args:
         n: how many run.
@@ -56,7 +59,7 @@ def race(n: int, states: int, ask: Ask, *, first: int = 1, until: float = math.i
     more = max(states // _ROUND, first, min(states // 4, _FIELD // n))
 
     def error(k: int) -> float:
-        return float(typical(errors[k]))
+        return float(middle_half(errors[k]))
 
     while seen < states and (not seen or time.monotonic() < until):
         found, asked = ask(alive, slice(seen, seen + more))
@@ -71,10 +74,9 @@ def race(n: int, states: int, ask: Ask, *, first: int = 1, until: float = math.i
     return Race(alive, sorted(left, key=error), errors, spent)
 
 
-def typical(errors: np.ndarray) -> np.ndarray:
+def middle_half(errors: np.ndarray) -> np.ndarray:
     """exp of the mean log error of the middle half along the last axis: all but the least quarter and the largest."""
-    n = errors.shape[-1]
-    return np.asarray(np.exp(np.mean(np.log(np.sort(errors, axis=-1)[..., n // 4 : n - n // 4] + 1e-300), axis=-1)))
+    return np.asarray(np.exp(trim_mean(np.log(errors + 1e-300), 0.25, axis=-1)))
 
 
 def median(errors: np.ndarray) -> np.ndarray:
@@ -82,9 +84,7 @@ def median(errors: np.ndarray) -> np.ndarray:
     return np.asarray(np.median(errors, axis=-1))
 
 
-def interval(
-    errors: np.ndarray, level: float = 0.95, seed: int = 0, of: Callable[[np.ndarray], np.ndarray] = median
-) -> tuple[float, float]:
+def interval(errors: np.ndarray, level: float = 0.95, seed: int = 0, of: Mean = median) -> tuple[float, float]:
     """The bootstrap interval of the median, or of another mean along the last axis."""
     rng = np.random.default_rng(seed)
     found = of(errors[rng.integers(0, len(errors), (1000, len(errors)))])
@@ -92,7 +92,7 @@ def interval(
 
 
 def ratio_interval(
-    errors: np.ndarray, other: np.ndarray, level: float = 0.95, seed: int = 0, of: Callable[[np.ndarray], np.ndarray] = median
+    errors: np.ndarray, other: np.ndarray, level: float = 0.95, seed: int = 0, of: Mean = median
 ) -> tuple[float, float, float]:
     """The ratio of the medians, or of other means, of two errors on the same states, with its paired bootstrap interval."""
     rows = np.random.default_rng(seed).integers(0, len(errors), (1000, len(errors)))
